@@ -1,0 +1,123 @@
+//! How the engine reads tensors and writes gradients: blocks of one row at a time, whatever the stored type,
+//! so that the passes exist once an arithmetic and not once a type.
+
+use crate::arithmetic::Arithmetic;
+use crate::element::{Element, Tensor};
+
+/// Where a block of one row stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The row.
+    pub row: usize,
+    /// The first position along the row.
+    pub from: usize,
+    /// The flat index of that position in the tensor.
+    pub index: usize,
+    /// Elements from one position to the next.
+    pub stride: usize,
+}
+
+/// Reads blocks of rows.
+pub(crate) trait Load<R>: Sync {
+    /// As many entries as the buffer has, from the tensor itself where it can be lent.
+    fn load<'b>(&'b self, place: Place, buffer: &'b mut [R]) -> &'b [R];
+}
+
+/// Takes blocks of a gradient. Implemented by [`Slab`] for a piece of a tensor; a backend may bring its own.
+pub trait Sink: Send {
+    /// Stores a block, rounding each number once; whether a finite number became infinite.
+    fn store_f32(&mut self, place: Place, values: &[f32]) -> bool;
+
+    /// The same from `f64`.
+    fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
+}
+
+/// A contiguous piece of a gradient tensor, from the flat index `first` on.
+///
+/// ```
+/// use densekd_core::{Place, Sink, Slab};
+/// let mut gradient = [half::f16::ZERO; 4];
+/// let overflowed = Slab::new(&mut gradient, 0)
+///     .store_f32(Place { row: 0, from: 0, index: 1, stride: 2 }, &[1.0, 1e6]);
+/// assert!(overflowed);
+/// assert_eq!(gradient[1].to_f32(), 1.0);
+/// ```
+#[derive(Debug)]
+pub struct Slab<'a, E> {
+    data: &'a mut [E],
+    first: usize,
+}
+
+impl<'a, E: Element> Slab<'a, E> {
+    /// The piece that starts at this flat index of the whole tensor.
+    pub fn new(data: &'a mut [E], first: usize) -> Self {
+        Self { data, first }
+    }
+
+    fn store<R: Arithmetic>(&mut self, place: Place, values: &[R]) -> bool {
+        let start = place.index.saturating_sub(self.first);
+        let cells = self.data.get_mut(start..).unwrap_or_default();
+        if place.stride == 1 {
+            return narrow_into(cells.iter_mut(), values);
+        }
+        narrow_into(cells.iter_mut().step_by(place.stride.max(1)), values)
+    }
+}
+
+/// Rounds each value into its cell; whether a finite number became infinite.
+pub fn narrow_into<'a, E: Element, R: Arithmetic>(
+    cells: impl Iterator<Item = &'a mut E>,
+    values: &[R],
+) -> bool {
+    let mut overflowed = false;
+    for (cell, &value) in cells.zip(values) {
+        *cell = E::narrow(value);
+        // f32 from f32 arithmetic cannot overflow here; for the others one comparison says it.
+        if E::DTYPE.size() < size_of::<R>() {
+            overflowed |= value.is_finite() && !cell.widen::<R>().is_finite();
+        }
+    }
+    overflowed
+}
+
+impl<E: Element> Sink for Slab<'_, E> {
+    fn store_f32(&mut self, place: Place, values: &[f32]) -> bool {
+        self.store(place, values)
+    }
+
+    fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
+        self.store(place, values)
+    }
+}
+
+/// A tensor's elements at the places that a layout names.
+struct Elements<'a, E>(&'a [E]);
+
+impl<E: Element, R: Arithmetic> Load<R> for Elements<'_, E> {
+    fn load<'b>(&'b self, place: Place, buffer: &'b mut [R]) -> &'b [R] {
+        let cells = self.0.get(place.index..).unwrap_or_default();
+        if place.stride == 1 {
+            if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
+                return lent;
+            }
+            for (to, from) in buffer.iter_mut().zip(cells) {
+                *to = from.widen();
+            }
+        } else {
+            for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
+                *to = from.widen();
+            }
+        }
+        buffer
+    }
+}
+
+/// Runs `f` on a reader of the tensor, whatever its type.
+pub(crate) fn with_reader<R: Arithmetic, T>(tensor: Tensor<'_>, f: impl FnOnce(&dyn Load<R>) -> T) -> T {
+    match tensor {
+        Tensor::F32(x) => f(&Elements(x)),
+        Tensor::F64(x) => f(&Elements(x)),
+        Tensor::F16(x) => f(&Elements(x)),
+        Tensor::Bf16(x) => f(&Elements(x)),
+    }
+}

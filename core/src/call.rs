@@ -1,0 +1,331 @@
+//! One call of a loss on the caller's thread: inputs, outputs, result.
+
+use crate::access::{Sink, with_reader};
+use crate::arithmetic::Arithmetic;
+use crate::diverge::Diverge;
+use crate::element::{DType, Tensor};
+use crate::engine::{Rows, run_job};
+use crate::mask::Mask;
+use crate::normalize::Normalize;
+use crate::plan::Plan;
+use crate::recipe::Visit;
+use crate::row::{Kind, RowStatistics};
+use crate::{Error, Upstream, upsample};
+use core::ops::Range;
+
+/// A teacher and a student that fit a plan. They may be stored in different types; if one is `f64`, all
+/// arithmetic is.
+///
+/// ```
+/// use densekd_core::{Error, Inputs, Mask, Order, Plan, Recipe, RowOptions, Shape};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
+/// let (teacher, student) = ([0.0_f32, 1.0, 2.0], [0.0_f32, 1.0]);
+/// let error = Inputs::new(&plan, &teacher[..], &student[..], Mask::ALL).unwrap_err();
+/// assert_eq!(error, Error::Length { buffer: "student", found: 2, wanted: 3 });
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) teacher: Tensor<'a>,
+    pub(crate) student: Tensor<'a>,
+    pub(crate) mask: Mask<'a>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Checks both lengths against the plan's shape.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where a tensor has another number of elements, [`Error::MaskWithUpsample`].
+    pub fn new(
+        plan: &'a Plan,
+        teacher: impl Into<Tensor<'a>>,
+        student: impl Into<Tensor<'a>>,
+        mask: Mask<'a>,
+    ) -> Result<Self, Error> {
+        let (teacher, student) = (teacher.into(), student.into());
+        let wanted = plan.shape().len();
+        for (buffer, found) in [("teacher", teacher.len()), ("student", student.len())] {
+            if found != wanted {
+                return Err(Error::Length { buffer, found, wanted });
+            }
+        }
+        if plan.is_upsampled() && !mask.is_all() {
+            return Err(Error::MaskWithUpsample);
+        }
+        Ok(Self { plan, teacher, student, mask })
+    }
+
+    /// The plan.
+    pub const fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// The counted positions.
+    pub const fn mask(&self) -> &Mask<'a> {
+        &self.mask
+    }
+
+    fn is_f64(&self) -> bool {
+        self.plan.recipe().wants_f64() || [self.teacher, self.student].iter().any(|x| x.dtype() == DType::F64)
+    }
+}
+
+/// What a job computes besides its sum; everything is optional. Slices hold one entry a row *of the job*.
+///
+/// ```
+/// let outputs = densekd_core::Outputs::default();
+/// assert!(outputs.grad_student.is_none());
+/// ```
+#[derive(Default)]
+pub struct Outputs<'a> {
+    /// The gradient to the student.
+    pub grad_student: Option<&'a mut dyn Sink>,
+    /// The gradient to the teacher.
+    pub grad_teacher: Option<&'a mut dyn Sink>,
+    /// Each row's divergence in its own unit (nats for the logarithmic ones), before scale and divisor.
+    pub row_values: Option<&'a mut [f64]>,
+    /// Statistics to keep for a later call, or kept by an earlier one.
+    pub statistics: KeptStatistics<'a>,
+    /// [`Plan::scratch`] numbers of scratch for each gradient asked for.
+    pub scratch: &'a mut [f64],
+}
+
+/// What becomes of the rows' statistics between two calls.
+///
+/// ```
+/// use densekd_core::KeptStatistics;
+/// assert!(matches!(KeptStatistics::default(), KeptStatistics::Drop));
+/// ```
+#[derive(Default)]
+pub enum KeptStatistics<'a> {
+    /// One call does it all.
+    #[default]
+    Drop,
+    /// The first of two calls: they are written here.
+    Write(&'a mut [RowStatistics]),
+    /// The second of two calls: they are read here, and the statistics pass is saved.
+    Read(&'a [RowStatistics]),
+}
+
+/// The result of a call: sum and divisor kept apart, so that accumulation steps, chunks and uneven ranks can
+/// be put together before they are divided.
+///
+/// ```
+/// use densekd_core::Outcome;
+/// let outcome = Outcome { sum: 6.0, divisor: 4.0, scale: 16.0, gradient_overflowed: false };
+/// assert_eq!(outcome.value(), 24.0);
+/// assert_eq!(Outcome { divisor: 0.0, ..outcome }.value(), 0.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outcome {
+    /// Sum of the rows' divergences.
+    pub sum: f64,
+    /// What it is divided by; 0 where no position counts.
+    pub divisor: f64,
+    /// Weight, and tau^2 where the recipe has it.
+    pub scale: f64,
+    /// Whether a finite gradient was too large for the type it is stored in.
+    pub gradient_overflowed: bool,
+}
+
+impl Outcome {
+    /// The loss: `scale * sum / divisor`, 0 where nothing counts.
+    pub fn value(&self) -> f64 {
+        if self.divisor == 0.0 { 0.0 } else { self.scale * self.sum / self.divisor }
+    }
+}
+
+/// What some of a plan's rows add to the whole: put together in the order of [`Plan::jobs`], they give the
+/// same bits whoever ran them.
+///
+/// ```
+/// let mut sum = densekd_core::Partial::default();
+/// sum.add(densekd_core::Partial { sum: 1.5, overflowed: false });
+/// assert_eq!(sum.sum, 1.5);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Partial {
+    /// Sum of the rows' divergences.
+    pub sum: f64,
+    /// Whether a finite gradient was too large for the type it is stored in.
+    pub overflowed: bool,
+}
+
+impl Partial {
+    /// Adds the part that comes next.
+    pub fn add(&mut self, next: Self) {
+        self.sum += next.sum;
+        self.overflowed |= next.overflowed;
+    }
+}
+
+/// A loss on inputs with an upstream gradient, to be run job by job: what a backend that spreads
+/// [`Plan::jobs`] over threads calls.
+///
+/// ```
+/// use densekd_core::{Call, Inputs, Mask, Order, Outputs, Partial, Plan, Recipe, RowOptions, Shape, Upstream};
+/// let plan = Plan::new(Recipe::new(RowOptions::PI)?, Shape::new([1, 3, 1, 2])?, Order::Nchw)?;
+/// let inputs = Inputs::new(&plan, &[0.0_f32, 1.0, 2.0, 0.0, 1.0, 2.0][..], &[0.0_f32; 6][..], Mask::ALL)?;
+/// let call = Call::new(inputs, Upstream::ONE);
+/// let mut total = Partial::default();
+/// for job in plan.jobs() {
+///     total.add(call.run(job, Outputs::default())?);
+/// }
+/// assert!(call.outcome(total).value() > 0.0);
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    inputs: Inputs<'a>,
+    divisor: f64,
+    gradient_scale: f64,
+}
+
+impl<'a> Call<'a> {
+    /// Counts the divisor and folds every scale into one number.
+    pub fn new(inputs: Inputs<'a>, upstream: Upstream) -> Self {
+        let divisor = inputs.plan.divisor(&inputs.mask);
+        let scale = inputs.plan.recipe().scale();
+        let gradient_scale = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
+        Self { inputs, divisor, gradient_scale }
+    }
+
+    /// Runs the rows of one job.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for an output that does not hold one entry a row of the job, [`Error::Statistics`] for
+    /// kept statistics that were never filled.
+    pub fn run(&self, job: Range<usize>, mut outputs: Outputs<'_>) -> Result<Partial, Error> {
+        let job = job.start.min(job.end)..job.end.min(self.inputs.plan.rows());
+        outputs.check(self.inputs.plan, &job)?;
+        Ok(if self.inputs.plan.is_upsampled() {
+            upsample::run(&self.inputs, job, &mut outputs, self.gradient_scale)
+        } else if self.inputs.is_f64() {
+            self.read::<f64>(job, &mut outputs)
+        } else {
+            self.read::<f32>(job, &mut outputs)
+        })
+    }
+
+    /// The result, from the sum over all jobs.
+    pub fn outcome(&self, total: Partial) -> Outcome {
+        Outcome {
+            sum: total.sum,
+            divisor: self.divisor,
+            scale: self.inputs.plan.recipe().scale(),
+            gradient_overflowed: total.overflowed,
+        }
+    }
+
+    fn read<R: Arithmetic>(&self, job: Range<usize>, outputs: &mut Outputs<'_>) -> Partial {
+        let Inputs { plan, teacher, student, mask } = self.inputs;
+        with_reader::<R, _>(teacher, |teacher| {
+            with_reader::<R, _>(student, |student| {
+                let rows = Rows { plan, teacher, student, mask };
+                plan.recipe().visit(RunJob { rows, job, outputs, gradient_scale: self.gradient_scale })
+            })
+        })
+    }
+}
+
+/// The visitor that runs a job on the recipe's pair of types.
+pub(crate) struct RunJob<'a, 'b, 'c, R> {
+    pub(crate) rows: Rows<'a, R>,
+    pub(crate) job: Range<usize>,
+    pub(crate) outputs: &'b mut Outputs<'c>,
+    pub(crate) gradient_scale: f64,
+}
+
+impl<R: Arithmetic> Visit for RunJob<'_, '_, '_, R> {
+    type Output = Partial;
+
+    fn pair<N: Normalize, D: Diverge<N::Space>>(self, normalize: N, diverge: D) -> Partial {
+        run_job(&self.rows, self.job, (&normalize, &diverge), self.outputs, self.gradient_scale)
+    }
+}
+
+impl Outputs<'_> {
+    /// Every slice covers the job.
+    fn check(&self, plan: &Plan, job: &Range<usize>) -> Result<(), Error> {
+        let wanted = job.len();
+        let (kept, unfilled) = match &self.statistics {
+            KeptStatistics::Drop => (None, None),
+            KeptStatistics::Write(kept) => (Some(kept.len()), None),
+            KeptStatistics::Read(kept) => {
+                (Some(kept.len()), kept.iter().position(|kept| kept.kind == Kind::Unset))
+            }
+        };
+        let gradients = usize::from(self.grad_student.is_some()) + usize::from(self.grad_teacher.is_some());
+        let lengths = [
+            ("statistics", kept, wanted),
+            ("row_values", self.row_values.as_ref().map(|x| x.len()), wanted),
+            ("scratch", Some(self.scratch.len()).filter(|_| plan.is_upsampled()), gradients * plan.scratch()),
+        ];
+        for (buffer, found, wanted) in lengths {
+            if let Some(found) = found.filter(|&found| found != wanted) {
+                return Err(Error::Length { buffer, found, wanted });
+            }
+        }
+        match unfilled {
+            Some(row) => Err(Error::Statistics { row: job.start + row }),
+            None => Ok(()),
+        }
+    }
+
+    /// The part of whole-plan outputs that belongs to a job.
+    fn part(&mut self, job: &Range<usize>) -> Outputs<'_> {
+        Outputs {
+            grad_student: reborrow(&mut self.grad_student),
+            grad_teacher: reborrow(&mut self.grad_teacher),
+            row_values: self.row_values.as_deref_mut().and_then(|x| x.get_mut(job.clone())),
+            statistics: match &mut self.statistics {
+                KeptStatistics::Drop => KeptStatistics::Drop,
+                KeptStatistics::Write(x) => KeptStatistics::Write(x.get_mut(job.clone()).unwrap_or_default()),
+                KeptStatistics::Read(x) => KeptStatistics::Read(x.get(job.clone()).unwrap_or_default()),
+            },
+            scratch: self.scratch,
+        }
+    }
+}
+
+fn reborrow<'b>(sink: &'b mut Option<&mut dyn Sink>) -> Option<&'b mut dyn Sink> {
+    match sink {
+        Some(sink) => Some(&mut **sink),
+        None => None,
+    }
+}
+
+/// Runs a whole loss on the caller's thread. Every output's slice covers all rows of the plan.
+///
+/// Nothing is allocated. Bit for bit the same as any backend that runs [`Plan::jobs`] side by side.
+///
+/// # Errors
+/// [`Error::Length`] for an output of another length than the plan asks for, [`Error::Statistics`] for kept
+/// statistics that were never filled.
+///
+/// ```
+/// use densekd_core::{Inputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Upstream, run};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 2, 1, 3])?, Order::Nchw)?;
+/// let teacher = [0.0_f32, 1.0, 2.0, 3.0, 1.0, 2.0];
+/// let student = [0.5_f32, 1.0, 0.0, 2.0, 2.0, 2.0];
+/// let mut gradient = [0.0_f32; 6];
+/// let outcome = run(
+///     &Inputs::new(&plan, &teacher[..], &student[..], Mask::ALL)?,
+///     Upstream::ONE,
+///     Outputs { grad_student: Some(&mut Slab::new(&mut gradient, 0)), ..Outputs::default() },
+/// )?;
+/// assert!(outcome.value() > 0.0);
+/// assert!(gradient.iter().sum::<f32>().abs() < 1e-6);
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+pub fn run(inputs: &Inputs<'_>, upstream: Upstream, mut outputs: Outputs<'_>) -> Result<Outcome, Error> {
+    let plan = inputs.plan;
+    let call = Call::new(*inputs, upstream);
+    outputs.check(plan, &(0..plan.rows()))?;
+    let mut total = Partial::default();
+    for job in plan.jobs() {
+        total.add(call.run(job.clone(), outputs.part(&job))?);
+    }
+    Ok(call.outcome(total))
+}

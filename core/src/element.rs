@@ -1,0 +1,238 @@
+//! Stored numbers: what a tensor holds. No arithmetic exists on them.
+
+use crate::arithmetic::Arithmetic;
+use core::fmt;
+use half::{bf16, f16};
+
+/// The number types a tensor may be stored in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DType {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary64.
+    F64,
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+}
+
+impl DType {
+    /// The name used in files, options and reports: `f32`, `f64`, `f16`, `bf16`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Bytes of one stored number.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 => 8,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A stored number: `f32`, `f64`, `f16` or `bf16`. It can be widened and narrowed, and nothing else, so that
+/// arithmetic in half precision cannot be written. Sealed.
+///
+/// ```
+/// use densekd_core::Element;
+/// let x = half::f16::from_f32(1.5);
+/// assert_eq!(x.widen::<f32>(), 1.5);
+/// assert_eq!(half::bf16::narrow(1.0_f32 / 3.0).to_f32(), 0.333_984_38);
+/// ```
+pub trait Element: Copy + Default + Send + Sync + sealed::Sealed + 'static {
+    /// Its name and size.
+    const DTYPE: DType;
+
+    /// The same value; exact but for `f64` in `f32` arithmetic, which is never asked for by a plan.
+    fn widen<R: Arithmetic>(self) -> R;
+
+    /// The nearest stored value, rounded once.
+    fn narrow<R: Arithmetic>(x: R) -> Self;
+
+    /// The slice as a tensor of known type.
+    fn tensor(data: &[Self]) -> Tensor<'_>;
+
+    /// The slice as a tensor of known type, to be written.
+    fn tensor_mut(data: &mut [Self]) -> TensorMut<'_>;
+
+    /// The slice itself, where it is stored as `f32`.
+    fn as_f32(_data: &[Self]) -> Option<&[f32]> {
+        None
+    }
+
+    /// The slice itself, where it is stored as `f64`.
+    fn as_f64(_data: &[Self]) -> Option<&[f64]> {
+        None
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// A dense tensor's elements, in the memory order that the plan names.
+///
+/// ```
+/// use densekd_core::{DType, Tensor};
+/// let tensor = Tensor::from(&[1.0_f32, 2.0][..]);
+/// assert_eq!((tensor.len(), tensor.dtype()), (2, DType::F32));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum Tensor<'a> {
+    /// `f32` elements.
+    F32(&'a [f32]),
+    /// `f64` elements.
+    F64(&'a [f64]),
+    /// `f16` elements.
+    F16(&'a [f16]),
+    /// `bf16` elements.
+    Bf16(&'a [bf16]),
+}
+
+impl Tensor<'_> {
+    /// How many elements there are.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::F64(x) => x.len(),
+            Self::F16(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The type they are stored in.
+    pub const fn dtype(&self) -> DType {
+        match self {
+            Self::F32(_) => DType::F32,
+            Self::F64(_) => DType::F64,
+            Self::F16(_) => DType::F16,
+            Self::Bf16(_) => DType::Bf16,
+        }
+    }
+}
+
+impl<'a, E: Element> From<&'a [E]> for Tensor<'a> {
+    fn from(data: &'a [E]) -> Self {
+        E::tensor(data)
+    }
+}
+
+/// A dense tensor's elements, to be written.
+///
+/// ```
+/// use densekd_core::{DType, TensorMut};
+/// let mut gradient = [0.0_f64; 4];
+/// assert_eq!(TensorMut::from(&mut gradient[..]).dtype(), DType::F64);
+/// ```
+#[derive(Debug)]
+pub enum TensorMut<'a> {
+    /// `f32` elements.
+    F32(&'a mut [f32]),
+    /// `f64` elements.
+    F64(&'a mut [f64]),
+    /// `f16` elements.
+    F16(&'a mut [f16]),
+    /// `bf16` elements.
+    Bf16(&'a mut [bf16]),
+}
+
+impl TensorMut<'_> {
+    /// The same elements, to be read.
+    pub fn as_tensor(&self) -> Tensor<'_> {
+        match self {
+            Self::F32(x) => Tensor::F32(x),
+            Self::F64(x) => Tensor::F64(x),
+            Self::F16(x) => Tensor::F16(x),
+            Self::Bf16(x) => Tensor::Bf16(x),
+        }
+    }
+
+    /// How many elements there are.
+    pub fn len(&self) -> usize {
+        self.as_tensor().len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The type they are stored in.
+    pub fn dtype(&self) -> DType {
+        self.as_tensor().dtype()
+    }
+}
+
+impl<'a, E: Element> From<&'a mut [E]> for TensorMut<'a> {
+    fn from(data: &'a mut [E]) -> Self {
+        E::tensor_mut(data)
+    }
+}
+
+macro_rules! element {
+    ($type:ty, $dtype:ident, $widen:expr, $narrow:expr) => {
+        impl sealed::Sealed for $type {}
+
+        impl Element for $type {
+            const DTYPE: DType = DType::$dtype;
+
+            #[inline(always)]
+            fn widen<R: Arithmetic>(self) -> R {
+                let widen: fn($type) -> R = $widen;
+                widen(self)
+            }
+
+            #[inline(always)]
+            fn narrow<R: Arithmetic>(x: R) -> Self {
+                let narrow: fn(R) -> $type = $narrow;
+                narrow(x)
+            }
+
+            fn tensor(data: &[Self]) -> Tensor<'_> {
+                Tensor::$dtype(data)
+            }
+
+            fn tensor_mut(data: &mut [Self]) -> TensorMut<'_> {
+                TensorMut::$dtype(data)
+            }
+
+            element!(@view $dtype);
+        }
+    };
+    (@view F32) => {
+        fn as_f32(data: &[f32]) -> Option<&[f32]> {
+            Some(data)
+        }
+    };
+    (@view F64) => {
+        fn as_f64(data: &[f64]) -> Option<&[f64]> {
+            Some(data)
+        }
+    };
+    (@view $other:ident) => {};
+}
+
+element!(f32, F32, R::from_f32, |x| f32::from_f64(x.to_double()));
+element!(f64, F64, R::from_f64, R::to_double);
+element!(f16, F16, |x| R::from_f32(x.to_f32()), R::to_f16);
+element!(bf16, Bf16, |x| R::from_f32(x.to_f32()), R::to_bf16);

@@ -1,0 +1,408 @@
+//! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
+
+use crate::access::{Load, Sink};
+use crate::arithmetic::Arithmetic;
+use crate::call::{KeptStatistics, Outputs, Partial};
+use crate::diverge::Diverge;
+use crate::mask::Mask;
+use crate::normalize::{Block, Normalize, PerPosition};
+use crate::plan::{Plan, TILE};
+use crate::recipe::Ignore;
+use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
+use crate::space::Space;
+use core::marker::PhantomData;
+use core::ops::Range;
+
+/// Where the rows of a call come from.
+pub(crate) struct Rows<'a, R> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) teacher: &'a dyn Load<R>,
+    pub(crate) student: &'a dyn Load<R>,
+    pub(crate) mask: Mask<'a>,
+}
+
+/// The buffers of a job: a few blocks.
+struct Buffers<R> {
+    teacher: [R; BLOCK],
+    student: [R; BLOCK],
+    counted: [R; BLOCK],
+    kept: [bool; BLOCK],
+    out: [R; BLOCK],
+    full: [R; BLOCK],
+    sum: BlockSum<R>,
+}
+
+/// One row's sums over its terms.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    value: f64,
+    student: f64,
+    teacher: f64,
+}
+
+/// What is asked of the terms pass.
+#[derive(Clone, Copy)]
+struct Wanted {
+    student: bool,
+    teacher: bool,
+}
+
+pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
+    rows: &Rows<'_, R>,
+    job: Range<usize>,
+    (normalize, diverge): (&N, &D),
+    outputs: &mut Outputs<'_>,
+    gradient_scale: f64,
+) -> Partial {
+    let mut buffers = Buffers::new();
+    let mut workspace = Workspace::new();
+    let mut partial = Partial::default();
+    let tile = if rows.plan.layout().inner() == 1 { 1 } else { TILE };
+    for start in job.clone().step_by(tile) {
+        let lanes = start..(start + tile).min(job.end);
+        let offset = start - job.start;
+        let mut statistics = [RowStatistics::default(); TILE];
+        if let KeptStatistics::Read(kept) = &outputs.statistics {
+            let kept = kept.get(offset..).unwrap_or_default();
+            statistics.iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
+        } else {
+            rows.statistics(lanes.clone(), normalize, &mut statistics, &mut buffers, &mut workspace);
+        }
+        if let KeptStatistics::Write(keep) = &mut outputs.statistics {
+            let keep = keep.get_mut(offset..).unwrap_or_default();
+            keep.iter_mut().zip(lanes.clone()).zip(&statistics).for_each(|((to, _), from)| *to = *from);
+        }
+        let wanted =
+            Wanted { student: outputs.grad_student.is_some(), teacher: outputs.grad_teacher.is_some() };
+        let totals = rows.totals(lanes.clone(), (normalize, diverge), &statistics, wanted, &mut buffers);
+        let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
+        for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
+            partial.sum += totals.value;
+            if let Some(cell) = values.get_mut(i) {
+                *cell = totals.value;
+            }
+        }
+        if let Some(sink) = outputs.grad_student.as_deref_mut() {
+            let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
+            partial.overflowed |= rows.gradient(
+                lanes.clone(),
+                normalize,
+                (&statistics, &totals),
+                gradient_scale,
+                at,
+                &mut buffers,
+                sink,
+            );
+        }
+        if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
+            let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
+            partial.overflowed |= rows.gradient(
+                lanes.clone(),
+                normalize,
+                (&statistics, &totals),
+                gradient_scale,
+                at,
+                &mut buffers,
+                sink,
+            );
+        }
+    }
+    partial
+}
+
+impl<R: Arithmetic> Buffers<R> {
+    fn new() -> Self {
+        let zeros = [R::zero(); BLOCK];
+        Self {
+            teacher: zeros,
+            student: zeros,
+            counted: [R::one(); BLOCK],
+            kept: [true; BLOCK],
+            out: zeros,
+            full: zeros,
+            sum: BlockSum::new(),
+        }
+    }
+}
+
+impl<R: Arithmetic> Rows<'_, R> {
+    /// The heads of a row's blocks.
+    fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<R> {
+        let axis = self.plan.row_len();
+        (0..axis).step_by(BLOCK).map(move |from| (from, (axis - from).min(BLOCK)))
+    }
+
+    /// Runs `f` on the counted entries of a block; the buffers' `kept` says where they stand if not all do.
+    fn with_block<T>(
+        &self,
+        row: usize,
+        (from, n): (usize, usize),
+        buffers: &mut Buffers<R>,
+        f: impl FnOnce(Block<'_, R>, &mut [R; BLOCK], &mut BlockSum<R>) -> T,
+    ) -> (T, bool) {
+        let place = self.plan.place(row, from);
+        let Buffers { teacher, student, counted, kept, out, sum, .. } = buffers;
+        let weights = counted.get(..n).unwrap_or_default();
+        let compressed = !self.mask.is_all() && self.plan.recipe().options().ignore == Ignore::Before;
+        if !self.mask.is_all() && !compressed {
+            self.mark(row, from, kept);
+            for (weight, &kept) in counted.iter_mut().zip(kept.iter()) {
+                *weight = if kept { R::one() } else { R::zero() };
+            }
+            let block = Block {
+                teacher: self.teacher.load(place, teacher.get_mut(..n).unwrap_or_default()),
+                student: self.student.load(place, student.get_mut(..n).unwrap_or_default()),
+                counted: counted.get(..n).unwrap_or_default(),
+            };
+            return (f(block, out, sum), false);
+        }
+        if !compressed {
+            let block = Block {
+                teacher: self.teacher.load(place, teacher.get_mut(..n).unwrap_or_default()),
+                student: self.student.load(place, student.get_mut(..n).unwrap_or_default()),
+                counted: weights,
+            };
+            return (f(block, out, sum), false);
+        }
+        self.mark(row, from, kept);
+        let compress = |load: &dyn Load<R>, buffer: &mut [R; BLOCK]| {
+            let mut whole = [R::zero(); BLOCK];
+            let whole = load.load(place, whole.get_mut(..n).unwrap_or_default());
+            let counted = whole.iter().zip(kept.iter()).filter(|(_, kept)| **kept);
+            buffer.iter_mut().zip(counted).map(|(to, (from, _))| *to = *from).count()
+        };
+        let (kept_t, kept_s) = (compress(self.teacher, teacher), compress(self.student, student));
+        let block = Block {
+            teacher: teacher.get(..kept_t).unwrap_or_default(),
+            student: student.get(..kept_s).unwrap_or_default(),
+            counted: weights,
+        };
+        (f(block, out, sum), true)
+    }
+
+    /// Which entries of a block count.
+    fn mark(&self, row: usize, from: usize, kept: &mut [bool; BLOCK]) {
+        let (position, entries_are_positions) = self.plan.position(row, from);
+        for (i, kept) in kept.iter_mut().enumerate() {
+            *kept = self.mask.counts(if entries_are_positions { position + i } else { position });
+        }
+    }
+
+    fn statistics<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        statistics: &mut [RowStatistics; TILE],
+        buffers: &mut Buffers<R>,
+        workspace: &mut Workspace<R>,
+    ) {
+        let mut states = [N::State::default(); TILE];
+        for block in self.blocks() {
+            for (row, state) in lanes.clone().zip(states.iter_mut()) {
+                self.with_block(row, block, buffers, |block, _, _| {
+                    normalize.push(state, block.teacher, block.student, workspace);
+                });
+            }
+        }
+        for (row, (to, state)) in lanes.zip(statistics.iter_mut().zip(states.iter_mut())) {
+            if let Some(again) = normalize.again(state) {
+                *state = again;
+                for block in self.blocks() {
+                    self.with_block(row, block, buffers, |block, _, _| {
+                        normalize.push(state, block.teacher, block.student, workspace);
+                    });
+                }
+            }
+            *to = if self.plan.is_summed(row) {
+                normalize.finish(state)
+            } else {
+                RowStatistics { kind: Kind::Zero, ..RowStatistics::default() }
+            };
+            if to.kind == Kind::Split {
+                self.split(row, normalize, to, buffers);
+            }
+        }
+    }
+
+    /// The two separate references of a row in which the student is -inf where the teacher is not.
+    #[cold]
+    fn split<N: Normalize>(
+        &self,
+        row: usize,
+        normalize: &N,
+        to: &mut RowStatistics,
+        buffers: &mut Buffers<R>,
+    ) {
+        let [mut top_t, mut top_s] = [f64::NEG_INFINITY; 2];
+        for block in self.blocks() {
+            self.with_block(row, block, buffers, |block, _, _| {
+                for (t, s, _) in block.triples() {
+                    top_t = top_t.max(t.to_double() * 0.25);
+                    top_s = top_s.max(s.to_double() * 0.25);
+                }
+            });
+        }
+        let per_quarter = 4.0 * normalize.pull(to);
+        let [mut sum_t, mut sum_s] = [0.0; 2];
+        for block in self.blocks() {
+            self.with_block(row, block, buffers, |block, _, _| {
+                let weight = |x: f64, top: f64| {
+                    if x > f64::NEG_INFINITY { libm::exp((x - top) * per_quarter) } else { 0.0 }
+                };
+                for (t, s, _) in block.triples() {
+                    sum_t += weight(t.to_double() * 0.25, top_t);
+                    sum_s += weight(s.to_double() * 0.25, top_s);
+                }
+            });
+        }
+        (to.d, to.l, to.m, to.z) = (top_t, sum_t, top_s, sum_s);
+        if top_t == f64::NEG_INFINITY {
+            *to = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
+        }
+    }
+
+    fn totals<N: Normalize, D: Diverge<N::Space>>(
+        &self,
+        lanes: Range<usize>,
+        (normalize, diverge): (&N, &D),
+        statistics: &[RowStatistics; TILE],
+        wanted: Wanted,
+        buffers: &mut Buffers<R>,
+    ) -> [Totals; TILE] {
+        let mut totals = [Totals::default(); TILE];
+        // What each row still has to add up: value, student's total, teacher's total.
+        let mut open = [[false; 3]; TILE];
+        for (open, (of, to)) in open.iter_mut().zip(statistics.iter().zip(totals.iter_mut())) {
+            match of.kind {
+                Kind::NotANumber => *to = Totals { value: f64::NAN, student: f64::NAN, teacher: f64::NAN },
+                Kind::Zero | Kind::Unset => {}
+                _ => {
+                    let settle = |known: Option<f64>, to: &mut f64, wanted: bool| {
+                        *to = known.unwrap_or(0.0);
+                        wanted && known.is_none()
+                    };
+                    *open = [
+                        settle(diverge.value_from(of), &mut to.value, true),
+                        settle(diverge.student_total_from(of), &mut to.student, wanted.student),
+                        settle(diverge.teacher_total_from(of), &mut to.teacher, wanted.teacher),
+                    ];
+                }
+            }
+        }
+        if open.iter().flatten().all(|open| !open) {
+            return totals;
+        }
+        for block in self.blocks() {
+            for ((row, of), (to, open)) in lanes.clone().zip(statistics).zip(totals.iter_mut().zip(&open)) {
+                self.with_block(row, block, buffers, |block, _, sum| {
+                    let n = block.teacher.len();
+                    let [value, student, teacher] = *open;
+                    if value {
+                        let share = normalize.share(of);
+                        evaluate(normalize, of, block, share, &Term::new(diverge), sum.cells(n));
+                        to.value += sum.sum(n);
+                    }
+                    if student {
+                        evaluate(normalize, of, block, 1.0, &StudentCotangent::new(diverge), sum.cells(n));
+                        to.student += sum.sum(n);
+                    }
+                    if teacher {
+                        evaluate(normalize, of, block, 1.0, &TeacherCotangent::new(diverge), sum.cells(n));
+                        to.teacher += sum.sum(n);
+                    }
+                });
+            }
+        }
+        totals
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call of two, each argument a part of the pass")]
+    fn gradient<N: Normalize, F: PerPosition<N::Space>>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        (statistics, totals): (&[RowStatistics; TILE], &[Totals; TILE]),
+        scale: f64,
+        at: impl Fn(&Totals) -> (F, f64),
+        buffers: &mut Buffers<R>,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        let mut overflowed = false;
+        for block in self.blocks() {
+            let (from, n) = block;
+            for (row, (of, totals)) in lanes.clone().zip(statistics.iter().zip(totals)) {
+                let (f, total) = at(totals);
+                let scale = scale * normalize.pull(of);
+                let ((), compressed) = self.with_block(row, block, buffers, |block, out, _| {
+                    let out = out.get_mut(..block.teacher.len()).unwrap_or_default();
+                    if total.is_finite() {
+                        evaluate(normalize, of, block, scale, &f, out);
+                    } else {
+                        out.fill(R::nan());
+                    }
+                });
+                let place = self.plan.place(row, from);
+                overflowed |= R::store(sink, place, buffers.scattered(n, compressed));
+            }
+        }
+        overflowed
+    }
+}
+
+impl<R: Arithmetic> Buffers<R> {
+    /// The block's results at their places, 0 where a position was ignored.
+    fn scattered(&mut self, n: usize, compressed: bool) -> &[R] {
+        if !compressed {
+            return self.out.get(..n).unwrap_or_default();
+        }
+        let mut results = self.out.iter();
+        for (to, &kept) in self.full.iter_mut().zip(&self.kept).take(n) {
+            *to = if kept { results.next().copied().unwrap_or_default() } else { R::zero() };
+        }
+        self.full.get(..n).unwrap_or_default()
+    }
+}
+
+/// `scale * f` over a block; rows that are 0 or NaN as a whole are not looked at.
+fn evaluate<R: Arithmetic, N: Normalize>(
+    normalize: &N,
+    of: &RowStatistics,
+    block: Block<'_, R>,
+    scale: f64,
+    f: &impl PerPosition<N::Space>,
+    out: &mut [R],
+) {
+    match of.kind {
+        Kind::Zero | Kind::Unset => out.fill(R::zero()),
+        Kind::NotANumber => out.fill(R::nan()),
+        _ => normalize.evaluate(of, block, scale, f, out),
+    }
+}
+
+/// Makes the functions of one position that the passes evaluate.
+macro_rules! per_position {
+    ($($name:ident { $($total:ident)? } = $method:ident),+ $(,)?) => {$(
+        struct $name<'a, S, D> { diverge: &'a D, $($total: f64,)? space: PhantomData<S> }
+
+        impl<'a, S, D> $name<'a, S, D> {
+            fn new(diverge: &'a D $(, $total: f64)?) -> Self {
+                Self { diverge, $($total,)? space: PhantomData }
+            }
+        }
+
+        impl<S: Space, D: Diverge<S>> PerPosition<S> for $name<'_, S, D> {
+            #[inline(always)]
+            fn at<R: Arithmetic>(&self, point: S::Point<R>) -> R {
+                self.diverge.$method(point $(, R::from_f64(self.$total))?)
+            }
+        }
+    )+};
+}
+
+per_position! {
+    Term {} = term,
+    StudentCotangent {} = student_cotangent,
+    TeacherCotangent {} = teacher_cotangent,
+    StudentGradient { total } = student_gradient,
+    TeacherGradient { total } = teacher_gradient,
+}

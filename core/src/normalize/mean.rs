@@ -1,0 +1,72 @@
+//! A row's mean: one number a row.
+
+use super::{Block, Normalize, PerPosition};
+use crate::Temperature;
+use crate::arithmetic::Arithmetic;
+use crate::row::{Kind, RowStatistics, Workspace};
+use crate::space::{Difference, Real};
+
+/// The mean over counted positions, divided by the temperature (`norm channel_mean`).
+///
+/// ```
+/// use densekd_core::{MeanOverPositions, Mse, RowLoss, Temperature};
+/// let loss = RowLoss::new(MeanOverPositions::new(Temperature::ONE), Mse);
+/// assert_eq!(loss.value(&[1.0_f32, 2.0], &[2.0, 4.0]), 2.25);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MeanOverPositions {
+    temperature: Temperature,
+}
+
+impl MeanOverPositions {
+    /// A mean whose unit is the temperature.
+    pub const fn new(temperature: Temperature) -> Self {
+        Self { temperature }
+    }
+}
+
+/// A running sum of differences and its count.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MeanState {
+    sum: f64,
+    count: f64,
+}
+
+impl Normalize for MeanOverPositions {
+    type Space = Real;
+    type State = MeanState;
+
+    fn push<R: Arithmetic>(&self, state: &mut MeanState, t: &[R], s: &[R], _workspace: &mut Workspace<R>) {
+        for (t, s) in t.iter().zip(s) {
+            state.sum += s.to_double() - t.to_double();
+            state.count += 1.0;
+        }
+    }
+
+    fn finish(&self, state: &MeanState) -> RowStatistics {
+        if state.count == 0.0 {
+            return RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
+        }
+        let d = state.sum / (state.count * self.temperature.get());
+        RowStatistics { d, z: state.count, kind: Kind::Full, ..RowStatistics::default() }
+    }
+
+    fn evaluate<R: Arithmetic>(
+        &self,
+        statistics: &RowStatistics,
+        _block: Block<'_, R>,
+        scale: f64,
+        f: &impl PerPosition<Real>,
+        out: &mut [R],
+    ) {
+        out.fill(R::from_f64(scale * f.at(Difference { difference: statistics.d })));
+    }
+
+    fn share(&self, statistics: &RowStatistics) -> f64 {
+        if statistics.z > 0.0 { 1.0 / statistics.z } else { 0.0 }
+    }
+
+    fn pull(&self, statistics: &RowStatistics) -> f64 {
+        self.share(statistics) / self.temperature.get()
+    }
+}

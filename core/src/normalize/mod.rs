@@ -1,0 +1,79 @@
+//! How a row is made comparable, one normalisation a file.
+
+mod mean;
+mod raw;
+mod softmax;
+
+pub use mean::MeanOverPositions;
+pub use raw::Raw;
+pub use softmax::Softmax;
+
+use crate::arithmetic::Arithmetic;
+use crate::row::{RowStatistics, Workspace};
+use crate::space::Space;
+
+/// A function of one position, evaluated over a row: a term, a cotangent or a gradient.
+pub trait PerPosition<S: Space> {
+    /// The value at one position.
+    fn at<R: Arithmetic>(&self, point: S::Point<R>) -> R;
+}
+
+/// A normalisation of row pairs: its statistics, its points, and how a cotangent is pulled back through it.
+///
+/// The three passes of the engine are these: *statistics* sees every entry once and ends in 48 bytes a row;
+/// *terms* and *gradient* see the entries again as points of [`Normalize::Space`].
+pub trait Normalize: Copy + Send + Sync {
+    /// The space its rows lie in: what a [`crate::Diverge`] must be defined on.
+    type Space: Space;
+    /// The running state of a row.
+    type State: Copy + Default;
+
+    /// Adds a block of counted entries, at most 256, of equal length.
+    fn push<R: Arithmetic>(&self, state: &mut Self::State, t: &[R], s: &[R], workspace: &mut Workspace<R>);
+
+    /// A state to sweep the row with once more before it is finished, where its gradient asks for it.
+    fn again(&self, _state: &Self::State) -> Option<Self::State> {
+        None
+    }
+
+    /// The row's statistics.
+    fn finish(&self, state: &Self::State) -> RowStatistics;
+
+    /// `out[i] = scale * f(point i)` over a block; `counted` is 1 or 0 a position.
+    fn evaluate<R: Arithmetic>(
+        &self,
+        statistics: &RowStatistics,
+        block: Block<'_, R>,
+        scale: f64,
+        f: &impl PerPosition<Self::Space>,
+        out: &mut [R],
+    );
+
+    /// What a term counts in the row's value.
+    fn share(&self, _statistics: &RowStatistics) -> f64 {
+        1.0
+    }
+
+    /// What a cotangent is multiplied by on its way to the logits.
+    fn pull(&self, _statistics: &RowStatistics) -> f64 {
+        1.0
+    }
+}
+
+/// A block of a row pair.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a, R> {
+    /// The teacher's entries.
+    pub teacher: &'a [R],
+    /// The student's entries.
+    pub student: &'a [R],
+    /// 1, or 0 where an `ignore = after` mask drops the position's term.
+    pub counted: &'a [R],
+}
+
+impl<R: Arithmetic> Block<'_, R> {
+    #[inline(always)]
+    pub(crate) fn triples(&self) -> impl Iterator<Item = (R, R, R)> {
+        self.teacher.iter().zip(self.student).zip(self.counted).map(|((&t, &s), &c)| (t, s, c))
+    }
+}

@@ -1,0 +1,162 @@
+//! A loss on a shape: what is to be done, without the data.
+
+use crate::access::Place;
+use crate::mask::Mask;
+use crate::recipe::{Ignore, Norm, Recipe, Samples};
+use crate::shape::{Layout, Order, Shape};
+use crate::{Divisor, Error};
+use core::ops::Range;
+
+/// Neighbouring rows that are walked together where they interleave in memory: a cache line of `f32`.
+pub(crate) const TILE: usize = 16;
+
+/// Elements of a job: enough that the cost of handing one out does not show.
+const JOB: usize = 1 << 16;
+
+/// A recipe on a shape in a memory order: plain checked data, made once and used for every batch.
+///
+/// Whoever holds a plan cannot meet a shape error; backends read it and ask nothing else.
+///
+/// ```
+/// use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([8, 19, 128, 256])?, Order::Nchw)?;
+/// assert_eq!((plan.rows(), plan.row_len(), plan.scratch()), (8 * 19, 128 * 256, 0));
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Plan {
+    recipe: Recipe,
+    shape: Shape,
+    /// The shape that rows are taken of: the enlarged one under `upsample`.
+    virtual_shape: Shape,
+    order: Order,
+    layout: Layout,
+}
+
+impl Plan {
+    /// Lays the recipe out on a shape.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] where the enlarged map of `upsample` does not fit an address.
+    pub fn new(recipe: Recipe, shape: Shape, order: Order) -> Result<Self, Error> {
+        let factor = recipe.options().upsample.get();
+        let [n, c, h, w] = shape.dims();
+        let enlarged = [n, c, h.saturating_mul(factor), w.saturating_mul(factor)];
+        let virtual_shape = Shape::new(enlarged)?;
+        let layout = match recipe.options().norm {
+            Norm::Spatial => Layout::positions(virtual_shape, order),
+            Norm::Channel | Norm::ChannelMean | Norm::None => Layout::channels(virtual_shape, order),
+        };
+        Ok(Self { recipe, shape, virtual_shape, order, layout })
+    }
+
+    /// The recipe.
+    pub const fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The shape of teacher, student and gradients.
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The memory order of teacher, student and gradients.
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The view that rows are taken of.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// The map that positions are counted in: the shape, or the enlarged one under `upsample`.
+    pub const fn counted_shape(&self) -> Shape {
+        self.virtual_shape
+    }
+
+    /// How many rows there are: the length of per-row values and of kept statistics.
+    pub const fn rows(&self) -> usize {
+        self.layout.rows()
+    }
+
+    /// Entries of a row.
+    pub const fn row_len(&self) -> usize {
+        self.layout.axis()
+    }
+
+    /// Numbers of `f64` scratch that a gradient needs from the caller: C H W under `upsample`, else 0.
+    pub fn scratch(&self) -> usize {
+        if self.is_upsampled() { self.shape.channels() * self.shape.positions() } else { 0 }
+    }
+
+    /// Whether rows are taken of an enlarged map.
+    pub const fn is_upsampled(&self) -> bool {
+        self.recipe.options().upsample.get() > 1
+    }
+
+    /// What the sum over rows is divided by, under this mask; 0 where no position counts.
+    ///
+    /// Cost: one read of the mask where there is one.
+    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
+    pub fn divisor(&self, mask: &Mask<'_>) -> f64 {
+        let options = self.recipe.options();
+        let after = options.ignore == Ignore::After;
+        let (positions, images) = if after { Mask::ALL } else { *mask }.tally(self.virtual_shape);
+        let channels =
+            options.divisor_channels.map_or(self.shape.channels(), core::num::NonZeroUsize::get) as f64;
+        let (positions, images) = (positions as f64, images as f64);
+        match options.divisor {
+            Divisor::Sum => 1.0,
+            Divisor::Batch => self.shape.images() as f64,
+            Divisor::Positions => self.virtual_shape.positions() as f64,
+            Divisor::BatchChannels => channels * images,
+            Divisor::BatchPositions => positions,
+            Divisor::Elements => channels * positions,
+        }
+    }
+
+    /// The rows in pieces that can be run side by side; their partial sums, added in this order, give the same
+    /// bits for any number of threads. Depends on the shape alone.
+    pub fn jobs(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let inner = self.layout.inner();
+        let rows = self.rows();
+        // Rows of one image are kept together under upsample, since their gradients meet in the same cells.
+        let (block, most) = if self.is_upsampled() {
+            (self.virtual_shape.positions(), self.virtual_shape.positions())
+        } else {
+            let most = (JOB >> self.row_len().ilog2()).max(1);
+            if inner == 1 { (rows, most) } else { (inner, most.next_multiple_of(TILE)) }
+        };
+        (0..rows).step_by(block.max(1)).flat_map(move |start| {
+            let end = (start + block).min(rows);
+            (start..end).step_by(most.max(1)).map(move |at| at..(at + most).min(end))
+        })
+    }
+
+    /// Where a block of a row stands.
+    pub(crate) fn place(&self, row: usize, from: usize) -> Place {
+        Place { row, from, index: self.layout.index(row, from), stride: self.layout.inner() }
+    }
+
+    /// The image a row belongs to.
+    fn image(&self, row: usize) -> usize {
+        self.shape.image_of(row, self.rows())
+    }
+
+    /// Whether a row is summed at all.
+    pub(crate) fn is_summed(&self, row: usize) -> bool {
+        self.recipe.options().samples == Samples::All || self.image(row) == 0
+    }
+
+    /// The counted position at the head of a block, and whether the row's entries are positions (else the
+    /// whole row is one).
+    pub(crate) fn position(&self, row: usize, from: usize) -> (usize, bool) {
+        let m = self.virtual_shape.positions();
+        match self.recipe.options().norm {
+            // Rows are positions, in order, in either memory order.
+            Norm::Spatial => (row, false),
+            Norm::Channel | Norm::ChannelMean | Norm::None => (self.image(row) * m + from, true),
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The run-time choice of a row loss: every option of channel-wise and pixel-wise distillation, checked once.
+
+use crate::diverge::{
+    CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,
+    SmoothedCrossEntropy, SmoothedKl,
+};
+use crate::names::choice;
+use crate::normalize::{MeanOverPositions, Normalize, Raw, Softmax};
+use crate::{Epsilon, Error, Temperature, Weight};
+use core::num::NonZeroUsize;
+
+choice! {
+    /// How rows are taken of a map and made comparable (`norm`).
+    ///
+    /// ```
+    /// assert_eq!("spatial".parse(), Ok(densekd_core::Norm::Spatial));
+    /// ```
+    Norm, "norm" {
+        /// Softmax over the H W positions of each channel: channel-wise distillation.
+        Channel = "channel",
+        /// Softmax over the C channels of each position: pixel-wise distillation.
+        Spatial = "spatial",
+        /// Each channel's mean over positions, divided by tau.
+        ChannelMean = "channel_mean",
+        /// The numbers as they are.
+        None = "none",
+    }
+}
+
+choice! {
+    /// How two rows differ (`divergence`).
+    ///
+    /// ```
+    /// assert_eq!("reverse_kl".parse(), Ok(densekd_core::Divergence::ReverseKl));
+    /// ```
+    Divergence, "divergence" {
+        /// KL divergence of the student from the teacher.
+        Kl = "kl",
+        /// Cross-entropy.
+        Ce = "ce",
+        /// Squared difference.
+        Mse = "mse",
+        /// Jensen-Shannon divergence.
+        Js = "js",
+        /// KL divergence of the teacher from the student.
+        ReverseKl = "reverse_kl",
+    }
+}
+
+choice! {
+    /// What the sum over rows is divided by (`divisor`): named after what it counts.
+    ///
+    /// | name | without mask | with mask, `ignore before` |
+    /// | --- | --- | --- |
+    /// | `sum` | 1 | 1 |
+    /// | `batch` | N | N |
+    /// | `positions` | H W | H W |
+    /// | `batch_channels` | N C | C times the images with a counted position |
+    /// | `batch_positions` | N H W | counted positions |
+    /// | `elements` | N C H W | C times the counted positions |
+    ///
+    /// ```
+    /// assert_eq!(densekd_core::Divisor::BatchChannels.name(), "batch_channels");
+    /// ```
+    Divisor, "divisor" {
+        /// 1.
+        Sum = "sum",
+        /// N.
+        Batch = "batch",
+        /// H W.
+        Positions = "positions",
+        /// N C.
+        BatchChannels = "batch_channels",
+        /// N H W.
+        BatchPositions = "batch_positions",
+        /// N C H W.
+        Elements = "elements",
+    }
+}
+
+choice! {
+    /// When ignored positions are left out (`ignore`).
+    ///
+    /// ```
+    /// assert_eq!("before".parse(), Ok(densekd_core::Ignore::Before));
+    /// ```
+    Ignore, "ignore" {
+        /// Before both softmaxes, whatever stands there.
+        Before = "before",
+        /// After the softmax over all positions: only their terms are dropped.
+        After = "after",
+    }
+}
+
+choice! {
+    /// Which images of a batch are summed (`samples`); the divisor counts all of them either way.
+    ///
+    /// ```
+    /// assert_eq!("first".parse(), Ok(densekd_core::Samples::First));
+    /// ```
+    Samples, "samples" {
+        /// All.
+        All = "all",
+        /// Image 0 only, as one published code does.
+        First = "first",
+    }
+}
+
+/// Every option of a row loss. The fields are checked types; which of them go together is checked by
+/// [`Recipe::new`].
+///
+/// ```
+/// use densekd_core::{Divergence, RowOptions};
+/// let options = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
+/// assert_eq!(options.tau.get(), 4.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowOptions {
+    /// Softmax temperature.
+    pub tau: Temperature,
+    /// How rows are taken and made comparable.
+    pub norm: Norm,
+    /// How two rows differ.
+    pub divergence: Divergence,
+    /// What the sum is divided by.
+    pub divisor: Divisor,
+    /// Stands for C in the divisor, where a published code counts the channels of another tensor.
+    pub divisor_channels: Option<NonZeroUsize>,
+    /// Whether the value is multiplied by tau^2.
+    pub tau_square: bool,
+    /// Multiplies value and gradient.
+    pub weight: Weight,
+    /// Stands inside the logarithms of `kl` and `ce`.
+    pub eps: Epsilon,
+    /// When ignored positions are left out.
+    pub ignore: Ignore,
+    /// The label of positions to leave out.
+    pub ignore_index: i64,
+    /// Which images are summed.
+    pub samples: Samples,
+    /// Both maps are resized by this factor in H and W (bilinear, corners aligned); 1 for none.
+    pub upsample: NonZeroUsize,
+}
+
+impl RowOptions {
+    /// Channel-wise distillation: tau^2 / (N C) times the sum of the channels' KL divergences at tau = 4
+    /// (arXiv 2011.13256), with weight 1.
+    pub const CWD: Self = Self {
+        tau: Temperature::FOUR,
+        norm: Norm::Channel,
+        divergence: Divergence::Kl,
+        divisor: Divisor::BatchChannels,
+        divisor_channels: None,
+        tau_square: true,
+        weight: Weight::ONE,
+        eps: Epsilon::ZERO,
+        ignore: Ignore::Before,
+        ignore_index: 255,
+        samples: Samples::All,
+        upsample: NonZeroUsize::MIN,
+    };
+
+    /// Pixel-wise distillation: the mean over positions of the KL divergence over channels, at tau = 1.
+    pub const PI: Self =
+        Self { tau: Temperature::ONE, norm: Norm::Spatial, divisor: Divisor::BatchPositions, ..Self::CWD };
+}
+
+/// A row loss whose options go together: `weight * tau^2 / D * sum over rows of diverge(normalize(T), normalize(S))`.
+///
+/// ```
+/// use densekd_core::{Divergence, Error, Norm, Recipe, RowOptions};
+/// assert!(Recipe::new(RowOptions::CWD).is_ok());
+/// let wrong = RowOptions { norm: Norm::None, ..RowOptions::CWD };
+/// let error = Error::NotADistribution { norm: Norm::None, divergence: Divergence::Kl };
+/// assert_eq!(Recipe::new(wrong), Err(error));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recipe {
+    options: RowOptions,
+}
+
+impl Recipe {
+    /// Checks that the options go together.
+    ///
+    /// # Errors
+    /// [`Error::NotADistribution`] for a logarithmic divergence of means or of raw numbers;
+    /// [`Error::EpsilonUnused`] for an `eps` without a logarithm to stand in; [`Error::IgnoreAfter`] for `after`
+    /// with anything but `kl` and `ce` of a softmax; [`Error::Upsample`] for an enlarged map without a softmax
+    /// over channels.
+    pub fn new(options: RowOptions) -> Result<Self, Error> {
+        let RowOptions { norm, divergence, eps, ignore, upsample, .. } = options;
+        let distribution = matches!(norm, Norm::Channel | Norm::Spatial);
+        let logarithm = matches!(divergence, Divergence::Kl | Divergence::Ce);
+        if !distribution && divergence != Divergence::Mse {
+            return Err(Error::NotADistribution { norm, divergence });
+        }
+        if eps.get() > 0.0 && !logarithm {
+            return Err(Error::EpsilonUnused { divergence });
+        }
+        if ignore == Ignore::After && !(logarithm && distribution && eps.get() == 0.0) {
+            return Err(Error::IgnoreAfter { divergence });
+        }
+        if upsample.get() > 1 && norm != Norm::Spatial {
+            return Err(Error::Upsample { norm, factor: upsample.get() });
+        }
+        Ok(Self { options })
+    }
+
+    /// The options.
+    pub const fn options(&self) -> &RowOptions {
+        &self.options
+    }
+
+    /// Weight and tau^2: what the sum over rows is multiplied by before the divisor.
+    pub fn scale(&self) -> f64 {
+        let tau = self.options.tau.get();
+        self.options.weight.get() * if self.options.tau_square { tau * tau } else { 1.0 }
+    }
+
+    /// Whether rows are evaluated in `f64` whatever the stored type: differences of raw numbers cost nothing
+    /// there, and their squares do not overflow.
+    pub(crate) const fn wants_f64(&self) -> bool {
+        matches!(self.options.norm, Norm::ChannelMean | Norm::None)
+    }
+
+    /// Hands the pair of types that the options name to the visitor: the only place where a name becomes a
+    /// normalisation and a divergence.
+    pub(crate) fn visit<V: Visit>(&self, visitor: V) -> V::Output {
+        let RowOptions { tau, norm, divergence, eps, ignore, .. } = self.options;
+        let softmax = Softmax::new(tau);
+        match (norm, divergence) {
+            (Norm::ChannelMean, _) => visitor.pair(MeanOverPositions::new(tau), Mse),
+            (Norm::None, _) => visitor.pair(Raw, Mse),
+            (_, Divergence::Mse) => visitor.pair(softmax, Mse),
+            (_, Divergence::Js) => visitor.pair(softmax, JensenShannon),
+            (_, Divergence::ReverseKl) => visitor.pair(softmax, ReverseKl),
+            (_, Divergence::Kl) if ignore == Ignore::After => visitor.pair(softmax, MaskedKl),
+            (_, Divergence::Ce) if ignore == Ignore::After => visitor.pair(softmax, MaskedCrossEntropy),
+            (_, Divergence::Kl) if eps.get() > 0.0 => visitor.pair(softmax, SmoothedKl::new(eps)),
+            (_, Divergence::Ce) if eps.get() > 0.0 => visitor.pair(softmax, SmoothedCrossEntropy::new(eps)),
+            (_, Divergence::Kl) => visitor.pair(softmax, Kl),
+            (_, Divergence::Ce) => visitor.pair(softmax, CrossEntropy),
+        }
+    }
+}
+
+/// What is done with a recipe's pair of types.
+pub(crate) trait Visit {
+    /// The result.
+    type Output;
+
+    /// Runs on the pair.
+    fn pair<N: Normalize, D: Diverge<N::Space>>(self, normalize: N, diverge: D) -> Self::Output;
+}

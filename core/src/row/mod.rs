@@ -1,0 +1,14 @@
+//! The softmax of a row pair in one sweep.
+//!
+#![doc = include_str!("one-sweep-kl.md")]
+
+mod state;
+mod statistics;
+mod sweep;
+
+pub use state::RowState;
+pub(crate) use state::per_quarter;
+pub(crate) use statistics::Kind;
+pub use statistics::RowStatistics;
+pub use sweep::Workspace;
+pub(crate) use sweep::{BLOCK, BlockSum, Reference};

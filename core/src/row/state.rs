@@ -1,0 +1,469 @@
+//! The running state of a row pair: filled chunk by chunk, merged in any order.
+
+use super::statistics::{Kind, RowStatistics};
+use super::sweep::{BLOCK, Reference, Workspace, maxima};
+use crate::Temperature;
+use crate::arithmetic::{Arithmetic, bregman, log1p_excess};
+
+/// The state of one row pair under a softmax: 64 bytes that see each entry once, in chunks of any size, and
+/// merge with the states of other parts of the row (lanes, threads, devices, ranks).
+///
+/// Entries are pushed as they stand (logits, not divided by the temperature). Ignored positions are simply
+/// not pushed. Every push and merge of one row must name the same temperature.
+///
+/// Cost: one sweep; a block of 256 entries is swept again, in cache, where its own data ask for another
+/// reference. Accuracy and derivation: [the row module](crate::row).
+///
+/// ```
+/// use densekd_core::{RowState, Temperature};
+/// let (teacher, student) = ([0.5_f32, -1.0, 2.0, 0.0], [0.25_f32, -1.0, 1.0, 0.5]);
+/// let tau = Temperature::ONE;
+///
+/// let mut whole = RowState::new();
+/// whole.push(tau, &teacher, &student);
+///
+/// let (mut left, mut right) = (RowState::new(), RowState::new());
+/// left.push(tau, &teacher[..1], &student[..1]);
+/// right.push(tau, &teacher[1..], &student[1..]);
+/// left.merge(tau, &right);
+///
+/// let (a, b) = (whole.finish(tau).kl_divergence(), left.finish(tau).kl_divergence());
+/// assert!(a > 0.0 && (a - b).abs() <= 1e-6 * a);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct RowState {
+    /// The student's largest logit so far, in quarter units; sums are in units of e^m.
+    m: f64,
+    /// The reference of the log-ratio, in quarter units.
+    d: f64,
+    /// sum w, sum w (e^r - 1), sum w k(r) over entries with both logits finite.
+    z: f64,
+    e: f64,
+    g: f64,
+    /// Reference and sum of w over entries whose teacher alone is -inf.
+    lone_m: f64,
+    lone_z: f64,
+    /// The error of exponents in `g`, in units of epsilon.
+    far: f32,
+    /// Entries with both logits finite: 0, 1 or 2 for more.
+    regular: u8,
+    seen: Seen,
+}
+
+/// What a state has met, a bit each.
+#[derive(Clone, Copy, Debug)]
+struct Seen(u8);
+
+impl Seen {
+    const NOT_A_NUMBER: u8 = 1;
+    const STUDENT_MISSING: u8 = 2;
+    /// Entries that need policies, or that `f32` does not hold.
+    const CAREFUL: u8 = 4;
+    /// Some |r| about `d` is, or may be, above [`NEAR`].
+    const SPREAD: u8 = 8;
+    /// The KL divergence of some block sits far below the row's maximum.
+    const FAR: u8 = 16;
+    /// `d` was found by an earlier sweep of the whole row, and everything is to be taken in `f64`.
+    const CENTRED: u8 = 32;
+
+    const fn has(self, what: u8) -> bool {
+        self.0 & what != 0
+    }
+
+    fn note(&mut self, what: u8, seen: bool) {
+        if seen {
+            self.0 |= what;
+        }
+    }
+}
+
+/// The mutually normalised form of a state: what merges without cancellation.
+#[derive(Clone, Copy)]
+struct Part {
+    m: f64,
+    z: f64,
+    d: f64,
+    /// log(sum p / sum w) - d / tau.
+    l: f64,
+    /// KL divergence of the part's own two distributions.
+    k: f64,
+}
+
+/// The error of exponents that is tolerated in a block's Bregman sum, in units of epsilon.
+const FAR: f64 = 6.0;
+
+/// A row whose sum is below this many times its largest term has one position that outweighs the rest.
+const PEAK: f64 = 3.0;
+
+/// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
+const NEAR: f64 = 0.75;
+
+impl Default for RowState {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `4 / tau`: nats per quarter unit.
+pub(crate) fn per_quarter(tau: Temperature) -> f64 {
+    4.0 / tau.get()
+}
+
+/// The nearest number that an `f32` kernel can hold in two terms.
+fn snap(d: f64) -> f64 {
+    let high = f64::from(f32::from_f64(d));
+    if high.is_finite() { high + f64::from(f32::from_f64(d - high)) } else { d }
+}
+
+/// Whether KL = G/(1+E) - c(E) loses at most one bit.
+fn conclusive(z: f64, e: f64, g: f64) -> bool {
+    if e.abs() <= 0.5 * z {
+        // c(E) (1 + E) <= 0.75 E^2 there.
+        return 1.5 * e * e <= g * z;
+    }
+    let mean = e / z;
+    mean > -0.75 && mean < 1e6 && g / z >= 2.0 * log1p_excess(mean) * (1.0 + mean)
+}
+
+impl RowState {
+    /// A row of which nothing has been seen.
+    pub const fn new() -> Self {
+        Self {
+            m: f64::NEG_INFINITY,
+            d: 0.0,
+            z: 0.0,
+            e: 0.0,
+            g: 0.0,
+            lone_m: f64::NEG_INFINITY,
+            lone_z: 0.0,
+            far: 0.0,
+            regular: 0,
+            seen: Seen(0),
+        }
+    }
+
+    /// Adds a chunk of entries. Where the slices differ in length, the longer one's rest is not read.
+    pub fn push<R: Arithmetic>(&mut self, tau: Temperature, teacher: &[R], student: &[R]) {
+        let mut workspace = Workspace::new();
+        for (t, s) in teacher.chunks(BLOCK).zip(student.chunks(BLOCK)) {
+            let n = t.len().min(s.len());
+            if let (Some(t), Some(s)) = (t.get(..n), s.get(..n)) {
+                self.push_block(tau, t, s, &mut workspace);
+            }
+        }
+    }
+
+    /// Adds a block of at most [`BLOCK`] entries.
+    pub(crate) fn push_block<R: Arithmetic>(
+        &mut self,
+        tau: Temperature,
+        t: &[R],
+        s: &[R],
+        workspace: &mut Workspace<R>,
+    ) {
+        if t.is_empty() {
+            return;
+        }
+        let double = R::UNIT < R::one();
+        let in_range = double || (1e-30..1e30).contains(&tau.get());
+        let far = if double { FAR * 1e6 } else { FAR };
+        let known = self.seen.has(Seen::CENTRED) || !in_range;
+        if known || !self.sweep_block(tau, t, s, workspace, far) {
+            self.push_careful(tau, t, s);
+        }
+    }
+
+    /// The block by the policy for entries that are not finite, the rest of it in `f64`.
+    #[cold]
+    fn push_careful<R: Arithmetic>(&mut self, tau: Temperature, t: &[R], s: &[R]) {
+        let mut finite = [[0.0_f64; BLOCK]; 2];
+        let mut n = 0;
+        let [kept_t, kept_s] = &mut finite;
+        let mut room = kept_t.iter_mut().zip(kept_s.iter_mut());
+        self.seen.note(Seen::CAREFUL, true);
+        for (t, s) in t.iter().zip(s).map(|(t, s)| (t.to_double(), s.to_double())) {
+            if t.is_nan() || s.is_nan() || t == f64::INFINITY || s == f64::INFINITY {
+                self.seen.note(Seen::NOT_A_NUMBER, true);
+            } else if s == f64::NEG_INFINITY {
+                self.seen.note(Seen::STUDENT_MISSING, t != s);
+            } else if t == f64::NEG_INFINITY {
+                self.push_lone(tau, s * 0.25, 1.0);
+            } else if let Some((a, b)) = room.next() {
+                (*a, *b) = (t, s);
+                n += 1;
+            }
+        }
+        let (t, s) = (kept_t.get(..n).unwrap_or_default(), kept_s.get(..n).unwrap_or_default());
+        if n > 0 {
+            self.sweep_block(tau, t, s, &mut Workspace::new(), f64::INFINITY);
+        }
+    }
+
+    /// An entry whose teacher alone is -inf: it takes part in the student's sum only.
+    fn push_lone(&mut self, tau: Temperature, m: f64, z: f64) {
+        if z > 0.0 {
+            let top = m.max(self.lone_m);
+            let scaled =
+                |at: f64, z: f64| if z > 0.0 { z * libm::exp((at - top) * per_quarter(tau)) } else { 0.0 };
+            self.lone_z = scaled(self.lone_m, self.lone_z) + scaled(m, z);
+            self.lone_m = top;
+        }
+    }
+
+    /// Sweeps a block of finite entries and adds it; false, with nothing added, if the arithmetic cannot hold
+    /// it within `far` units of exponent error (infinite: the last resort, which always adds).
+    fn sweep_block<R: Arithmetic>(
+        &mut self,
+        tau: Temperature,
+        t: &[R],
+        s: &[R],
+        workspace: &mut Workspace<R>,
+        far: f64,
+    ) -> bool {
+        let scale = per_quarter(tau);
+        let (top_t, top_s) = maxima(t, s);
+        let top = log_ratio_at(top_s, t, s);
+        let (top_t, top_s) = (top_t.to_double() * 0.25, top_s.to_double() * 0.25);
+        let first = self.regular == 0;
+        let last_resort = far == f64::INFINITY;
+        let tolerable = |error: f64, g: f64| last_resort || error <= far * g;
+        let mut near = !self.seen.has(Seen::SPREAD);
+        let mut sweep = |m: f64, d: f64| {
+            let at = Reference::new(m, d, scale, 0.0);
+            let mut sums = workspace.sweep(t, s, &at, near);
+            if near && !(sums.spread <= 1.0) {
+                near = false;
+                sums = workspace.sweep(t, s, &at, near);
+            }
+            let finite = sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite();
+            (finite || last_resort).then_some(sums)
+        };
+
+        // About the row's references, where the sums may simply be added. Far below its maximum, e^r of the
+        // teacher's top would overflow.
+        let mut d =
+            if first && !self.seen.has(Seen::CENTRED) { guess(t, s, top, top_s, scale) } else { self.d };
+        let mut peaked = false;
+        let m = top_s.max(self.m);
+        if (top_t - m - d) * scale <= 10.0 {
+            let Some(sums) = sweep(m, d) else { return false };
+            let mut total = *self;
+            total.raise(tau, m);
+            total.d = d;
+            (total.z, total.e, total.g) = (total.z + sums.z, total.e + sums.e, total.g + sums.g);
+            // A position that outweighs the rest must be the reference: the others' log-ratios are as small
+            // beside its rounding as their weights.
+            peaked = total.z <= PEAK && top_s == m && d != top && !self.seen.has(Seen::CENTRED);
+            if !peaked && conclusive(total.z, total.e, total.g) {
+                if !tolerable(f64::from(self.far) + sums.far, total.g) {
+                    self.seen.note(Seen::FAR, true);
+                    return false;
+                }
+                total.note(t.len());
+                total.far += f32::from_f64(sums.far);
+                total.seen.note(Seen::SPREAD, !(sums.spread <= NEAR));
+                *self = total;
+                return true;
+            }
+        }
+
+        // About references of its own, and then as a part.
+        let reaches = (top_t - top_s - top) * scale <= 10.0;
+        d = if peaked && reaches { top } else { snap(top_t - top_s) };
+        for _ in 0..6 {
+            let Some(sums) = sweep(top_s, d) else { return false };
+            let better = snap(d + libm::log1p(sums.e / sums.z) / scale);
+            if conclusive(sums.z, sums.e, sums.g) || better == d || !better.is_finite() {
+                if !tolerable(sums.far, sums.g + self.g) {
+                    self.seen.note(Seen::FAR, true);
+                    return false;
+                }
+                self.add_part(tau, Part::of(top_s, d, sums.z, sums.e, sums.g), (sums.far, sums.spread));
+                self.note(t.len());
+                return true;
+            }
+            d = better;
+        }
+        let Some(sums) = sweep(top_s, d) else { return false };
+        self.add_part(tau, Part::of(top_s, d, sums.z, sums.e, sums.g), (sums.far, sums.spread));
+        self.note(t.len());
+        true
+    }
+
+    fn note(&mut self, entries: usize) {
+        self.regular = self.regular.saturating_add(if entries > 1 { 2 } else { 1 }).min(2);
+    }
+
+    /// Moves the reference of the student's exponents up, exactly.
+    fn raise(&mut self, tau: Temperature, m: f64) {
+        if m > self.m {
+            if self.regular > 0 {
+                let down = libm::exp((self.m - m) * per_quarter(tau));
+                self.z *= down;
+                self.e *= down;
+                self.g *= down;
+                self.far *= f32::from_f64(down);
+            }
+            self.m = m;
+        }
+    }
+
+    /// Adds a part of the row with references of its own, about which no |r| was above `spread`.
+    fn add_part(&mut self, tau: Temperature, part: Part, (far, spread): (f64, f64)) {
+        let scale = per_quarter(tau);
+        let mut whole = part;
+        if self.regular > 0 {
+            whole = Part::of(self.m, self.d, self.z, self.e, self.g).merge(&part, scale);
+        }
+        let moved = |from: f64| ((from - whole.d) * scale).abs();
+        self.far =
+            f32::from_f64(far) + self.far * f32::from_f64(libm::exp((self.m - whole.m).min(0.0) * scale));
+        let near = spread + moved(part.d) <= NEAR && moved(self.d) <= 1.0 - NEAR;
+        self.seen.note(Seen::SPREAD, !near);
+        let e = libm::expm1(whole.l);
+        (self.m, self.d, self.z) = (whole.m, whole.d, whole.z);
+        self.e = whole.z * e;
+        self.g = whole.z * (whole.k + log1p_excess(e)) * (1.0 + e);
+    }
+
+    /// Adds what another state has seen: the states of any split of a row give the row's, within the bound of
+    /// the whole.
+    pub fn merge(&mut self, tau: Temperature, other: &Self) {
+        self.seen.note(other.seen.0 & !Seen::SPREAD, true);
+        self.push_lone(tau, other.lone_m, other.lone_z);
+        if other.regular > 0 {
+            let part = Part::of(other.m, other.d, other.z, other.e, other.g);
+            let spread = if other.seen.has(Seen::SPREAD) { f64::INFINITY } else { NEAR };
+            self.add_part(tau, part, (f64::from(other.far), spread));
+            self.note(usize::from(other.regular));
+        }
+    }
+
+    /// A fresh state to sweep the row with once more, in `f64` and about the log-ratio now known: for rows
+    /// whose KL divergence sits far below their maximum, where rounding at the maximum drowns what matters.
+    /// Contrived rows only. Without it the value keeps its bound and the gradient may not.
+    #[must_use]
+    pub fn again(&self, tau: Temperature) -> Option<Self> {
+        let seen = Seen(Seen::CENTRED | Seen::CAREFUL);
+        let d = self.d + libm::log1p(self.e / self.z) / per_quarter(tau);
+        (self.seen.has(Seen::FAR) && !self.seen.has(Seen::CENTRED) && d.is_finite()).then_some(Self {
+            d,
+            seen,
+            ..Self::new()
+        })
+    }
+
+    /// The statistics of the row as pushed so far.
+    ///
+    /// A row in which the student is -inf where the teacher is not has an infinite KL divergence; its other
+    /// divergences and its gradient need the row once more (see [`crate::run`]).
+    pub fn finish(&self, tau: Temperature) -> RowStatistics {
+        let seen = self.seen;
+        let blank = RowStatistics::default();
+        if seen.has(Seen::NOT_A_NUMBER) {
+            return RowStatistics { kl: f64::NAN, kind: Kind::NotANumber, ..blank };
+        }
+        if seen.has(Seen::STUDENT_MISSING) {
+            return RowStatistics { kl: f64::INFINITY, kind: Kind::Split, ..blank };
+        }
+        if self.regular == 0 {
+            return RowStatistics { kind: Kind::Zero, ..blank };
+        }
+        let mut part = Part::of(self.m, self.d, self.z, self.e, self.g);
+        if self.regular == 1 {
+            part.k = 0.0;
+            if self.lone_z == 0.0 {
+                return RowStatistics { kind: Kind::Single, ..blank };
+            }
+        }
+        let scale = per_quarter(tau);
+        if self.lone_z > 0.0 {
+            // The lone entries take the student's share e^lone : 1 and none of the teacher's.
+            let lone = libm::log(self.lone_z / part.z) + (self.lone_m - part.m) * scale;
+            let lost = softplus(lone);
+            let top = part.m.max(self.lone_m);
+            part.z = part.z * libm::exp((part.m - top) * scale)
+                + self.lone_z * libm::exp((self.lone_m - top) * scale);
+            part.m = top;
+            part.l -= lost;
+            part.k += lost;
+        }
+        let near = !seen.has(Seen::SPREAD) && part.l.abs() <= 1.0 - NEAR;
+        let kind = if seen.has(Seen::CAREFUL) {
+            Kind::Careful
+        } else if near {
+            Kind::Near
+        } else {
+            Kind::Full
+        };
+        RowStatistics { m: part.m, z: part.z, d: part.d, l: part.l, kl: part.k, kind }
+    }
+}
+
+/// log(1 + e^x).
+fn softplus(x: f64) -> f64 {
+    if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) }
+}
+
+/// The log-ratio's first reference, in quarter units: the largest position's own difference where it seems to
+/// outweigh the rest, else the mean of the first differences; exact where they are all equal.
+fn guess<R: Arithmetic>(t: &[R], s: &[R], top: f64, top_s: f64, scale: f64) -> f64 {
+    let pairs = || t.iter().zip(s).take(16).map(|(t, s)| (t.to_double() * 0.25, s.to_double() * 0.25));
+    let below = pairs().fold(0.0, |sum, (_, s)| sum + libm::exp((s - top_s) * scale));
+    if below <= 0.5 * PEAK {
+        return top;
+    }
+    let (sum, n) = pairs().fold((0.0, 0.0), |(sum, n), (t, s)| (sum + ((t - s) - top), n + 1.0));
+    snap(top + sum / n)
+}
+
+/// The difference at the first position whose student is this large, in quarter units.
+fn log_ratio_at<R: Arithmetic>(top_s: R, t: &[R], s: &[R]) -> f64 {
+    let at = t.iter().zip(s).find(|(_, s)| **s == top_s);
+    at.map_or(0.0, |(t, s)| snap(t.to_double() * 0.25 - s.to_double() * 0.25))
+}
+
+impl Part {
+    fn of(m: f64, d: f64, z: f64, e: f64, g: f64) -> Self {
+        let mean = e / z;
+        // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
+        let k = (g / z) / (1.0 + mean) - log1p_excess(mean);
+        Self { m, z, d, l: libm::log1p(mean), k: if k < 0.0 { 0.0 } else { k } }
+    }
+
+    /// KL obeys a chain rule: the parts' own divergences, weighted by the teacher's shares, plus the
+    /// divergence between the shares. Every term is at least 0, so nothing cancels.
+    ///
+    /// References stay with the part of the larger share: its entries are the ones whose log-ratios must keep
+    /// their last digits.
+    fn merge(&self, other: &Self, scale: f64) -> Self {
+        let larger = libm::log(other.z / self.z) + (other.m - self.m) * scale;
+        if larger > 0.0 { other.merge_smaller(self, scale) } else { self.merge_smaller(other, scale) }
+    }
+
+    fn merge_smaller(&self, other: &Self, scale: f64) -> Self {
+        let top = self.m.max(other.m);
+        let weight = |part: &Self| part.z * libm::exp((part.m - top) * scale);
+        let z = weight(self) + weight(other);
+        // Log of the other's student and teacher share over ours.
+        let student = libm::log(other.z / self.z) + (other.m - self.m) * scale;
+        let delta = (other.d - self.d) * scale + (other.l - self.l);
+        let (log_q, log_p) = (-softplus(student), -softplus(student + delta));
+        let (log_q_other, log_p_other) = (-softplus(-student), -softplus(-(student + delta)));
+        let (q_other, p) = (libm::exp(log_q_other), libm::exp(log_p));
+        let p_other = libm::exp(log_p_other);
+        // Our log-ratio about the whole's; where the shares are close it is taken without cancellation.
+        let near = delta.abs() <= 1.0;
+        let r = if near { -libm::log1p(q_other * libm::expm1(delta)) } else { log_p - log_q };
+        let r_other = if near { delta + r } else { log_p_other - log_q_other };
+        let term = |log_q: f64, p: f64, r: f64| {
+            let q = libm::exp(log_q);
+            if r.abs() <= 1.0 { q * bregman(r) } else { p * (r - 1.0) + q }
+        };
+        let between = term(log_q, p, r) + term(log_q_other, p_other, r_other);
+        let k = p * self.k + p_other * other.k + between;
+        let l = self.l - r;
+        let d = if l.abs() <= 0.25 { self.d } else { snap(self.d + l / scale) };
+        Self { m: top, z, d, l: l - (d - self.d) * scale, k }
+    }
+}
