@@ -1,0 +1,45 @@
+//! How far the engine is from the oracle on one row.
+
+use crate::oracle::fast;
+use crate::rows::RowPair;
+use densekd_core::{Kl, RowLoss, Softmax, Temperature, Upstream};
+
+/// The engine's errors on a row pair, the oracle being right.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowError {
+    /// The true KL divergence.
+    pub kl: f64,
+    /// Of the value, relative to it; 0 below 1e-26, which `f32` terms do not reach.
+    pub value: f64,
+    /// Of the gradient, relative to its largest entry.
+    pub gradient: f64,
+    /// The gradient's sum, relative to the sum of its magnitudes.
+    pub sum: f64,
+}
+
+/// Compares value and gradient in `f32` with the oracle.
+///
+/// # Panics
+/// Where the temperature is not one, which no generator makes.
+#[allow(clippy::unwrap_used, reason = "a generator that makes an invalid pair is a defect to be seen")]
+pub fn row_error(pair: &RowPair) -> RowError {
+    let wide = |row: &[f32]| row.iter().copied().map(f64::from).collect::<Vec<_>>();
+    let (teacher, student) = (wide(&pair.teacher), wide(&pair.student));
+    let kl = fast::kl_row(&teacher, &student, pair.tau);
+    let loss = RowLoss::new(Softmax::new(Temperature::new(pair.tau).unwrap()), Kl);
+    let mut gradient = vec![0.0_f32; student.len()];
+    let value = loss.gradient(&pair.teacher, &pair.student, Upstream::ONE, &mut gradient).unwrap();
+    assert!(value >= 0.0 || kl.is_nan(), "{value} for {kl}: {pair:?}");
+    let want = fast::kl_row_gradient(&teacher, &student, pair.tau);
+    let largest = want.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
+    let off = gradient.iter().zip(&want).fold(0.0_f64, |a, (&g, w)| a.max((f64::from(g) - w).abs()));
+    let sum: f64 = gradient.iter().copied().map(f64::from).sum();
+    let size: f64 = gradient.iter().copied().map(|g| f64::from(g).abs()).sum();
+    let floor = 1e-26;
+    RowError {
+        kl,
+        value: if kl > floor { (value / kl - 1.0).abs() } else { 0.0 },
+        gradient: if largest > 1e-32 { off / largest } else { 0.0 },
+        sum: if largest > 1e-32 { sum.abs() / size } else { 0.0 },
+    }
+}

@@ -1,0 +1,7 @@
+//! What binds every backend of densekd to one truth: the oracle, and the tests that hold the golden vectors
+//! against it.
+
+pub mod error;
+pub mod oracle;
+pub mod rows;
+pub mod search;
