@@ -223,7 +223,10 @@ impl<'a> Call<'a> {
         with_reader::<R, _>(teacher, |teacher| {
             with_reader::<R, _>(student, |student| {
                 let rows = Rows { plan, teacher, student, mask };
-                plan.recipe().visit(RunJob { rows, job, outputs, gradient_scale: self.gradient_scale })
+                plan.recipe().visit(
+                    !rows.mask.is_all(),
+                    RunJob { rows, job, outputs, gradient_scale: self.gradient_scale },
+                )
             })
         })
     }

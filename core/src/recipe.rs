@@ -224,9 +224,10 @@ impl Recipe {
     }
 
     /// Hands the pair of types that the options name to the visitor: the only place where a name becomes a
-    /// normalisation and a divergence.
-    pub(crate) fn visit<V: Visit>(&self, visitor: V) -> V::Output {
+    /// normalisation and a divergence. `masked`: some position may be ignored.
+    pub(crate) fn visit<V: Visit>(&self, masked: bool, visitor: V) -> V::Output {
         let RowOptions { tau, norm, divergence, eps, ignore, .. } = self.options;
+        let after = masked && ignore == Ignore::After;
         let softmax = Softmax::new(tau);
         match (norm, divergence) {
             (Norm::ChannelMean, _) => visitor.pair(MeanOverPositions::new(tau), Mse),
@@ -234,8 +235,8 @@ impl Recipe {
             (_, Divergence::Mse) => visitor.pair(softmax, Mse),
             (_, Divergence::Js) => visitor.pair(softmax, JensenShannon),
             (_, Divergence::ReverseKl) => visitor.pair(softmax, ReverseKl),
-            (_, Divergence::Kl) if ignore == Ignore::After => visitor.pair(softmax, MaskedKl),
-            (_, Divergence::Ce) if ignore == Ignore::After => visitor.pair(softmax, MaskedCrossEntropy),
+            (_, Divergence::Kl) if after => visitor.pair(softmax, MaskedKl),
+            (_, Divergence::Ce) if after => visitor.pair(softmax, MaskedCrossEntropy),
             (_, Divergence::Kl) if eps.get() > 0.0 => visitor.pair(softmax, SmoothedKl::new(eps)),
             (_, Divergence::Ce) if eps.get() > 0.0 => visitor.pair(softmax, SmoothedCrossEntropy::new(eps)),
             (_, Divergence::Kl) => visitor.pair(softmax, Kl),

@@ -153,7 +153,10 @@ pub(crate) fn run(
                 student: &Enlarged { grid, source: student },
                 mask: inputs.mask,
             };
-            plan.recipe().visit(RunJob { rows, job: job.clone(), outputs: &mut inner, gradient_scale })
+            plan.recipe().visit(
+                !rows.mask.is_all(),
+                RunJob { rows, job: job.clone(), outputs: &mut inner, gradient_scale },
+            )
         })
     });
     let place = Place { row: job.start, from: 0, index: grid.index(image, 0, 0), stride: 1 };

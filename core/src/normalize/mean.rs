@@ -1,9 +1,9 @@
 //! A row's mean: one number a row.
 
-use super::{Block, Normalize, PerPosition};
+use super::{Block, Met, Normalize, PerPosition};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
-use crate::row::{Kind, RowStatistics, Workspace};
+use crate::row::{RowStatistics, Workspace};
 use crate::space::{Difference, Real};
 
 /// The mean over counted positions, divided by the temperature (`norm channel_mean`).
@@ -30,6 +30,7 @@ impl MeanOverPositions {
 pub struct MeanState {
     sum: f64,
     count: f64,
+    met: Met,
 }
 
 impl Normalize for MeanOverPositions {
@@ -37,18 +38,16 @@ impl Normalize for MeanOverPositions {
     type State = MeanState;
 
     fn push<R: Arithmetic>(&self, state: &mut MeanState, t: &[R], s: &[R], _workspace: &mut Workspace<R>) {
-        for (t, s) in t.iter().zip(s) {
-            state.sum += s.to_double() - t.to_double();
+        for (t, s) in t.iter().zip(s).map(|(t, s)| (t.to_double(), s.to_double())) {
+            state.met.see(t, s);
+            state.sum += s - t;
             state.count += 1.0;
         }
     }
 
     fn finish(&self, state: &MeanState) -> RowStatistics {
-        if state.count == 0.0 {
-            return RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
-        }
         let d = state.sum / (state.count * self.temperature.get());
-        RowStatistics { d, z: state.count, kind: Kind::Full, ..RowStatistics::default() }
+        RowStatistics { d, z: state.count, kind: state.met.kind(), ..RowStatistics::default() }
     }
 
     fn evaluate<R: Arithmetic>(

@@ -9,7 +9,7 @@ pub use raw::Raw;
 pub use softmax::Softmax;
 
 use crate::arithmetic::Arithmetic;
-use crate::row::{RowStatistics, Workspace};
+use crate::row::{Kind, RowStatistics, Workspace};
 use crate::space::Space;
 
 /// A function of one position, evaluated over a row: a term, a cotangent or a gradient.
@@ -75,5 +75,28 @@ impl<R: Arithmetic> Block<'_, R> {
     #[inline(always)]
     pub(crate) fn triples(&self) -> impl Iterator<Item = (R, R, R)> {
         self.teacher.iter().zip(self.student).zip(self.counted).map(|((&t, &s), &c)| (t, s, c))
+    }
+}
+
+/// What rows of plain numbers have met: the rules for entries that are not finite are those of a softmax.
+#[derive(Clone, Copy, Debug, Default)]
+struct Met {
+    not_a_number: bool,
+    teacher: bool,
+}
+
+impl Met {
+    /// NaN and +inf make the row NaN; a teacher that is -inf throughout has nothing to say.
+    fn see(&mut self, t: f64, s: f64) {
+        self.not_a_number |= t.is_nan() || s.is_nan() || t == f64::INFINITY || s == f64::INFINITY;
+        self.teacher |= t > f64::NEG_INFINITY;
+    }
+
+    fn kind(self) -> Kind {
+        match self {
+            Self { not_a_number: true, .. } => Kind::NotANumber,
+            Self { teacher: false, .. } => Kind::Zero,
+            Self { teacher: true, .. } => Kind::Full,
+        }
     }
 }

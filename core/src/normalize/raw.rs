@@ -1,8 +1,8 @@
 //! No normalisation: rows stay as they are.
 
-use super::{Block, Normalize, PerPosition};
+use super::{Block, Met, Normalize, PerPosition};
 use crate::arithmetic::Arithmetic;
-use crate::row::{Kind, RowStatistics, Workspace};
+use crate::row::{RowStatistics, Workspace};
 use crate::space::{Difference, Real};
 
 /// The row itself (`norm none`). The temperature does not enter.
@@ -16,12 +16,16 @@ pub struct Raw;
 
 impl Normalize for Raw {
     type Space = Real;
-    type State = ();
+    type State = RawState;
 
-    fn push<R: Arithmetic>(&self, _state: &mut (), _t: &[R], _s: &[R], _workspace: &mut Workspace<R>) {}
+    fn push<R: Arithmetic>(&self, state: &mut RawState, t: &[R], s: &[R], _workspace: &mut Workspace<R>) {
+        for (t, s) in t.iter().zip(s) {
+            state.met.see(t.to_double(), s.to_double());
+        }
+    }
 
-    fn finish(&self, _state: &()) -> RowStatistics {
-        RowStatistics { kind: Kind::Full, ..RowStatistics::default() }
+    fn finish(&self, state: &RawState) -> RowStatistics {
+        RowStatistics { kind: state.met.kind(), ..RowStatistics::default() }
     }
 
     fn evaluate<R: Arithmetic>(
@@ -33,7 +37,15 @@ impl Normalize for Raw {
         out: &mut [R],
     ) {
         for (out, (t, s, _)) in out.iter_mut().zip(block.triples()) {
-            *out = R::from_f64(scale) * f.at(Difference { difference: s - t });
+            let shared = t == R::neg_infinity() && s == t;
+            let difference = if shared { R::zero() } else { s - t };
+            *out = R::from_f64(scale) * f.at(Difference { difference });
         }
     }
+}
+
+/// What a raw row has met.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RawState {
+    met: Met,
 }

@@ -43,7 +43,7 @@ pub struct RowState {
     /// Reference and sum of w over entries whose teacher alone is -inf.
     lone_m: f64,
     lone_z: f64,
-    /// The error of exponents in `g`, in units of epsilon.
+    /// The error that exponents about `m` have in `g`, in units of epsilon.
     far: f32,
     /// Entries with both logits finite: 0, 1 or 2 for more.
     regular: u8,
@@ -94,6 +94,9 @@ const FAR: f64 = 6.0;
 
 /// A row whose sum is below this many times its largest term has one position that outweighs the rest.
 const PEAK: f64 = 3.0;
+
+/// How many times the largest entry the mean excess may be: its rounding is then within 5e-7 of that entry.
+const CENTRED: f64 = 8.0;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
 const NEAR: f64 = 0.75;
@@ -243,7 +246,7 @@ impl RowState {
         // teacher's top would overflow.
         let mut d =
             if first && !self.seen.has(Seen::CENTRED) { guess(t, s, top, top_s, scale) } else { self.d };
-        let mut peaked = false;
+        let mut own = None;
         let m = top_s.max(self.m);
         if (top_t - m - d) * scale <= 10.0 {
             let Some(sums) = sweep(m, d) else { return false };
@@ -251,10 +254,11 @@ impl RowState {
             total.raise(tau, m);
             total.d = d;
             (total.z, total.e, total.g) = (total.z + sums.z, total.e + sums.e, total.g + sums.g);
-            // A position that outweighs the rest must be the reference: the others' log-ratios are as small
-            // beside its rounding as their weights.
-            peaked = total.z <= PEAK && top_s == m && d != top && !self.seen.has(Seen::CENTRED);
-            if !peaked && conclusive(total.z, total.e, total.g) {
+            let centred = total.is_centred(t.len(), sums.spread);
+            if !centred {
+                own = Some(snap(d + libm::log1p(sums.e / sums.z) / scale));
+            }
+            if centred && conclusive(total.z, total.e, total.g) {
                 if !tolerable(f64::from(self.far) + sums.far, total.g) {
                     self.seen.note(Seen::FAR, true);
                     return false;
@@ -268,26 +272,36 @@ impl RowState {
         }
 
         // About references of its own, and then as a part.
-        let reaches = (top_t - top_s - top) * scale <= 10.0;
-        d = if peaked && reaches { top } else { snap(top_t - top_s) };
-        for _ in 0..6 {
+        // Both sides' largest terms must be in reach of the reference, or a sum underflows.
+        let reaches = |d: &f64| ((top_t - top_s - d) * scale).abs() <= 10.0;
+        d = own.filter(reaches).unwrap_or_else(|| snap(top_t - top_s));
+        for attempts_left in (0..7).rev() {
             let Some(sums) = sweep(top_s, d) else { return false };
             let better = snap(d + libm::log1p(sums.e / sums.z) / scale);
-            if conclusive(sums.z, sums.e, sums.g) || better == d || !better.is_finite() {
-                if !tolerable(sums.far, sums.g + self.g) {
+            let settled = conclusive(sums.z, sums.e, sums.g) || better == d || !better.is_finite();
+            if settled || attempts_left == 0 {
+                let mut total = *self;
+                let part = Part::of(top_s, d, sums.z, sums.e, sums.g);
+                total.add_part(tau, part, (sums.far, sums.spread));
+                if !tolerable(f64::from(total.far), total.g) {
                     self.seen.note(Seen::FAR, true);
                     return false;
                 }
-                self.add_part(tau, Part::of(top_s, d, sums.z, sums.e, sums.g), (sums.far, sums.spread));
-                self.note(t.len());
-                return true;
+                total.note(t.len());
+                *self = total;
+                break;
             }
             d = better;
         }
-        let Some(sums) = sweep(top_s, d) else { return false };
-        self.add_part(tau, Part::of(top_s, d, sums.z, sums.e, sums.g), (sums.far, sums.spread));
-        self.note(t.len());
         true
+    }
+
+    /// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the
+    /// gradient, as far as the sums tell: some entry is at least the mean of those that make up `g`.
+    #[allow(clippy::cast_precision_loss, reason = "a block has few entries")]
+    fn is_centred(&self, entries: usize, spread: f64) -> bool {
+        let largest = self.g / (entries as f64 * if spread > 1.0 { spread } else { 0.5 * spread });
+        self.e == 0.0 || self.e.abs() <= CENTRED * self.z * largest
     }
 
     fn note(&mut self, entries: usize) {
@@ -298,11 +312,12 @@ impl RowState {
     fn raise(&mut self, tau: Temperature, m: f64) {
         if m > self.m {
             if self.regular > 0 {
-                let down = libm::exp((self.m - m) * per_quarter(tau));
+                let lower = (m - self.m) * per_quarter(tau);
+                let down = libm::exp(-lower);
+                self.far = f32::from_f64(down * (f64::from(self.far) + lower * self.g));
                 self.z *= down;
                 self.e *= down;
                 self.g *= down;
-                self.far *= f32::from_f64(down);
             }
             self.m = m;
         }
@@ -315,15 +330,23 @@ impl RowState {
         if self.regular > 0 {
             whole = Part::of(self.m, self.d, self.z, self.e, self.g).merge(&part, scale);
         }
+        // What parts add by their shares alone is as far below the maximum as the smaller of them.
+        let sides = [(far, part.m, part.g()), (f64::from(self.far), self.m, self.g)];
+        let (mut own, mut deepest, mut total) = (0.0, 0.0_f64, 0.0);
+        for (far, m, g) in sides {
+            let lower = (whole.m - m) * scale;
+            if m > f64::NEG_INFINITY {
+                own += libm::exp(-lower) * g;
+                total += libm::exp(-lower) * (far + lower * g);
+                deepest = deepest.max(lower);
+            }
+        }
+        self.far = f32::from_f64(total + deepest * (whole.g() - own).max(0.0));
         let moved = |from: f64| ((from - whole.d) * scale).abs();
-        self.far =
-            f32::from_f64(far) + self.far * f32::from_f64(libm::exp((self.m - whole.m).min(0.0) * scale));
         let near = spread + moved(part.d) <= NEAR && moved(self.d) <= 1.0 - NEAR;
         self.seen.note(Seen::SPREAD, !near);
-        let e = libm::expm1(whole.l);
-        (self.m, self.d, self.z) = (whole.m, whole.d, whole.z);
-        self.e = whole.z * e;
-        self.g = whole.z * (whole.k + log1p_excess(e)) * (1.0 + e);
+        (self.m, self.d, self.z, self.g) = (whole.m, whole.d, whole.z, whole.g());
+        self.e = whole.z * libm::expm1(whole.l);
     }
 
     /// Adds what another state has seen: the states of any split of a row give the row's, within the bound of
@@ -388,8 +411,11 @@ impl RowState {
             part.l -= lost;
             part.k += lost;
         }
-        let near = !seen.has(Seen::SPREAD) && part.l.abs() <= 1.0 - NEAR;
-        let kind = if seen.has(Seen::CAREFUL) {
+        let part = part.centred(scale);
+        let near = !seen.has(Seen::SPREAD) && part.d == self.d && part.l.abs() <= 1.0 - NEAR;
+        // The gradient takes exponents from the final maximum, which may be far above that of the sums.
+        let far = f64::from(self.far) > FAR * self.g;
+        let kind = if seen.has(Seen::CAREFUL) || far {
             Kind::Careful
         } else if near {
             Kind::Near
@@ -424,6 +450,18 @@ fn log_ratio_at<R: Arithmetic>(top_s: R, t: &[R], s: &[R]) -> f64 {
 }
 
 impl Part {
+    /// The same with the reference near the log-ratio, so that no entry is the small difference of the two.
+    fn centred(self, scale: f64) -> Self {
+        let d = if self.l.abs() <= 0.25 { self.d } else { snap(self.d + self.l / scale) };
+        Self { d, l: self.l - (d - self.d) * scale, ..self }
+    }
+
+    /// The Bregman sum about the part's reference.
+    fn g(&self) -> f64 {
+        let e = libm::expm1(self.l);
+        self.z * (self.k + log1p_excess(e)) * (1.0 + e)
+    }
+
     fn of(m: f64, d: f64, z: f64, e: f64, g: f64) -> Self {
         let mean = e / z;
         // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
@@ -462,8 +500,6 @@ impl Part {
         };
         let between = term(log_q, p, r) + term(log_q_other, p_other, r_other);
         let k = p * self.k + p_other * other.k + between;
-        let l = self.l - r;
-        let d = if l.abs() <= 0.25 { self.d } else { snap(self.d + l / scale) };
-        Self { m: top, z, d, l: l - (d - self.d) * scale, k }
+        Self { m: top, z, d: self.d, l: self.l - r, k }.centred(scale)
     }
 }
