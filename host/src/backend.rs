@@ -1,0 +1,188 @@
+//! What runs a plan: one trait, whatever the machine.
+
+use densekd_core::{DType, Inputs, Mask, Outcome, Plan, RowStatistics, Tensor, TensorMut, Upstream};
+use std::fmt;
+
+/// Runs plans on tensors in host memory.
+///
+/// Duties of an implementation:
+/// 1. [`capability`](Backend::capability) answers from the plan and the types alone, and whatever it accepts
+///    [`submit`](Backend::submit) runs.
+/// 2. `submit` writes every output that is asked for, in full, or returns an error and leaves unspecified
+///    finite work behind in the outputs, never out of bounds. Outputs do not alias inputs (the borrow checker
+///    sees to it).
+/// 3. Results are those of [`densekd_core::run`] within the stated tolerances, the same bits from run to run.
+/// 4. `submit` may return before the work is done; [`synchronise`](Backend::synchronise) returns after.
+///
+/// ```
+/// use densekd::{Backend, Cpu};
+/// assert_eq!(Cpu::new().name(), "cpu");
+/// ```
+pub trait Backend: Send + Sync {
+    /// Its name in options and reports.
+    fn name(&self) -> &'static str;
+
+    /// Whether it can run this plan on these types.
+    ///
+    /// # Errors
+    /// [`Unsupported`] with the reason.
+    fn capability(&self, plan: &Plan, teacher: DType, student: DType) -> Result<(), Unsupported>;
+
+    /// Bytes of scratch that a submission of this plan takes, for so many gradients.
+    fn scratch(&self, plan: &Plan, gradients: usize) -> usize;
+
+    /// Runs the plan.
+    ///
+    /// # Errors
+    /// [`BackendError`]: what the plan's checks found, or what the machine refused.
+    fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError>;
+
+    /// Waits until everything submitted is done.
+    ///
+    /// # Errors
+    /// [`BackendError`] for work that failed after `submit` returned.
+    fn synchronise(&self) -> Result<(), BackendError>;
+}
+
+/// One use of a plan: what is read and what is to be written.
+///
+/// ```
+/// use densekd::{Backend, Cpu, Submission};
+/// use densekd::core::{Order, Plan, Recipe, RowOptions, Shape};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
+/// let (teacher, student) = ([0.0_f32, 1.0, 2.0], [2.0_f32, 1.0, 0.0]);
+/// let mut gradient = [0.0_f32; 3];
+/// let submission = Submission {
+///     grad_student: Some(gradient.as_mut_slice().into()),
+///     ..Submission::new(&plan, &teacher[..], &student[..])
+/// };
+/// assert!(Cpu::new().submit(submission)?.value() > 0.0);
+/// assert!(gradient[0] > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Submission<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// The teacher's elements.
+    pub teacher: Tensor<'a>,
+    /// The student's elements.
+    pub student: Tensor<'a>,
+    /// The counted positions.
+    pub mask: Mask<'a>,
+    /// The gradient from above.
+    pub upstream: Upstream,
+    /// Where the gradient to the student goes.
+    pub grad_student: Option<TensorMut<'a>>,
+    /// Where the gradient to the teacher goes.
+    pub grad_teacher: Option<TensorMut<'a>>,
+    /// Where each row's divergence goes.
+    pub row_values: Option<&'a mut [f64]>,
+    /// What becomes of the rows' statistics.
+    pub statistics: Statistics<'a>,
+}
+
+/// The rows' statistics between the two calls of a loss and its gradient.
+///
+/// ```
+/// assert!(matches!(densekd::Statistics::default(), densekd::Statistics::Drop));
+/// ```
+#[derive(Debug, Default)]
+pub enum Statistics<'a> {
+    /// One call does it all.
+    #[default]
+    Drop,
+    /// The first of two calls writes them.
+    Write(&'a mut [RowStatistics]),
+    /// The second of two calls reads them.
+    Read(&'a [RowStatistics]),
+}
+
+impl<'a> Submission<'a> {
+    /// A submission that asks for the value alone, with no mask and upstream gradient 1.
+    pub fn new(plan: &'a Plan, teacher: impl Into<Tensor<'a>>, student: impl Into<Tensor<'a>>) -> Self {
+        Self {
+            plan,
+            teacher: teacher.into(),
+            student: student.into(),
+            mask: Mask::ALL,
+            upstream: Upstream::ONE,
+            grad_student: None,
+            grad_teacher: None,
+            row_values: None,
+            statistics: Statistics::Drop,
+        }
+    }
+
+    /// The inputs, checked, and the outputs' lengths with them.
+    pub(crate) fn inputs(&self) -> Result<Inputs<'a>, densekd_core::Error> {
+        let wanted = self.plan.shape().len();
+        let gradients = [("grad_student", &self.grad_student), ("grad_teacher", &self.grad_teacher)];
+        for (buffer, gradient) in gradients {
+            if let Some(found) = gradient.as_ref().map(TensorMut::len).filter(|&found| found != wanted) {
+                return Err(densekd_core::Error::Length { buffer, found, wanted });
+            }
+        }
+        let rows = self.plan.rows();
+        let kept = match &self.statistics {
+            Statistics::Drop => None,
+            Statistics::Write(kept) => Some(kept.len()),
+            Statistics::Read(kept) => Some(kept.len()),
+        };
+        let values = self.row_values.as_ref().map(|values| values.len());
+        for (buffer, found) in [("statistics", kept), ("row_values", values)] {
+            if let Some(found) = found.filter(|&found| found != rows) {
+                return Err(densekd_core::Error::Length { buffer, found, wanted: rows });
+            }
+        }
+        Inputs::new(self.plan, self.teacher, self.student, self.mask)
+    }
+}
+
+/// Why a backend does not run a plan.
+///
+/// ```
+/// let reason = densekd::Unsupported { backend: "cpu", reason: "no such type" };
+/// assert_eq!(reason.to_string(), "backend cpu cannot run this loss: no such type");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// The backend.
+    pub backend: &'static str,
+    /// What it lacks.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "backend {} cannot run this loss: {}", self.backend, self.reason)
+    }
+}
+
+impl std::error::Error for Unsupported {}
+
+/// Why a submission failed.
+///
+/// ```
+/// use densekd::BackendError;
+/// let error = BackendError::from(densekd::core::Error::DivisorChannels);
+/// assert!(error.to_string().contains("divisor_channels"));
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackendError {
+    /// The request was wrong.
+    #[error(transparent)]
+    Request(#[from] densekd_core::Error),
+    /// The backend does not run this plan.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// The threads that were asked for could not be started.
+    #[error("{threads} threads could not be started ({source}): ask for fewer with --threads")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the thread pool said.
+        source: rayon::ThreadPoolBuildError,
+    },
+}

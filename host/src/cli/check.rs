@@ -1,0 +1,53 @@
+//! `densekd check`: the gradient against finite differences, on the user's own tensors.
+
+use super::failure::Failure;
+use super::machine::BackendArgs;
+use super::maps::PairArgs;
+use super::options::LossArgs;
+use super::output::{print, print_json};
+use super::parse::count;
+use super::positions::{PositionArgs, Positions};
+use clap::Args;
+use densekd::check;
+use densekd::core::Plan;
+use std::num::NonZeroUsize;
+
+/// The arguments.
+#[derive(Args, Debug)]
+pub(crate) struct CheckCommand {
+    #[command(flatten)]
+    pair: PairArgs,
+    #[command(flatten)]
+    loss: LossArgs,
+    #[command(flatten)]
+    positions: PositionArgs,
+    #[command(flatten)]
+    backend: BackendArgs,
+    /// How many entries of the student's map are moved up and down
+    #[arg(long, value_name = "N", default_value = "64", value_parser = count, help_heading = "Check")]
+    samples_checked: NonZeroUsize,
+    /// Picks the entries; the same seed picks the same ones
+    #[arg(long, value_name = "S", default_value_t = 0, help_heading = "Check")]
+    seed: u64,
+}
+
+impl CheckCommand {
+    /// Whether the gradient is right.
+    pub(crate) fn run(&self, json: bool) -> Result<bool, Failure> {
+        let choice = self.loss.choose()?;
+        let machine = self.backend.start()?;
+        let files = self.positions.places()?;
+        let maps = self.pair.read_one()?;
+        let positions = Positions::read(&files, &maps)?;
+        let mask = positions.mask(maps.shape, choice.recipe.options().ignore_index)?;
+        let plan = Plan::new(choice.recipe, maps.shape, maps.order)?;
+        let options = check::Options { entries: self.samples_checked.get(), seed: self.seed };
+        let report = check::check(&*machine.backend, &plan, maps.teacher(), maps.student(), mask, options)?;
+        if json {
+            print_json(&report)?;
+        } else {
+            print(&format!("{}\n", report.to_string().trim_end()))?;
+        }
+        Ok(report.ok)
+    }
+}

@@ -1,0 +1,111 @@
+//! `densekd list`: the losses, presets and backends that there are.
+
+use super::failure::Failure;
+use super::output::{print, print_json, table};
+use super::settings::Settings;
+use clap::{Args, ValueEnum};
+use densekd::Cpu;
+use densekd::core::{Loss, Preset};
+use serde_json::{Value, json};
+
+/// The arguments.
+#[derive(Args, Debug)]
+pub(crate) struct ListCommand {
+    /// What to list
+    #[arg(value_name = "WHAT", value_enum)]
+    what: What,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum What {
+    /// Named losses with their defaults and sources
+    Losses,
+    /// Settings of published codes: `densekd loss --preset NAME`
+    Presets,
+    /// What runs a loss on this machine
+    Backends,
+}
+
+impl ListCommand {
+    /// Prints the list.
+    pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
+        let (as_text, as_json): (String, Value) = match self.what {
+            What::Losses => losses(),
+            What::Presets => presets(),
+            What::Backends => backends(),
+        };
+        if json { print_json(&as_json) } else { print(&as_text) }
+    }
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn losses() -> (String, Value) {
+    let mut rows = vec![row(["LOSS", "WHAT", "SOURCE"])];
+    let mut list = Vec::new();
+    for loss in Loss::ALL {
+        rows.push(row([loss.name(), loss.summary(), loss.source()]));
+        list.push(json!({
+            "name": loss.name(),
+            "summary": loss.summary(),
+            "source": loss.source(),
+            "options": Settings::new(&loss.options()),
+        }));
+    }
+    (table(&rows), Value::Array(list))
+}
+
+fn presets() -> (String, Value) {
+    let mut rows =
+        vec![row(["PRESET", "LOSS", "SETTINGS THAT DIFFER FROM THE LOSS'S DEFAULTS", "REPOSITORY", "FILE"])];
+    let mut list = Vec::new();
+    for Preset { name, loss, options, repository, source } in Preset::ALL {
+        let settings = Settings::new(options);
+        let different = settings.different_from(&Settings::new(&loss.options()));
+        rows.push(row([name, loss.name(), &different.to_string(), repository, source]));
+        list.push(json!({
+            "name": name,
+            "loss": loss.name(),
+            "options": settings,
+            "different": different,
+            "repository": repository,
+            "source": source,
+        }));
+    }
+    (table(&rows), Value::Array(list))
+}
+
+fn backends() -> (String, Value) {
+    let threads = Cpu::new().threads();
+    let simd = simd();
+    let names = if simd.is_empty() { "none".to_owned() } else { simd.join(" ") };
+    let rows = [
+        row(["BACKEND", "STATE", "DETAILS"]),
+        row(["cpu", "ready", &format!("{threads} threads, SIMD: {names}")]),
+        row(["cuda", "not in this build", "use cpu"]),
+    ];
+    let list = json!([
+        { "name": "cpu", "available": true, "threads": threads, "simd": simd },
+        { "name": "cuda", "available": false, "reason": "not in this build" },
+    ]);
+    (table(&rows), list)
+}
+
+/// The instruction sets that the inner loops have a form for, as far as this CPU has them.
+fn simd() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let found = [
+            ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+            ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+            ("avx512vl", std::arch::is_x86_feature_detected!("avx512vl")),
+            ("avx512dq", std::arch::is_x86_feature_detected!("avx512dq")),
+            ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+        ];
+        found.into_iter().filter_map(|(name, there)| there.then_some(name)).collect()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    Vec::new()
+}

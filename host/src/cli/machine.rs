@@ -1,0 +1,52 @@
+//! Which backend runs the loss.
+
+use super::failure::Failure;
+use super::parse::count;
+use clap::{Args, ValueEnum};
+use densekd::{Backend, Cpu};
+use std::num::NonZeroUsize;
+
+/// A backend by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BackendName {
+    /// The best one there is; the report says which
+    Auto,
+    /// All cores, by the widest SIMD instructions that they have
+    Cpu,
+    /// An NVIDIA GPU
+    Cuda,
+}
+
+/// The flags.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Backend")]
+pub(crate) struct BackendArgs {
+    /// Where it is computed
+    #[arg(long, value_name = "NAME", value_enum, default_value_t = BackendName::Auto)]
+    backend: BackendName,
+    /// CPU threads; the result is the same bit for bit for any number [default: one a core]
+    #[arg(long, value_name = "N", value_parser = count)]
+    threads: Option<NonZeroUsize>,
+}
+
+/// A backend at work.
+pub(crate) struct Machine {
+    /// The backend.
+    pub(crate) backend: Box<dyn Backend>,
+    /// Its CPU threads.
+    pub(crate) threads: usize,
+    /// Whether it was chosen for the user.
+    pub(crate) is_auto: bool,
+}
+
+impl BackendArgs {
+    /// Starts the backend.
+    pub(crate) fn start(&self) -> Result<Machine, Failure> {
+        if self.backend == BackendName::Cuda {
+            return Err(Failure::NoCuda);
+        }
+        let cpu = self.threads.map_or_else(|| Ok(Cpu::new()), Cpu::with_threads)?;
+        let threads = cpu.threads();
+        Ok(Machine { backend: Box::new(cpu), threads, is_auto: self.backend == BackendName::Auto })
+    }
+}

@@ -1,0 +1,51 @@
+//! Numbers of a type known at run time, made and read as `f64`.
+
+use crate::io::Values;
+use densekd_core::{DType, Element, Tensor, TensorMut};
+use half::{bf16, f16};
+
+/// Rounds each number once.
+pub(crate) fn from_f64(dtype: DType, numbers: &[f64]) -> Values {
+    fn narrow<E: Element>(numbers: &[f64]) -> Vec<E> {
+        numbers.iter().map(|&x| E::narrow(x)).collect()
+    }
+    match dtype {
+        DType::F64 => Values::F64(numbers.to_vec()),
+        DType::F16 => Values::F16(narrow::<f16>(numbers)),
+        DType::Bf16 => Values::Bf16(narrow::<bf16>(numbers)),
+        _ => Values::F32(narrow::<f32>(numbers)),
+    }
+}
+
+/// The numbers, exactly.
+pub(crate) fn to_f64(tensor: Tensor<'_>) -> Vec<f64> {
+    fn widen<E: Element>(numbers: &[E]) -> Vec<f64> {
+        numbers.iter().map(|x| x.widen()).collect()
+    }
+    match tensor {
+        Tensor::F32(x) => widen(x),
+        Tensor::F64(x) => widen(x),
+        Tensor::F16(x) => widen(x),
+        Tensor::Bf16(x) => widen(x),
+    }
+}
+
+/// The numbers, to be read by a backend.
+pub(crate) fn as_tensor(values: &Values) -> Tensor<'_> {
+    match values {
+        Values::F32(x) => Tensor::F32(x),
+        Values::F64(x) => Tensor::F64(x),
+        Values::F16(x) => Tensor::F16(x),
+        Values::Bf16(x) => Tensor::Bf16(x),
+    }
+}
+
+/// The numbers, to be written by a backend.
+pub(crate) fn as_tensor_mut(values: &mut Values) -> TensorMut<'_> {
+    match values {
+        Values::F32(x) => TensorMut::F32(x),
+        Values::F64(x) => TensorMut::F64(x),
+        Values::F16(x) => TensorMut::F16(x),
+        Values::Bf16(x) => TensorMut::Bf16(x),
+    }
+}

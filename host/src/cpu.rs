@@ -1,0 +1,156 @@
+//! The CPU backend: the core's jobs spread over threads.
+
+use crate::backend::{Backend, BackendError, Statistics, Submission, Unsupported};
+use crate::sinks::{GradientTasks, Sinks};
+use densekd_core::{Call, DType, KeptStatistics, Outcome, Outputs, Partial, Plan};
+use rayon::prelude::*;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+
+/// Runs on all cores, or on a number of threads of its own.
+///
+/// The same bits for any number of threads: jobs are cut by the shape alone, and their sums are added in
+/// order.
+///
+/// ```
+/// use densekd::{Backend, Cpu, Submission};
+/// use densekd::core::{Order, Plan, Recipe, RowOptions, Shape};
+/// use std::num::NonZeroUsize;
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([2, 8, 16, 16])?, Order::Nchw)?;
+/// let teacher: Vec<f32> = (0..4096).map(|i| (i * 37 % 101) as f32 / 10.0).collect();
+/// let student: Vec<f32> = (0..4096).map(|i| (i * 53 % 97) as f32 / 10.0).collect();
+/// let two = Cpu::with_threads(NonZeroUsize::new(2).unwrap())?;
+/// let a = Cpu::new().submit(Submission::new(&plan, &teacher[..], &student[..]))?;
+/// let b = two.submit(Submission::new(&plan, &teacher[..], &student[..]))?;
+/// assert_eq!(a.value().to_bits(), b.value().to_bits());
+/// # Ok::<(), densekd::BackendError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Cpu {
+    pool: Option<rayon::ThreadPool>,
+}
+
+impl Cpu {
+    /// The process's threads: one a core, or what `RAYON_NUM_THREADS` says.
+    pub const fn new() -> Self {
+        Self { pool: None }
+    }
+
+    /// So many threads of its own.
+    ///
+    /// # Errors
+    /// [`BackendError::Threads`] where the system does not give them.
+    pub fn with_threads(threads: NonZeroUsize) -> Result<Self, BackendError> {
+        let threads = threads.get();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        let pool = pool.map_err(|source| BackendError::Threads { threads, source })?;
+        Ok(Self { pool: Some(pool) })
+    }
+
+    /// How many threads it runs on.
+    pub fn threads(&self) -> usize {
+        self.pool.as_ref().map_or_else(rayon::current_num_threads, rayon::ThreadPool::current_num_threads)
+    }
+}
+
+/// Some neighbouring jobs and the parts of all outputs that belong to them.
+struct Task<'a> {
+    jobs: Vec<Range<usize>>,
+    statistics: Statistics<'a>,
+    row_values: Option<&'a mut [f64]>,
+    sinks: Sinks<'a>,
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn capability(&self, _plan: &Plan, _teacher: DType, _student: DType) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn scratch(&self, plan: &Plan, gradients: usize) -> usize {
+        self.threads() * gradients * plan.scratch() * size_of::<f64>()
+    }
+
+    fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
+        let call = Call::new(submission.inputs()?, submission.upstream);
+        let tasks = tasks(submission, self.threads());
+        let run = || -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
+            tasks.into_par_iter().map(|task| task.run(&call)).collect()
+        };
+        let partials = match &self.pool {
+            Some(pool) => pool.install(run),
+            None => run(),
+        }?;
+        let mut total = Partial::default();
+        partials.into_iter().flatten().for_each(|partial| total.add(partial));
+        Ok(call.outcome(total))
+    }
+
+    fn synchronise(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// Cuts the outputs along the plan's jobs.
+fn tasks(submission: Submission<'_>, threads: usize) -> Vec<Task<'_>> {
+    let Submission { plan, grad_student, grad_teacher, mut row_values, mut statistics, .. } = submission;
+    let grouped = GradientTasks::new(plan, threads);
+    let sinks = grouped.sinks(grad_student, grad_teacher);
+    let mut tasks = Vec::with_capacity(sinks.len());
+    for (jobs, sinks) in grouped.into_jobs().into_iter().zip(sinks) {
+        let rows = jobs.iter().map(ExactSizeIterator::len).sum();
+        tasks.push(Task {
+            jobs,
+            statistics: match &mut statistics {
+                Statistics::Drop => Statistics::Drop,
+                Statistics::Write(rest) => Statistics::Write(take_mut(rest, rows)),
+                Statistics::Read(rest) => Statistics::Read(take(rest, rows)),
+            },
+            row_values: row_values.as_mut().map(|rest| take_mut(rest, rows)),
+            sinks,
+        });
+    }
+    tasks
+}
+
+#[allow(clippy::mut_mut, reason = "the rest of a borrowed slice is what moves")]
+fn take_mut<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
+    let whole = std::mem::take(rest);
+    let n = n.min(whole.len());
+    let (head, tail) = whole.split_at_mut(n);
+    *rest = tail;
+    head
+}
+
+fn take<'a, T>(rest: &mut &'a [T], n: usize) -> &'a [T] {
+    let (head, tail) = rest.split_at(n.min(rest.len()));
+    *rest = tail;
+    head
+}
+
+impl Task<'_> {
+    fn run(mut self, call: &Call<'_>) -> Result<Vec<Partial>, densekd_core::Error> {
+        let mut scratch = vec![0.0; self.sinks.scratch()];
+        let mut partials = Vec::with_capacity(self.jobs.len());
+        for job in self.jobs {
+            let rows = job.len();
+            let (grad_student, grad_teacher) = self.sinks.both();
+            let outputs = Outputs {
+                grad_student,
+                grad_teacher,
+                row_values: self.row_values.as_mut().map(|rest| take_mut(rest, rows)),
+                statistics: match &mut self.statistics {
+                    Statistics::Drop => KeptStatistics::Drop,
+                    Statistics::Write(rest) => KeptStatistics::Write(take_mut(rest, rows)),
+                    Statistics::Read(rest) => KeptStatistics::Read(take(rest, rows)),
+                },
+                scratch: &mut scratch,
+            };
+            partials.push(call.run(job, outputs)?);
+        }
+        Ok(partials)
+    }
+}

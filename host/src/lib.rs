@@ -1,0 +1,38 @@
+//! Distillation losses for dense prediction on a server's CPU: value and gradient, files, checks.
+//!
+//! ```
+//! use densekd::core::RowOptions;
+//! let teacher: Vec<f32> = (0..24).map(|i| (i % 5) as f32).collect();
+//! let student: Vec<f32> = (0..24).map(|i| (i % 7) as f32).collect();
+//! let (loss, gradient) = densekd::loss_and_gradient(RowOptions::CWD, [1, 2, 3, 4], &teacher, &student)?;
+//! assert!(loss > 0.0 && gradient.len() == 24);
+//! # Ok::<(), densekd::BackendError>(())
+//! ```
+//!
+//! | to | use |
+//! | --- | --- |
+//! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
+//! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
+//! | read and write tensors | [`io`] |
+//! | trust a machine | [`selftest`], [`check`] |
+//! | understand a loss that is NaN or does not move | [`doctor`] |
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
+mod backend;
+pub mod check;
+mod convert;
+mod cpu;
+pub mod doctor;
+mod evaluate;
+pub mod io;
+pub mod selftest;
+mod sinks;
+pub mod vectors;
+
+pub use backend::{Backend, BackendError, Statistics, Submission, Unsupported};
+pub use cpu::Cpu;
+pub use densekd_core as core;
+pub use evaluate::{loss, loss_and_gradient};

@@ -1,0 +1,7 @@
+//! The program `densekd`: losses between a teacher's and a student's tensors, from files.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,190 @@
+//! The test vectors, evaluated by a backend: how a server's owner learns to trust it.
+
+use crate::backend::{Backend, BackendError, Submission};
+use crate::convert::{as_tensor, as_tensor_mut, to_f64};
+use crate::io::Values;
+use crate::vectors::{Case, CaseError, Scale};
+use densekd_core::{DType, Mask, Norm, Order, Plan, Recipe, RowOptions, Shape};
+use serde::Serialize;
+
+/// The vectors that come with the library.
+const BUILT_IN: [&str; 2] = [include_str!("../golden/cwd.json"), include_str!("../golden/pi.json")];
+
+/// What became of some cases.
+///
+/// ```
+/// let report = densekd::selftest::run(&densekd::Cpu::new(), &densekd::selftest::built_in());
+/// assert_eq!((report.failed, report.unsupported.len()), (0, 0));
+/// assert!(report.passed > 70);
+/// ```
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Cases within tolerance.
+    pub passed: usize,
+    /// Cases beyond it, or that could not be evaluated.
+    pub failed: usize,
+    /// Cases of losses that this version or backend does not have, by name: neither passed nor failed.
+    pub unsupported: Vec<String>,
+    /// Every case that was evaluated.
+    pub cases: Vec<CaseReport>,
+}
+
+/// What became of one case.
+///
+/// ```
+/// let report = densekd::selftest::run(&densekd::Cpu::new(), &densekd::selftest::built_in());
+/// assert!(report.cases.iter().all(|case| case.ok && case.max_error <= case.tolerance));
+/// ```
+#[derive(Clone, Debug, Serialize)]
+pub struct CaseReport {
+    /// The case.
+    pub name: String,
+    /// The largest error of value and gradients, as a share of what is tolerated of each.
+    pub max_error: f64,
+    /// 1, since errors are shares of their tolerance.
+    pub tolerance: f64,
+    /// Whether it passed.
+    pub ok: bool,
+    /// Which quantity was the farthest off, or why the case could not be evaluated.
+    pub detail: String,
+}
+
+/// The built-in cases: channel-wise and pixel-wise distillation in all their variants.
+///
+/// ```
+/// assert!(densekd::selftest::built_in().iter().any(|case| case.name == "cwd-near-1e-20"));
+/// ```
+pub fn built_in() -> Vec<Case> {
+    BUILT_IN.iter().flat_map(|text| crate::vectors::parse(text).unwrap_or_default()).collect()
+}
+
+/// Evaluates cases on a backend, values and gradients.
+///
+/// ```
+/// let mut wrong = densekd::selftest::built_in();
+/// wrong.truncate(1);
+/// wrong[0].value *= 1.001;
+/// assert_eq!(densekd::selftest::run(&densekd::Cpu::new(), &wrong).failed, 1);
+/// ```
+pub fn run(backend: &dyn Backend, cases: &[Case]) -> Report {
+    let mut report = Report::default();
+    for case in cases {
+        let outcome = evaluate(backend, case);
+        let (max_error, detail) = match outcome {
+            Ok(worst) => (worst.error, worst.of),
+            Err(Failure::Case(CaseError::Loss { .. }) | Failure::Backend(BackendError::Unsupported(_))) => {
+                report.unsupported.push(case.name.clone());
+                continue;
+            }
+            Err(error) => (f64::INFINITY, error.to_string()),
+        };
+        let ok = max_error <= 1.0;
+        report.passed += usize::from(ok);
+        report.failed += usize::from(!ok);
+        report.cases.push(CaseReport { name: case.name.clone(), max_error, tolerance: 1.0, ok, detail });
+    }
+    report
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl From<densekd_core::Error> for Failure {
+    fn from(error: densekd_core::Error) -> Self {
+        Self::Case(error.into())
+    }
+}
+
+/// The quantity farthest off.
+struct Worst {
+    error: f64,
+    of: String,
+}
+
+impl Worst {
+    fn see(&mut self, got: f64, want: f64, allowed: f64, of: impl Fn() -> String) {
+        let error = if got == want || (got.is_nan() && want.is_nan()) {
+            0.0
+        } else if got.is_finite() && want.is_finite() && allowed > 0.0 {
+            (got - want).abs() / allowed
+        } else {
+            f64::INFINITY
+        };
+        if error > self.error {
+            *self = Self { error, of: format!("{}: {got:e}, not {want:e}", of()) };
+        }
+    }
+}
+
+fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
+    let options = case.row_options()?;
+    let shape = Shape::new(case.shape)?;
+    let plan = Plan::new(Recipe::new(options)?, shape, Order::Nchw)?;
+    let teacher = case.values("teacher", &case.teacher)?;
+    let student = case.values("student", &case.student)?;
+    let dtype = case.dtype()?;
+    backend.capability(&plan, dtype, dtype).map_err(BackendError::from)?;
+    let mut grad_student = case.values("grad_student", &vec![0.0; shape.len()])?;
+    let mut grad_teacher = grad_student.clone();
+    let labels = case.labels.as_deref().map(|labels| (labels, options.ignore_index));
+    let submission = Submission {
+        mask: Mask::new(shape, labels, case.mask.as_deref())?,
+        grad_student: Some(as_tensor_mut(&mut grad_student)),
+        grad_teacher: case.grad_teacher.is_some().then(|| as_tensor_mut(&mut grad_teacher)),
+        ..Submission::new(&plan, as_tensor(&teacher), as_tensor(&student))
+    };
+    let outcome = backend.submit(submission)?;
+    backend.synchronise()?;
+
+    let mut worst = Worst { error: 0.0, of: String::new() };
+    let [relative, absolute] = case.tolerance.value;
+    worst.see(outcome.value(), case.value, relative * case.value.abs() + absolute, || "value".into());
+    gradient(&mut worst, case, &options, "grad_student", &grad_student, &case.grad_student);
+    if let Some(want) = &case.grad_teacher {
+        gradient(&mut worst, case, &options, "grad_teacher", &grad_teacher, want);
+    }
+    Ok(worst)
+}
+
+fn gradient(worst: &mut Worst, case: &Case, options: &RowOptions, of: &str, got: &Values, want: &[f64]) {
+    let got = to_f64(as_tensor(got));
+    let [relative, absolute] = case.tolerance.gradient;
+    // What rounding to the stored type adds: its unit roundoff and half its smallest number.
+    let (ulp, least, largest) = match got_dtype(case) {
+        DType::F16 => (2.0_f64.powi(-11), 2.0_f64.powi(-25), 65504.0),
+        DType::Bf16 => (2.0_f64.powi(-8), 2.0_f64.powi(-134), f64::from(half::bf16::MAX)),
+        _ => (0.0, 0.0, f64::INFINITY),
+    };
+    let [_, c, h, w] = case.shape;
+    let m = h * w;
+    let row_of = |i: usize| match options.norm {
+        Norm::Spatial => (i / (c * m)) * m + i % m,
+        _ => i / m,
+    };
+    let magnitude = |x: f64| if x.is_finite() { x.abs() } else { 0.0 };
+    let mut scales = vec![0.0_f64; want.len()];
+    for (i, &want) in want.iter().enumerate() {
+        let row = if case.tolerance.scale == Scale::Row { row_of(i) } else { 0 };
+        scales[row] = scales[row].max(magnitude(want));
+    }
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let row = if case.tolerance.scale == Scale::Row { row_of(i) } else { 0 };
+        let allowed = relative * scales[row] + absolute + ulp * magnitude(want) + least;
+        let exact = case.tolerance.gradient == [0.0, 0.0];
+        let want = if want.is_finite() && want.abs() > largest * (1.0 + ulp) {
+            want.signum() * f64::INFINITY
+        } else {
+            want
+        };
+        worst.see(got, want, if exact { 0.0 } else { allowed }, || format!("{of}[{i}]"));
+    }
+}
+
+fn got_dtype(case: &Case) -> DType {
+    case.dtype().unwrap_or(DType::F32)
+}

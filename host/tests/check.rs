@@ -1,0 +1,515 @@
+//! The check passes right gradients and fails wrong ones.
+
+use densekd::check::{Failure, Options, Report, check};
+use densekd::core::{
+    DType, Divergence, Divisor, Element, Epsilon, Error, Ignore, Mask, Norm, Order, Outcome, Plan, Preset,
+    Recipe, RowOptions, Samples, Shape, Temperature, TensorMut, Weight,
+};
+use densekd::{Backend, BackendError, Cpu, Submission, Unsupported};
+use half::{bf16, f16};
+use std::num::NonZeroUsize;
+
+const SHAPE: [usize; 4] = [2, 5, 6, 7];
+
+/// A right backend whose gradient is then spoilt.
+struct Spoilt<F>(F);
+
+impl<F: Fn(&Plan, &mut [f64]) + Send + Sync> Backend for Spoilt<F> {
+    fn name(&self) -> &'static str {
+        "spoilt"
+    }
+
+    fn capability(&self, _: &Plan, _: DType, _: DType) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn scratch(&self, _: &Plan, _: usize) -> usize {
+        0
+    }
+
+    fn submit(&self, mut submission: Submission<'_>) -> Result<Outcome, BackendError> {
+        let Some(stored) = submission.grad_student.take() else { return Cpu::new().submit(submission) };
+        let plan = submission.plan;
+        let mut gradient = vec![0.0; stored.len()];
+        let wide = Submission { grad_student: Some(gradient.as_mut_slice().into()), ..submission };
+        let outcome = Cpu::new().submit(wide)?;
+        (self.0)(plan, &mut gradient);
+        match stored {
+            TensorMut::F32(to) => narrow(&gradient, to),
+            TensorMut::F64(to) => narrow(&gradient, to),
+            TensorMut::F16(to) => narrow(&gradient, to),
+            TensorMut::Bf16(to) => narrow(&gradient, to),
+        }
+        Ok(outcome)
+    }
+
+    fn synchronise(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+fn narrow<E: Element>(from: &[f64], to: &mut [E]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = E::narrow(*from));
+}
+
+/// A right backend that never heard of masks where it makes gradients.
+struct Maskless;
+
+impl Backend for Maskless {
+    fn name(&self) -> &'static str {
+        "maskless"
+    }
+
+    fn capability(&self, _: &Plan, _: DType, _: DType) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn scratch(&self, _: &Plan, _: usize) -> usize {
+        0
+    }
+
+    fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
+        let asked = submission.grad_student.is_some();
+        let mask = if asked { Mask::ALL } else { submission.mask };
+        Cpu::new().submit(Submission { mask, ..submission })
+    }
+
+    fn synchronise(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// A backend that knows everything but `f64`.
+struct Narrow;
+
+impl Backend for Narrow {
+    fn name(&self) -> &'static str {
+        "narrow"
+    }
+
+    fn capability(&self, _: &Plan, teacher: DType, _: DType) -> Result<(), Unsupported> {
+        let refused = Unsupported { backend: "narrow", reason: "no f64" };
+        if teacher == DType::F64 { Err(refused) } else { Ok(()) }
+    }
+
+    fn scratch(&self, _: &Plan, _: usize) -> usize {
+        0
+    }
+
+    fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
+        Cpu::new().submit(submission)
+    }
+
+    fn synchronise(&self) -> Result<(), BackendError> {
+        Ok(())
+    }
+}
+
+/// Numbers between -1 and 1 that repeat from run to run.
+fn noise(n: usize, seed: u64) -> Vec<f64> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        f64::from(u32::try_from(state >> 32).unwrap_or(0)) / f64::from(u32::MAX) * 2.0 - 1.0
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+/// A teacher, and a student that differs from it by so much.
+fn maps(n: usize, spread: f64, apart: f64) -> (Vec<f64>, Vec<f64>) {
+    let teacher: Vec<f64> = noise(n, 1).iter().map(|x| x * spread).collect();
+    let student = teacher.iter().zip(noise(n, 2)).map(|(t, d)| t + d * apart).collect();
+    (teacher, student)
+}
+
+fn stored<E: Element>(numbers: &[f64]) -> Vec<E> {
+    numbers.iter().map(|&x| E::narrow(x)).collect()
+}
+
+fn plan(options: RowOptions, order: Order) -> Plan {
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    Plan::new(Recipe::new(options).expect("the options go together"), shape, order).expect("the map fits")
+}
+
+fn run<E: Element>(
+    backend: &dyn Backend,
+    plan: &Plan,
+    (teacher, student): (&[f64], &[f64]),
+    mask: Mask<'_>,
+    entries: usize,
+) -> Report {
+    let (teacher, student) = (stored::<E>(teacher), stored::<E>(student));
+    let (t, s) = (teacher.as_slice().into(), student.as_slice().into());
+    check(backend, plan, t, s, mask, Options { entries, seed: 7 }).expect("the tensors fit the plan")
+}
+
+fn len() -> usize {
+    SHAPE.iter().product()
+}
+
+fn half_ignored() -> Vec<u8> {
+    (0..SHAPE[0] * SHAPE[2] * SHAPE[3]).map(|i| u8::from(i % 3 != 0)).collect()
+}
+
+/// Every kind of row loss.
+fn recipes() -> Vec<RowOptions> {
+    let mut all = Vec::new();
+    for norm in [Norm::Channel, Norm::Spatial] {
+        for divergence in
+            [Divergence::Kl, Divergence::Ce, Divergence::Mse, Divergence::Js, Divergence::ReverseKl]
+        {
+            all.push(RowOptions { norm, divergence, ..RowOptions::CWD });
+        }
+        for divergence in [Divergence::Kl, Divergence::Ce] {
+            let eps = Epsilon::new(1e-5).expect("it is finite");
+            all.push(RowOptions { norm, divergence, eps, ..RowOptions::CWD });
+            all.push(RowOptions { norm, divergence, ignore: Ignore::After, ..RowOptions::CWD });
+        }
+    }
+    for norm in [Norm::ChannelMean, Norm::None] {
+        all.push(RowOptions { norm, divergence: Divergence::Mse, ..RowOptions::CWD });
+        all.push(RowOptions {
+            norm,
+            divergence: Divergence::Mse,
+            samples: Samples::First,
+            divisor: Divisor::BatchPositions,
+            ..RowOptions::CWD
+        });
+    }
+    all
+}
+
+#[test]
+fn right_gradients_of_every_loss_order_and_type_pass() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    let ignored = half_ignored();
+    let masked = Mask::new(shape, None, Some(&ignored)).expect("the mask fits");
+    for options in recipes() {
+        for order in [Order::Nchw, Order::Nhwc] {
+            let plan = plan(options, order);
+            for mask in [Mask::ALL, masked] {
+                let pair = (teacher.as_slice(), student.as_slice());
+                let reports = [
+                    run::<f32>(&Cpu::new(), &plan, pair, mask, 40),
+                    run::<f64>(&Cpu::new(), &plan, pair, mask, 40),
+                    run::<f16>(&Cpu::new(), &plan, pair, mask, 40),
+                    run::<bf16>(&Cpu::new(), &plan, pair, mask, 40),
+                ];
+                for report in reports {
+                    assert!(report.ok && report.entries >= 20, "{options:?} {order:?}\n{report}");
+                    assert_eq!(report.unresolved, 0, "{options:?} {order:?}\n{report}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_preset_passes() {
+    let (teacher, student) = maps(len(), 4.0, 1.0);
+    for preset in Preset::ALL {
+        let report =
+            run::<f32>(&Cpu::new(), &plan(preset.options, Order::Nchw), (&teacher, &student), Mask::ALL, 24);
+        assert!(report.ok && report.entries >= 16 && report.unresolved == 0, "{}\n{report}", preset.name);
+    }
+}
+
+#[test]
+fn close_maps_pass_and_are_still_told_from_wrong_ones() {
+    let off = Spoilt(|plan: &Plan, gradient: &mut [f64]| off_by(plan, gradient, 1e-3));
+    for apart in [1e-2, 1e-4, 1e-6, 1e-8] {
+        let (teacher, student) = maps(len(), 1.0, apart);
+        let pair = (teacher.as_slice(), student.as_slice());
+        for options in [RowOptions::CWD, RowOptions::PI] {
+            let plan = plan(options, Order::Nchw);
+            for (right, wrong) in [
+                (
+                    run::<f64>(&Cpu::new(), &plan, pair, Mask::ALL, 40),
+                    run::<f64>(&off, &plan, pair, Mask::ALL, 40),
+                ),
+                (
+                    run::<f32>(&Cpu::new(), &plan, pair, Mask::ALL, 40),
+                    run::<f32>(&off, &plan, pair, Mask::ALL, 40),
+                ),
+            ] {
+                assert!(right.ok && right.unresolved == 0, "{apart}: {right}");
+                // Maps that f32 cannot hold apart have gradient 0 and nothing to be off by.
+                assert!(!wrong.ok || wrong.dtype == "f32" && apart < 1e-7, "{apart}: {wrong}");
+            }
+        }
+    }
+}
+
+#[test]
+fn close_half_maps_pass_and_are_still_told_from_wrong_ones() {
+    // Half numbers are a step of 2^-11 or 2^-8 apart, so the closest maps differ in one place.
+    let halved = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient.iter_mut().for_each(|x| *x *= 0.5));
+    let (teacher, mut student) = maps(len(), 1e-3, 0.0);
+    student.iter_mut().step_by(3).for_each(|s| *s *= 1.01);
+    let pair = (teacher.as_slice(), student.as_slice());
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let value = densekd::loss(RowOptions::CWD, SHAPE, &stored::<f16>(&teacher), &stored::<f16>(&student));
+    assert!(value.expect("the tensors fit") < 1e-9);
+    for right in [
+        run::<f16>(&Cpu::new(), &plan, pair, Mask::ALL, 40),
+        run::<bf16>(&Cpu::new(), &plan, pair, Mask::ALL, 40),
+    ] {
+        assert!(right.ok && right.unresolved == 0, "{right}");
+    }
+    let wrong = run::<f16>(&halved, &plan, pair, Mask::ALL, 40);
+    assert!(!wrong.ok && wrong.upstream > 1.0, "{wrong}");
+    assert!(!run::<bf16>(&halved, &plan, pair, Mask::ALL, 40).ok);
+}
+
+/// Adds a share of each row's largest entry to all of its entries. NCHW only.
+fn off_by(plan: &Plan, gradient: &mut [f64], share: f64) {
+    let m = plan.shape().positions();
+    let c = plan.shape().channels();
+    let spatial = plan.recipe().options().norm == Norm::Spatial;
+    let row = |i: usize| if spatial { i / (c * m) * m + i % m } else { i / m };
+    let mut largest = vec![0.0_f64; gradient.len()];
+    for (i, x) in gradient.iter().enumerate() {
+        largest[row(i)] = largest[row(i)].max(x.abs());
+    }
+    gradient.iter_mut().enumerate().for_each(|(i, x)| *x += share * largest[row(i)]);
+}
+
+#[test]
+fn gradients_off_by_a_thousandth_of_the_largest_entry_fail() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let off = Spoilt(|plan: &Plan, gradient: &mut [f64]| off_by(plan, gradient, 1e-3));
+    for options in recipes() {
+        let plan = plan(options, Order::Nchw);
+        let pair = (teacher.as_slice(), student.as_slice());
+        let reports = [
+            run::<f32>(&off, &plan, pair, Mask::ALL, 64),
+            run::<f64>(&off, &plan, pair, Mask::ALL, 64),
+            run::<f16>(&off, &plan, pair, Mask::ALL, 64),
+        ];
+        for report in reports {
+            assert_eq!(report.failure, Some(Failure::Differs), "{options:?}\n{report}");
+            assert!(report.max_error > 4e-4 && report.max_error < 1.6e-3, "{report}");
+            assert!(report.to_string().lines().last().is_some_and(|line| line.starts_with("FAILED")));
+        }
+    }
+}
+
+#[test]
+fn half_a_gradient_and_none_fail() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let pair = (teacher.as_slice(), student.as_slice());
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    for (factor, error) in [(0.5, 0.5), (0.0, 1.0), (-1.0, 2.0), (2.0, 0.5)] {
+        let spoilt =
+            Spoilt(move |_: &Plan, gradient: &mut [f64]| gradient.iter_mut().for_each(|x| *x *= factor));
+        for report in [
+            run::<f32>(&spoilt, &plan, pair, Mask::ALL, 64),
+            run::<f16>(&spoilt, &plan, pair, Mask::ALL, 64),
+            run::<bf16>(&spoilt, &plan, pair, Mask::ALL, 64),
+        ] {
+            assert_eq!(report.failure, Some(Failure::Differs), "{factor}\n{report}");
+            // Half types tell best where the entry is smaller than its row's largest.
+            let least = if report.dtype == "f32" { error - 0.02 } else { 0.5 * error };
+            assert!((least..=error + 0.02).contains(&report.max_error), "{factor}\n{report}");
+        }
+    }
+}
+
+#[test]
+fn a_forgotten_mask_fails() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    let ignored = half_ignored();
+    let mask = Mask::new(shape, None, Some(&ignored)).expect("the mask fits");
+    for (options, failure) in [
+        (RowOptions::CWD, Failure::IgnoredNotZero),
+        (RowOptions::PI, Failure::IgnoredNotZero),
+        (RowOptions { ignore: Ignore::After, ..RowOptions::CWD }, Failure::Differs),
+    ] {
+        let plan = plan(options, Order::Nchw);
+        let report = run::<f32>(&Maskless, &plan, (&teacher, &student), mask, 64);
+        assert_eq!(report.failure, Some(failure), "{report}");
+        let right = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), mask, 64);
+        assert!(right.ok, "{right}");
+        let expected = if options.ignore == Ignore::Before { len() / 3 } else { 0 };
+        assert_eq!(right.ignored, expected);
+    }
+}
+
+#[test]
+fn one_ignored_entry_that_is_not_zero_is_found_wherever_it_is() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    let ignored = half_ignored();
+    let mask = Mask::new(shape, None, Some(&ignored)).expect("the mask fits");
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    for wrong in [f64::NAN, 1e-30] {
+        let spoilt = Spoilt(move |_: &Plan, gradient: &mut [f64]| gradient[42 * 6 + 12] = wrong);
+        let report = run::<f32>(&spoilt, &plan, (&teacher, &student), mask, 1);
+        assert_eq!(report.failure, Some(Failure::IgnoredNotZero), "{report}");
+        assert_eq!(report.worst.map(|worst| worst.index), Some([1, 1, 1, 5]));
+    }
+}
+
+#[test]
+fn rows_that_are_not_finite_are_counted_and_the_others_checked() {
+    let (mut teacher, mut student) = maps(len(), 3.0, 2.0);
+    teacher[3] = f64::NAN;
+    student[50] = f64::INFINITY;
+    student[100] = f64::NEG_INFINITY;
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 64);
+    assert!(report.ok && report.skipped_non_finite == 3 && report.rows == 7, "{report}");
+    assert!(report.to_string().contains("3 rows whose value is NaN or infinite"));
+}
+
+#[test]
+fn a_map_that_cannot_be_checked_does_not_pass() {
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let (teacher, student) = (vec![f64::NAN; len()], vec![0.0; len()]);
+    let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 64);
+    assert_eq!((report.failure, report.skipped_non_finite), (Some(Failure::NothingChecked), 10), "{report}");
+    assert!(report.to_string().contains("FAILED"));
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_where_the_value_is_fails() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    for wrong in [f64::NAN, f64::INFINITY] {
+        let spoilt = Spoilt(move |_: &Plan, gradient: &mut [f64]| gradient[300] = wrong);
+        let report = run::<f32>(&spoilt, &plan, (&teacher, &student), Mask::ALL, 1);
+        assert_eq!(report.failure, Some(Failure::NotFinite), "{report}");
+        let json = serde_json::to_value(&report).expect("a report is JSON");
+        assert_eq!((&json["ok"], &json["max_error"]), (&false.into(), &"inf".into()));
+        assert_eq!(json["failure"], "not_finite");
+    }
+}
+
+#[test]
+fn shared_and_lone_infinities_of_finite_rows_have_gradient_0() {
+    let (mut teacher, mut student) = maps(len(), 3.0, 2.0);
+    for i in (0..len()).step_by(5) {
+        (teacher[i], student[i]) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    }
+    teacher[1] = f64::NEG_INFINITY;
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 420);
+    assert!(report.ok && report.entries == 420 && report.unresolved == 0, "{report}");
+    let spoilt = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient[5] = 1e-3);
+    assert!(!run::<f32>(&spoilt, &plan, (&teacher, &student), Mask::ALL, 420).ok);
+}
+
+#[test]
+fn equal_shifted_and_constant_maps_pass() {
+    let (teacher, _) = maps(len(), 3.0, 0.0);
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let shifted: Vec<f64> = teacher.iter().map(|t| t + 8.0).collect();
+    let flat = vec![2.0; len()];
+    for pair in [(&teacher, &teacher), (&teacher, &shifted), (&flat, &flat)] {
+        for report in [
+            run::<f64>(&Cpu::new(), &plan, (pair.0, pair.1), Mask::ALL, 40),
+            run::<f32>(&Cpu::new(), &plan, (pair.0, pair.1), Mask::ALL, 40),
+            run::<f16>(&Cpu::new(), &plan, (pair.0, pair.1), Mask::ALL, 40),
+        ] {
+            assert!(report.ok && report.unresolved == 0 && report.entries == 40, "{report}");
+        }
+    }
+    // A gradient that the value does not have shows at equal maps too.
+    let spoilt = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient.iter_mut().for_each(|x| *x += 1e-12));
+    assert!(!run::<f64>(&spoilt, &plan, (&teacher, &teacher), Mask::ALL, 40).ok);
+}
+
+#[test]
+fn sharp_and_huge_logits_pass() {
+    for spread in [30.0, 1e3, 6e4, 1e8] {
+        let (teacher, student) = maps(len(), spread, spread);
+        for options in [RowOptions::CWD, RowOptions::PI] {
+            let plan = plan(options, Order::Nchw);
+            let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 64);
+            assert!(report.ok && report.entries >= 32, "{spread}: {report}");
+        }
+    }
+}
+
+#[test]
+fn temperatures_and_weights_of_any_size_pass() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    for (tau, weight) in [(1e-2, 1.0), (100.0, -3.0), (4.0, 1e6), (1.0, 1e-12), (2.0, 0.0)] {
+        let options = RowOptions {
+            tau: Temperature::new(tau).expect("it is above 0"),
+            weight: Weight::new(weight).expect("it is finite"),
+            ..RowOptions::CWD
+        };
+        let plan = plan(options, Order::Nhwc);
+        for report in [
+            run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 40),
+            run::<f16>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 40),
+        ] {
+            assert!(report.ok && report.unresolved == 0, "{tau} {weight}\n{report}");
+        }
+    }
+}
+
+#[test]
+fn an_enlarged_map_is_checked_through_all_its_rows() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let three = NonZeroUsize::new(3).expect("three is not 0");
+    let options = RowOptions { upsample: three, ..RowOptions::PI };
+    let halved = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient.iter_mut().for_each(|x| *x *= 0.5));
+    for order in [Order::Nchw, Order::Nhwc] {
+        let plan = plan(options, order);
+        let right = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 24);
+        assert!(right.ok && right.entries == 24 && right.unresolved == 0, "{right}");
+        assert!(!run::<f32>(&halved, &plan, (&teacher, &student), Mask::ALL, 24).ok);
+    }
+}
+
+#[test]
+fn the_seed_and_the_number_of_entries_decide_what_is_looked_at() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let report = |entries| run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, entries);
+    assert_eq!(report(33), report(33));
+    for (asked, looked_at) in [(0, 1), (1, 1), (7, 7), (64, 64), (420, 420), (usize::MAX, 420)] {
+        assert_eq!(report(asked).entries, looked_at);
+    }
+}
+
+#[test]
+fn a_map_without_counted_positions_has_nothing_wrong() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    let none = vec![0; SHAPE[0] * SHAPE[2] * SHAPE[3]];
+    let mask = Mask::new(shape, None, Some(&none)).expect("the mask fits");
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), mask, 64);
+    assert!(report.ok && report.entries == 0 && report.ignored == len(), "{report}");
+}
+
+#[test]
+fn tensors_and_backends_that_do_not_fit_are_errors() {
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let (short, whole) = (vec![0.0_f32; 3], vec![0.0_f32; len()]);
+    let run = |backend: &dyn Backend, student: &[f32]| {
+        check(backend, &plan, whole.as_slice().into(), student.into(), Mask::ALL, Options::default())
+    };
+    assert!(matches!(run(&Cpu::new(), &short), Err(BackendError::Request(Error::Length { found: 3, .. }))));
+    assert!(matches!(run(&Narrow, &whole), Err(BackendError::Unsupported(_))));
+}
+
+#[test]
+fn the_text_is_aligned_and_ends_in_its_verdict() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let text = run::<f16>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 64).to_string();
+    assert!(text.ends_with("\nok"), "{text}");
+    let lines = text.lines().filter(|line| *line != "ok");
+    for line in lines {
+        let value = line.chars().skip(11).take(2).collect::<String>();
+        assert!(value.starts_with(' ') && !value.ends_with(' '), "{text}");
+    }
+}

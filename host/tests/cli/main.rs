@@ -1,0 +1,12 @@
+//! The program `densekd`, run as a user runs it: arguments in, text or JSON and an exit code out.
+
+mod bad_files;
+mod bad_options;
+mod check_and_doctor;
+mod commands;
+mod folders;
+mod gradient;
+mod loss;
+mod positions;
+mod selftest;
+mod support;
