@@ -1,4 +1,34 @@
-//! scaffold
+//! Losses for distilling dense-prediction networks: a teacher's maps teach a student's. `no_std`, no
+//! allocation, no panic.
+//!
+//! A loss is one sentence:
+//!
+//! ```text
+//! weight * tau^2 / divisor * sum over rows of  diverge( normalize(teacher), normalize(student) )
+//! ```
+//!
+//! | to find | look at |
+//! | --- | --- |
+//! | how rows are taken of a map | [`Shape`], [`Order`], [`Layout`], [`Mask`] |
+//! | how a row is made comparable | [`Softmax`], [`MeanOverPositions`], [`Raw`] |
+//! | how two rows differ | [`Kl`], [`CrossEntropy`], [`Mse`], [`JensenShannon`], [`ReverseKl`] |
+//! | which go together | [`RowLoss`], by type; [`Recipe`], by name; [`Preset`], as published |
+//! | the work on a shape | [`Plan`], [`Inputs`], [`run`], and [`Call`] for backends |
+//! | a row in pieces | [`RowState`], [`RowStatistics`] |
+//! | a fixed teacher | [`PreparedTeacher`] |
+//! | why the numbers can be trusted | the [`row`] module |
+//!
+//! The way of data: tensor -> [`Inputs`] (checked against a [`Plan`]) -> statistics -> terms -> gradient.
+//!
+//! ```
+//! use densekd_core::{Inputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Upstream, run};
+//! let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 2, 1, 2])?, Order::Nchw)?;
+//! let (teacher, student) = ([0.0_f32, 1.0, 2.0, 0.0], [1.0_f32, 0.0, 2.0, 0.0]);
+//! let inputs = Inputs::new(&plan, &teacher[..], &student[..], Mask::ALL)?;
+//! let loss = run(&inputs, Upstream::ONE, Outputs::default())?.value();
+//! assert!(loss > 0.0);
+//! # Ok::<(), densekd_core::Error>(())
+//! ```
 #![no_std]
 #![cfg_attr(not(feature = "simd"), forbid(unsafe_code))]
 

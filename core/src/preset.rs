@@ -103,7 +103,7 @@ const fn pi(
     divisor: Divisor,
 ) -> Preset {
     let (tau, weight) = (Temperature::literal(tau), Weight::literal(weight));
-    let options = RowOptions { tau, tau_square, weight, divisor, ..RowOptions::PI };
+    let options = RowOptions { tau, divisor, tau_square, weight, ..RowOptions::PI };
     Preset { name, loss: Loss::Pi, options, repository, source }
 }
 

@@ -21,7 +21,7 @@ struct Grid<'a> {
 
 impl Grid<'_> {
     /// The image of a row and the corners of its position.
-    fn corners(&self, row: usize) -> (usize, Corners) {
+    fn corners(self, row: usize) -> (usize, Corners) {
         let [_, _, h, w] = self.plan.shape().dims();
         let enlarged = self.plan.counted_shape();
         let [_, _, _, wide] = enlarged.dims();
@@ -55,7 +55,7 @@ impl Grid<'_> {
     }
 
     /// The flat index of a channel of a map cell.
-    fn index(&self, image: usize, channel: usize, cell: usize) -> usize {
+    fn index(self, image: usize, channel: usize, cell: usize) -> usize {
         let (c, m) = (self.plan.shape().channels(), self.plan.shape().positions());
         match self.plan.order() {
             Order::Nchw => (image * c + channel) * m + cell,

@@ -58,6 +58,23 @@ pub fn built_in() -> Vec<Case> {
     BUILT_IN.iter().flat_map(|text| crate::vectors::parse(text).unwrap_or_default()).collect()
 }
 
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_built_in_file_is_read_whole() {
+        let counts = super::BUILT_IN.map(|text| crate::vectors::parse(text).expect("a vector file").len());
+        assert_eq!(counts, [57, 15]);
+    }
+
+    #[test]
+    fn a_gradient_of_another_length_does_not_pass() {
+        let mut cases = super::built_in();
+        cases.truncate(1);
+        cases[0].grad_student.clear();
+        assert_eq!(super::run(&crate::Cpu::new(), &cases).failed, 1);
+    }
+}
+
 /// Evaluates cases on a backend, values and gradients.
 ///
 /// ```
@@ -153,6 +170,11 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
 
 fn gradient(worst: &mut Worst, case: &Case, options: &RowOptions, of: &str, got: &Values, want: &[f64]) {
     let got = to_f64(as_tensor(got));
+    if got.len() != want.len() {
+        *worst =
+            Worst { error: f64::INFINITY, of: format!("{of} has {} entries, not {}", want.len(), got.len()) };
+        return;
+    }
     let [relative, absolute] = case.tolerance.gradient;
     // What rounding to the stored type adds: its unit roundoff and half its smallest number.
     let (ulp, least, largest) = match got_dtype(case) {

@@ -200,7 +200,10 @@ fn right_gradients_of_every_loss_order_and_type_pass() {
                 ];
                 for report in reports {
                     assert!(report.ok && report.entries >= 20, "{options:?} {order:?}\n{report}");
-                    assert_eq!(report.unresolved, 0, "{options:?} {order:?}\n{report}");
+                    // Under `after` a row's terms have both signs, and differences of a row whose terms were
+                    // dropped tell nothing.
+                    let after = options.ignore == Ignore::After && !mask.is_all();
+                    assert!(report.unresolved == 0 || after, "{options:?} {order:?}\n{report}");
                 }
             }
         }
@@ -425,7 +428,7 @@ fn equal_shifted_and_constant_maps_pass() {
 
 #[test]
 fn sharp_and_huge_logits_pass() {
-    for spread in [30.0, 1e3, 6e4, 1e8] {
+    for spread in [30.0, 1e3, 6e4] {
         let (teacher, student) = maps(len(), spread, spread);
         for options in [RowOptions::CWD, RowOptions::PI] {
             let plan = plan(options, Order::Nchw);
@@ -433,6 +436,15 @@ fn sharp_and_huge_logits_pass() {
             assert!(report.ok && report.entries >= 32, "{spread}: {report}");
         }
     }
+}
+
+#[test]
+fn logits_too_large_for_differences_are_said_to_be_unchecked() {
+    let (teacher, student) = maps(len(), 1e8, 1e8);
+    let report =
+        run::<f32>(&Cpu::new(), &plan(RowOptions::CWD, Order::Nchw), (&teacher, &student), Mask::ALL, 64);
+    assert!(!report.ok && report.entries == 0, "{report}");
+    assert!(report.to_string().contains("nothing could be checked"), "{report}");
 }
 
 #[test]
@@ -465,6 +477,45 @@ fn an_enlarged_map_is_checked_through_all_its_rows() {
         let right = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 24);
         assert!(right.ok && right.entries == 24 && right.unresolved == 0, "{right}");
         assert!(!run::<f32>(&halved, &plan, (&teacher, &student), Mask::ALL, 24).ok);
+    }
+}
+
+#[test]
+fn close_enlarged_maps_of_large_logits_pass() {
+    // Interpolation rounds the logits, which shows in the slope as soon as that is small.
+    let (teacher, student) = maps(len(), 70.0, 1e-7);
+    let two = NonZeroUsize::new(2).expect("two is not 0");
+    let tau = Temperature::new(0.5).expect("it is above 0");
+    let plan = plan(RowOptions { upsample: two, tau, ..RowOptions::PI }, Order::Nhwc);
+    for report in [
+        run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 24),
+        run::<bf16>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 24),
+    ] {
+        assert!(report.ok, "{report}");
+    }
+}
+
+#[test]
+fn steps_that_cannot_be_equal_do_not_bias_the_slope() {
+    // Logits with all their bits in use, a temperature that is no power of two, and nothing to find.
+    let (teacher, _) = maps(len(), 90.0, 0.0);
+    let tau = Temperature::new(2.016).expect("it is above 0");
+    for divergence in [Divergence::Kl, Divergence::Ce, Divergence::Js, Divergence::ReverseKl] {
+        let plan = plan(RowOptions { tau, divergence, ..RowOptions::CWD }, Order::Nchw);
+        let report = run::<f64>(&Cpu::new(), &plan, (&teacher, &teacher), Mask::ALL, 64);
+        assert!(report.ok, "{divergence}\n{report}");
+    }
+}
+
+#[test]
+fn a_row_of_nan_is_skipped_whatever_the_norm() {
+    let (mut teacher, mut student) = maps(len(), 3.0, 2.0);
+    (teacher[50], student[50]) = (f64::NEG_INFINITY, f64::NEG_INFINITY);
+    student[42] = f64::NEG_INFINITY;
+    for norm in [Norm::ChannelMean, Norm::None] {
+        let plan = plan(RowOptions { norm, divergence: Divergence::Mse, ..RowOptions::CWD }, Order::Nchw);
+        let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), Mask::ALL, 64);
+        assert!(report.ok && report.skipped_non_finite == 1, "{norm}\n{report}");
     }
 }
 

@@ -1,7 +1,10 @@
 //! What binds every backend of densekd to one truth: the oracle, and the tests that hold the golden vectors
 //! against it.
 
+pub mod backends;
+pub mod engine;
 pub mod error;
+pub mod kind;
 pub mod oracle;
 pub mod rows;
 pub mod search;

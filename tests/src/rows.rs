@@ -35,6 +35,7 @@ fn normal(rng: &mut Rng) -> f64 {
 /// The pair at a point.
 #[allow(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "genes are small and not negative"
 )]

@@ -8,7 +8,7 @@ use crate::space::{Distribution, Probabilities};
 /// divergence: it may be negative.
 ///
 /// Gradient to the student `(q sum_j c_j p_j - c p) / tau`, to the teacher `J(c (log p - log q + 1))`.
-/// Cost: two sweeps. Source: `cwd_loss.py` of SuperGradients.
+/// Cost: two sweeps. Source: `cwd_loss.py` of `SuperGradients`.
 ///
 /// ```
 /// use densekd_core::{Diverge, MaskedKl, Probabilities};

@@ -7,7 +7,7 @@ use crate::space::{Difference, Distribution, Probabilities, Real};
 /// `sum (student - teacher)^2`, of probabilities or of plain numbers.
 ///
 /// Gradient `2 (student - teacher)`, through the softmax where there is one. Cost: two sweeps of
-/// distributions, one of numbers. Source: `divergence mse` of TorchDistiller.
+/// distributions, one of numbers. Source: `divergence mse` of `TorchDistiller`.
 ///
 /// ```
 /// use densekd_core::{Mse, RowLoss, Softmax, Temperature};

@@ -8,7 +8,7 @@ use crate::space::{Distribution, Probabilities};
 /// `sum p (log(p + eps) - log(q + eps))`. Not a divergence: it may be slightly negative.
 ///
 /// Gradient to the student `J(-p / (q + eps))`. Cost: two sweeps, with scalar logarithms. Source:
-/// `CWDFeatureLoss` of PaddleDetection (eps 1e-5).
+/// `CWDFeatureLoss` of `PaddleDetection` (eps 1e-5).
 ///
 /// ```
 /// use densekd_core::{Epsilon, RowLoss, SmoothedKl, Softmax, Temperature};
@@ -28,7 +28,7 @@ impl SmoothedKl {
     }
 
     /// log(p + eps) - log(q + eps).
-    fn log_ratio<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
+    fn log_ratio<R: Arithmetic>(self, x: Probabilities<R>) -> R {
         let eps = R::from_f64(self.eps);
         let smaller = if x.excess > R::zero() { x.q } else { x.p } + eps;
         let ratio = (x.excess.abs() / smaller).ln_1p();

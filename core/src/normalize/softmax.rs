@@ -65,7 +65,7 @@ impl Normalize for Softmax {
                 careful(block, scale, f, out, |t, s| row.guarded(t, s));
             }
             Kind::Split => careful(block, scale, f, out, |t, s| split(statistics, per_quarter, t, s)),
-            Kind::Single => careful(block, scale, f, out, |t, s| single(t, s)),
+            Kind::Single => careful(block, scale, f, out, single),
             // The engine answers for these before it asks.
             Kind::NotANumber | Kind::Zero | Kind::Unset => out.fill(R::nan()),
         }

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("one-sweep-kl.md")]
 
+mod part;
 mod state;
 mod statistics;
 mod sweep;

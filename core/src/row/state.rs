@@ -1,9 +1,10 @@
 //! The running state of a row pair: filled chunk by chunk, merged in any order.
 
+use super::part::{Part, conclusive, snap, softplus};
 use super::statistics::{Kind, RowStatistics};
 use super::sweep::{BLOCK, Reference, Workspace, maxima};
 use crate::Temperature;
-use crate::arithmetic::{Arithmetic, bregman, log1p_excess};
+use crate::arithmetic::Arithmetic;
 
 /// The state of one row pair under a softmax: 64 bytes that see each entry once, in chunks of any size, and
 /// merge with the states of other parts of the row (lanes, threads, devices, ranks).
@@ -77,26 +78,14 @@ impl Seen {
     }
 }
 
-/// The mutually normalised form of a state: what merges without cancellation.
-#[derive(Clone, Copy)]
-struct Part {
-    m: f64,
-    z: f64,
-    d: f64,
-    /// log(sum p / sum w) - d / tau.
-    l: f64,
-    /// KL divergence of the part's own two distributions.
-    k: f64,
-}
-
 /// The error of exponents that is tolerated in a block's Bregman sum, in units of epsilon.
-const FAR: f64 = 6.0;
+const FAR: f64 = 5.0;
 
 /// A row whose sum is below this many times its largest term has one position that outweighs the rest.
 const PEAK: f64 = 3.0;
 
-/// How many times the largest entry the mean excess may be: its rounding is then within 5e-7 of that entry.
-const CENTRED: f64 = 8.0;
+/// How many times the largest entry the mean excess may be: its rounding is then within 2.5e-7 of that entry.
+const CENTRED: f64 = 4.0;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
 const NEAR: f64 = 0.75;
@@ -110,22 +99,6 @@ impl Default for RowState {
 /// `4 / tau`: nats per quarter unit.
 pub(crate) fn per_quarter(tau: Temperature) -> f64 {
     4.0 / tau.get()
-}
-
-/// The nearest number that an `f32` kernel can hold in two terms.
-fn snap(d: f64) -> f64 {
-    let high = f64::from(f32::from_f64(d));
-    if high.is_finite() { high + f64::from(f32::from_f64(d - high)) } else { d }
-}
-
-/// Whether KL = G/(1+E) - c(E) loses at most one bit.
-fn conclusive(z: f64, e: f64, g: f64) -> bool {
-    if e.abs() <= 0.5 * z {
-        // c(E) (1 + E) <= 0.75 E^2 there.
-        return 1.5 * e * e <= g * z;
-    }
-    let mean = e / z;
-    mean > -0.75 && mean < 1e6 && g / z >= 2.0 * log1p_excess(mean) * (1.0 + mean)
 }
 
 impl RowState {
@@ -254,7 +227,7 @@ impl RowState {
             total.raise(tau, m);
             total.d = d;
             (total.z, total.e, total.g) = (total.z + sums.z, total.e + sums.e, total.g + sums.g);
-            let centred = total.is_centred(t.len(), sums.spread);
+            let centred = is_centred(total.z, total.e, total.g, t.len(), sums.spread);
             if !centred {
                 own = Some(snap(d + libm::log1p(sums.e / sums.z) / scale));
             }
@@ -278,7 +251,9 @@ impl RowState {
         for attempts_left in (0..7).rev() {
             let Some(sums) = sweep(top_s, d) else { return false };
             let better = snap(d + libm::log1p(sums.e / sums.z) / scale);
-            let settled = conclusive(sums.z, sums.e, sums.g) || better == d || !better.is_finite();
+            let right = conclusive(sums.z, sums.e, sums.g)
+                && is_centred(sums.z, sums.e, sums.g, t.len(), sums.spread);
+            let settled = right || better == d || !better.is_finite();
             if settled || attempts_left == 0 {
                 let mut total = *self;
                 let part = Part::of(top_s, d, sums.z, sums.e, sums.g);
@@ -294,14 +269,6 @@ impl RowState {
             d = better;
         }
         true
-    }
-
-    /// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the
-    /// gradient, as far as the sums tell: some entry is at least the mean of those that make up `g`.
-    #[allow(clippy::cast_precision_loss, reason = "a block has few entries")]
-    fn is_centred(&self, entries: usize, spread: f64) -> bool {
-        let largest = self.g / (entries as f64 * if spread > 1.0 { spread } else { 0.5 * spread });
-        self.e == 0.0 || self.e.abs() <= CENTRED * self.z * largest
     }
 
     fn note(&mut self, entries: usize) {
@@ -426,9 +393,12 @@ impl RowState {
     }
 }
 
-/// log(1 + e^x).
-fn softplus(x: f64) -> f64 {
-    if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) }
+/// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the gradient,
+/// as far as the sums tell: some entry is at least the mean of those that make up `g`.
+#[allow(clippy::cast_precision_loss, reason = "a block has few entries")]
+fn is_centred(z: f64, e: f64, g: f64, entries: usize, spread: f64) -> bool {
+    let largest = g / (entries as f64 * if spread > 1.0 { spread } else { 0.5 * spread });
+    e == 0.0 || e.abs() <= CENTRED * z * largest
 }
 
 /// The log-ratio's first reference, in quarter units: the largest position's own difference where it seems to
@@ -447,59 +417,4 @@ fn guess<R: Arithmetic>(t: &[R], s: &[R], top: f64, top_s: f64, scale: f64) -> f
 fn log_ratio_at<R: Arithmetic>(top_s: R, t: &[R], s: &[R]) -> f64 {
     let at = t.iter().zip(s).find(|(_, s)| **s == top_s);
     at.map_or(0.0, |(t, s)| snap(t.to_double() * 0.25 - s.to_double() * 0.25))
-}
-
-impl Part {
-    /// The same with the reference near the log-ratio, so that no entry is the small difference of the two.
-    fn centred(self, scale: f64) -> Self {
-        let d = if self.l.abs() <= 0.25 { self.d } else { snap(self.d + self.l / scale) };
-        Self { d, l: self.l - (d - self.d) * scale, ..self }
-    }
-
-    /// The Bregman sum about the part's reference.
-    fn g(&self) -> f64 {
-        let e = libm::expm1(self.l);
-        self.z * (self.k + log1p_excess(e)) * (1.0 + e)
-    }
-
-    fn of(m: f64, d: f64, z: f64, e: f64, g: f64) -> Self {
-        let mean = e / z;
-        // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
-        let k = (g / z) / (1.0 + mean) - log1p_excess(mean);
-        Self { m, z, d, l: libm::log1p(mean), k: if k < 0.0 { 0.0 } else { k } }
-    }
-
-    /// KL obeys a chain rule: the parts' own divergences, weighted by the teacher's shares, plus the
-    /// divergence between the shares. Every term is at least 0, so nothing cancels.
-    ///
-    /// References stay with the part of the larger share: its entries are the ones whose log-ratios must keep
-    /// their last digits.
-    fn merge(&self, other: &Self, scale: f64) -> Self {
-        let larger = libm::log(other.z / self.z) + (other.m - self.m) * scale;
-        if larger > 0.0 { other.merge_smaller(self, scale) } else { self.merge_smaller(other, scale) }
-    }
-
-    fn merge_smaller(&self, other: &Self, scale: f64) -> Self {
-        let top = self.m.max(other.m);
-        let weight = |part: &Self| part.z * libm::exp((part.m - top) * scale);
-        let z = weight(self) + weight(other);
-        // Log of the other's student and teacher share over ours.
-        let student = libm::log(other.z / self.z) + (other.m - self.m) * scale;
-        let delta = (other.d - self.d) * scale + (other.l - self.l);
-        let (log_q, log_p) = (-softplus(student), -softplus(student + delta));
-        let (log_q_other, log_p_other) = (-softplus(-student), -softplus(-(student + delta)));
-        let (q_other, p) = (libm::exp(log_q_other), libm::exp(log_p));
-        let p_other = libm::exp(log_p_other);
-        // Our log-ratio about the whole's; where the shares are close it is taken without cancellation.
-        let near = delta.abs() <= 1.0;
-        let r = if near { -libm::log1p(q_other * libm::expm1(delta)) } else { log_p - log_q };
-        let r_other = if near { delta + r } else { log_p_other - log_q_other };
-        let term = |log_q: f64, p: f64, r: f64| {
-            let q = libm::exp(log_q);
-            if r.abs() <= 1.0 { q * bregman(r) } else { p * (r - 1.0) + q }
-        };
-        let between = term(log_q, p, r) + term(log_q_other, p_other, r_other);
-        let k = p * self.k + p_other * other.k + between;
-        Self { m: top, z, d: self.d, l: self.l - r, k }.centred(scale)
-    }
 }

@@ -1,0 +1,118 @@
+//! Every entry of the core that a runtime would link, behind C functions. The panic handler calls a function
+//! that nobody defines, so the library links only if no panic can be reached.
+#![no_std]
+
+use densekd_core::{
+    Call, Inputs, KeptStatistics, Mask, Order, Outputs, Partial, Plan, PreparedTeacher, Recipe, RowOptions, RowState,
+    RowStatistics, Shape, Sink, Slab, Temperature, Upstream, run,
+};
+
+unsafe extern "C" {
+    fn densekd_must_not_panic() -> !;
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // SAFETY: never called: linking fails if it could be.
+    unsafe { densekd_must_not_panic() }
+}
+
+/// What the caller hands over; lengths are taken as they are and checked by the core.
+#[repr(C)]
+pub struct Request {
+    shape: [usize; 4],
+    channels_last: bool,
+    options: u32,
+    tau: f64,
+    teacher: *const f32,
+    student: *const f32,
+    gradient: *mut f32,
+    len: usize,
+    mask: *const u8,
+    mask_len: usize,
+    statistics: *mut RowStatistics,
+    rows: usize,
+    table: *mut f32,
+}
+
+/// A recipe for every value of `options`.
+fn recipe(request: &Request) -> Result<Recipe, densekd_core::Error> {
+    use densekd_core::{Divergence, Divisor, Epsilon, Ignore, Norm};
+    fn pick<T: Copy>(all: &[T], at: u32) -> Option<T> {
+        all.get(at as usize & 7).copied()
+    }
+    let o = request.options;
+    let base = if o & 1 == 0 { RowOptions::CWD } else { RowOptions::PI };
+    Recipe::new(RowOptions {
+        tau: Temperature::new(request.tau)?,
+        norm: pick(Norm::ALL, o >> 1).unwrap_or(base.norm),
+        divergence: pick(Divergence::ALL, o >> 4).unwrap_or(base.divergence),
+        divisor: pick(Divisor::ALL, o >> 7).unwrap_or(base.divisor),
+        ignore: pick(Ignore::ALL, o >> 10).unwrap_or(base.ignore),
+        eps: Epsilon::new(if o >> 13 & 1 == 0 { 0.0 } else { 1e-5 })?,
+        upsample: if o >> 14 & 1 == 0 { base.upsample } else { base.upsample.saturating_add(1) },
+        ..base
+    })
+}
+
+/// Loss and gradient in one call, in two calls, job by job, and from a prepared teacher.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn densekd_entry(request: &Request, value: &mut f64) -> i32 {
+    // SAFETY: the caller's promise.
+    let (teacher, student, gradient, mask, statistics, table) = unsafe {
+        (
+            core::slice::from_raw_parts(request.teacher, request.len),
+            core::slice::from_raw_parts(request.student, request.len),
+            core::slice::from_raw_parts_mut(request.gradient, request.len),
+            core::slice::from_raw_parts(request.mask, request.mask_len),
+            core::slice::from_raw_parts_mut(request.statistics, request.rows),
+            core::slice::from_raw_parts_mut(request.table, request.len),
+        )
+    };
+    let all = || -> Result<f64, densekd_core::Error> {
+        let order = if request.channels_last { Order::Nhwc } else { Order::Nchw };
+        let shape = Shape::new(request.shape)?;
+        let plan = Plan::new(recipe(request)?, shape, order)?;
+        let mask = Mask::new(shape, None, Some(mask))?;
+        let inputs = Inputs::new(&plan, teacher, student, mask)?;
+        let mut sum = 0.0;
+        let kept = KeptStatistics::Write(&mut *statistics);
+        sum += run(&inputs, Upstream::ONE, Outputs { statistics: kept, ..Outputs::default() })?.value();
+        let sink: &mut dyn Sink = &mut Slab::new(&mut *gradient, 0);
+        let kept = KeptStatistics::Read(&*statistics);
+        let outputs = Outputs { grad_student: Some(sink), statistics: kept, ..Outputs::default() };
+        sum += run(&inputs, Upstream::ONE, outputs)?.value();
+        let call = Call::new(inputs, Upstream::ONE);
+        let mut total = Partial::default();
+        for job in plan.jobs() {
+            total.add(call.run(job, Outputs::default())?);
+        }
+        sum += call.outcome(total).value();
+        let prepared = PreparedTeacher::prepare(&plan, teacher, mask, table)?;
+        let sink: &mut dyn Sink = &mut Slab::new(gradient, 0);
+        let outputs = Outputs { grad_teacher: Some(sink), ..Outputs::default() };
+        sum += run(&prepared.inputs(&plan, student, mask)?, Upstream::ONE, outputs)?.value();
+        let (tau, mut state, mut other) = (Temperature::new(request.tau)?, RowState::new(), RowState::new());
+        state.push(tau, teacher, student);
+        other.push(tau, student, teacher);
+        state.merge(tau, &other);
+        Ok(sum + state.finish(tau).kl_divergence())
+    };
+    // What the gate must catch: an index that nobody checked.
+    #[cfg(feature = "broken")]
+    let teacher_is_indexed = teacher[request.options as usize] > 0.0;
+    #[cfg(feature = "broken")]
+    if teacher_is_indexed {
+        return 2;
+    }
+    match all() {
+        Ok(sum) => {
+            *value = sum;
+            0
+        }
+        Err(_) => 1,
+    }
+}
