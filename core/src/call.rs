@@ -67,7 +67,8 @@ impl<'a> Inputs<'a> {
     }
 
     fn is_f64(&self) -> bool {
-        self.plan.recipe().wants_f64() || [self.teacher, self.student].iter().any(|x| x.dtype() == DType::F64)
+        self.plan.recipe().wants_f64(!self.mask.is_all())
+            || [self.teacher, self.student].iter().any(|x| x.dtype() == DType::F64)
     }
 }
 

@@ -217,10 +217,14 @@ impl Recipe {
         self.options.weight.get() * if self.options.tau_square { tau * tau } else { 1.0 }
     }
 
-    /// Whether rows are evaluated in `f64` whatever the stored type: differences of raw numbers cost nothing
-    /// there, and their squares do not overflow.
-    pub(crate) const fn wants_f64(&self) -> bool {
-        matches!(self.options.norm, Norm::ChannelMean | Norm::None)
+    /// Whether rows are evaluated in `f64` whatever the stored type. Of the KL divergence and the cross-entropy
+    /// every entry is right by itself; the other forms subtract sums over the row, which in `f32` loses the
+    /// gradient of close and of saturated rows, and squares of raw numbers overflow.
+    pub(crate) fn wants_f64(&self, masked: bool) -> bool {
+        let RowOptions { norm, divergence, eps, ignore, .. } = self.options;
+        let softmax = matches!(norm, Norm::Channel | Norm::Spatial);
+        let own = matches!(divergence, Divergence::Kl | Divergence::Ce);
+        !(softmax && own && eps.get() == 0.0) || (masked && ignore == Ignore::After)
     }
 
     /// Hands the pair of types that the options name to the visitor: the only place where a name becomes a

@@ -20,6 +20,10 @@
 //! - near agreement (V = 1e-12, g about q sqrt(2 V)): 1e-13 sqrt(V/q) / sqrt(V) = 1e-13 / sqrt(q), thus 1e-10 of
 //!   g for q = 1e-6. That V itself is tiny costs nothing, because V has no cancellation.
 //!
+//! To the noise belong, too, the rounding of exponents far from 0 (2^-50 of the row's range over tau), of sums whose
+//! terms have either sign (an epsilon, a mask in the softmax) and of interpolated logits; a step that rounding makes
+//! unequal on its two sides is corrected by the curvature.
+//!
 //! So a difference is good to some 1e-9 of the row's largest entry, and what limits the check is the gradient:
 //! its arithmetic is held to 2e-6 of the row's largest entry in `f32`. The tolerance is 1e-5 of it in `f32`
 //! arithmetic (that of `f32`, `f16` and `bf16` tensors) and 1e-7 in `f64`, plus one rounding to the stored type

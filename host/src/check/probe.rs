@@ -287,14 +287,15 @@ impl Copies<'_> {
             .collect()
     }
 
-    /// How far an interpolated logit may be off by rounding: the slope is off by so much of the curvature.
+    /// How far an interpolated logit may be off by rounding: the slope is off by so much of the curvature, and
+    /// by more where the entry's weights in the rows are small, since the curvature has them squared.
     fn interpolated(&self) -> f64 {
         if !self.plan.is_upsampled() {
             return 0.0;
         }
         let size =
             |numbers: &[f64]| numbers.iter().map(|x| x.abs()).filter(|x| x.is_finite()).fold(0.0, f64::max);
-        4.0 * f64::EPSILON * size(self.teacher).max(size(&self.student))
+        256.0 * f64::EPSILON * size(self.teacher).max(size(&self.student))
     }
 
     /// Where the moved elements stand after a step, and the rows' values there; the elements go back.
