@@ -1,8 +1,11 @@
 """Channel-wise distillation in densekd and in PyTorch eager, side by side on the same arrays.
 
 A peer and densekd take turns, one call each, so that a busy machine slows both alike: only the ratios of
-such pairs are reported as a result. Exits with 1 if densekd loses to any peer at equal threads, or if a
-value or a gradient is off.
+such pairs are results. One thing the pairs do not even out: PyTorch's threads wait for each other at every
+operator, so that with all cores asked for, a neighbour slows PyTorch by more than densekd. Therefore each
+side's best time is compared too, and densekd must win by both.
+
+Exits with 1 if densekd loses to any peer at equal threads, or if a value or a gradient is off.
 
     python benches/peers.py --json benches/results/cwd-f32.json
 """
@@ -86,6 +89,7 @@ class Row:
     ratio: float
     ratio_min: float
     ratio_max: float
+    ratio_of_best: float
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def forward_backward(
     leaf = student.detach().requires_grad_()
     value = peer(teacher, leaf)
     (gradient,) = torch.autograd.grad(value, leaf)
-    return float(value), gradient
+    return float(value.detach()), gradient
 
 
 def reference(teacher: np.ndarray, student: np.ndarray) -> tuple[float, np.ndarray]:
@@ -216,12 +220,13 @@ class Densekd:
         if not answer:
             message = f"the driver ended with {self._process.wait()} at {command}"
             raise RuntimeError(message)
-        return json.loads(answer)
+        found: dict[str, Any] = json.loads(answer)
+        return found
 
     def seconds(self, work: str, threads: int) -> float:
         """Time one call, measured inside the driver."""
         op = "loss_grad" if work == "loss+gradient" else "loss"
-        return self.ask(op=op, threads=threads, repeat=1)["seconds"][0]
+        return float(self.ask(op=op, threads=threads, repeat=1)["seconds"][0])
 
     def close(self) -> None:
         """End it."""
@@ -373,15 +378,17 @@ class Comparison:
             statistics.median(ratios),
             min(ratios),
             max(ratios),
+            min(peer) / min(own),
         )
 
 
 def faults(rows: list[Row], accuracies: list[Accuracy]) -> list[str]:
     """Return what contradicts the claims: right, and never slower than a peer at equal threads."""
     found = [
-        f"slower than {row.peer}: {row.student}, {row.work}, {row.threads} thread(s), {row.ratio:.2f}"
+        f"slower than {row.peer}: {row.student}, {row.work}, {row.threads} thread(s), "
+        f"{row.ratio:.2f}, best times {row.ratio_of_best:.2f}"
         for row in rows
-        if not row.ratio >= 1
+        if not min(row.ratio, row.ratio_of_best) >= 1
     ]
     for row in accuracies:
         own = row.contender in ("densekd", "numpy f64")
@@ -400,13 +407,16 @@ def faults(rows: list[Row], accuracies: list[Accuracy]) -> list[str]:
 
 def table(rows: list[Row], accuracies: list[Accuracy]) -> str:
     """Return both tables as Markdown."""
+    head = "student work threads peer peer_ns densekd_ns ratio min max best/best"
     lines = [
-        "| student | work | threads | peer | peer ns/element | densekd ns/element | ratio | min | max |",
-        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
+        f"| {' | '.join(head.split())} |",
+        "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     lines += [
-        f"| {r.student} | {r.work} | {r.threads} | {r.peer} | {r.peer_ns:.2f} | {r.densekd_ns:.2f} "
-        f"| {r.ratio:.1f} | {r.ratio_min:.1f} | {r.ratio_max:.1f} |"
+        f"| {r.student} | {r.work} | {r.threads} | {r.peer} "
+        f"| {r.peer_ns:.2f} | {r.densekd_ns:.2f} "
+        f"| {r.ratio:.2f} | {r.ratio_min:.2f} | {r.ratio_max:.2f} "
+        f"| {r.ratio_of_best:.2f} |"
         for r in rows
     ]
     lines += [
@@ -479,6 +489,7 @@ def main() -> int:
     args = arguments()
     settle_environment()
     args.driver = args.driver or build_driver()
+    load = os.getloadavg()[0]
     rows: list[Row] = []
     accuracies: list[Accuracy] = []
     for student in STUDENTS:
@@ -500,6 +511,7 @@ def main() -> int:
             "pairs": args.pairs,
             "seed": args.seed,
             "machine": machine(),
+            "load_average": {"before": load, "after": os.getloadavg()[0]},
             "rows": [asdict(row) for row in rows],
             "accuracy": [asdict(row) for row in accuracies],
             "faults": found,

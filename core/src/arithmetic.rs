@@ -150,12 +150,12 @@ impl Arithmetic for f64 {
 
     #[inline(always)]
     fn to_f16(self) -> half::f16 {
-        half::f16::from_f64(self)
+        half::f16::from_f32(round_to_odd(self))
     }
 
     #[inline(always)]
     fn to_bf16(self) -> half::bf16 {
-        half::bf16::from_f64(self)
+        half::bf16::from_f32(round_to_odd(self))
     }
 
     #[inline(always)]
@@ -215,6 +215,20 @@ impl Arithmetic for f64 {
             0.5
         )
     }
+}
+
+/// The nearest `f32`, but for what lies between two of them: of those the one whose last bit is 1. Rounded once
+/// more to a narrower type, it gives what rounding the number itself would have given.
+#[allow(clippy::cast_possible_truncation, reason = "what is lost is kept in the last bit")]
+fn round_to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    let back = f64::from(nearest);
+    if back == x || x.is_nan() || x.is_infinite() {
+        return nearest;
+    }
+    let toward_zero =
+        if back.abs() > x.abs() { nearest.to_bits().wrapping_sub(1) } else { nearest.to_bits() };
+    f32::from_bits(toward_zero | 1)
 }
 
 /// `a - b` as an unevaluated sum of two numbers, exactly, barring overflow (Knuth's two-sum).

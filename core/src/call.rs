@@ -67,7 +67,7 @@ impl<'a> Inputs<'a> {
     }
 
     fn is_f64(&self) -> bool {
-        self.plan.recipe().wants_f64(!self.mask.is_all())
+        !self.plan.recipe().is_in_f32(!self.mask.is_all())
             || [self.teacher, self.student].iter().any(|x| x.dtype() == DType::F64)
     }
 }

@@ -258,7 +258,40 @@ impl<R: Arithmetic> Rows<'_, R> {
         (to.d, to.l, to.m, to.z) = (top_t, sum_t, top_s, sum_s);
         if top_t == f64::NEG_INFINITY {
             *to = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
+            return;
         }
+        if to.kl == f64::INFINITY && top_s > f64::NEG_INFINITY || to.kl.is_nan() {
+            to.kl = self.split_kl(row, per_quarter, to, buffers);
+        }
+    }
+
+    /// The KL divergence of such a row, in quarters of a nat so that no difference overflows.
+    #[cold]
+    fn split_kl(&self, row: usize, per_quarter: f64, of: &RowStatistics, buffers: &mut Buffers<R>) -> f64 {
+        let (log_z_t, log_z_s) = (0.25 * libm::log(of.l), 0.25 * libm::log(of.z));
+        let mut sum = 0.0;
+        for block in self.blocks() {
+            self.with_block(row, block, buffers, |block, _, _| {
+                for (t, s, _) in block.triples() {
+                    let (t, s) = (t.to_double() * 0.25, s.to_double() * 0.25);
+                    // Finite logits have finite logarithms, however far they are out of range.
+                    let log = |x: f64, top: f64, log_z: f64| {
+                        ((x - top) * (0.25 * per_quarter) - log_z).max(-0.25 * f64::MAX)
+                    };
+                    let log_p = log(t, of.d, log_z_t);
+                    let p = libm::exp(4.0 * log_p);
+                    let log_q = log(s, of.m, log_z_s);
+                    let out_of_range = p > 0.0 && log_q == -0.25 * f64::MAX;
+                    if t > f64::NEG_INFINITY && (s == f64::NEG_INFINITY || out_of_range) {
+                        sum = f64::INFINITY;
+                    } else if t > f64::NEG_INFINITY {
+                        sum += p * (log_p - log_q);
+                    }
+                }
+            });
+        }
+        // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
+        if sum < 0.0 { 0.0 } else { 4.0 * sum }
     }
 
     fn totals<N: Normalize, D: Diverge<N::Space>>(

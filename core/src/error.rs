@@ -129,12 +129,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Temperature { found } => {
-                write!(f, "tau is {found}, but a temperature is a finite number above 0: try --tau 4")
+                write!(f, "tau is {found:?}, but a temperature is a finite number above 0: try --tau 4")
             }
-            Self::Weight { found } => write!(f, "weight is {found}, but it must be finite"),
-            Self::Epsilon { found } => write!(f, "eps is {found}, but it must be finite and at least 0"),
+            Self::Weight { found } => write!(f, "weight is {found:?}, but it must be finite"),
+            Self::Epsilon { found } => write!(f, "eps is {found:?}, but it must be finite and at least 0"),
             Self::Upstream { found } => {
-                write!(f, "the upstream gradient is {found}, but it must be finite: skip this step")
+                write!(f, "the upstream gradient is {found:?}, but it must be finite: skip this step")
             }
             Self::EmptyDimension { shape } => {
                 write!(

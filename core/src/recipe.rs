@@ -217,14 +217,9 @@ impl Recipe {
         self.options.weight.get() * if self.options.tau_square { tau * tau } else { 1.0 }
     }
 
-    /// Whether rows are evaluated in `f64` whatever the stored type. Of the KL divergence and the cross-entropy
-    /// every entry is right by itself; the other forms subtract sums over the row, which in `f32` loses the
-    /// gradient of close and of saturated rows, and squares of raw numbers overflow.
-    pub(crate) fn wants_f64(&self, masked: bool) -> bool {
-        let RowOptions { norm, divergence, eps, ignore, .. } = self.options;
-        let softmax = matches!(norm, Norm::Channel | Norm::Spatial);
-        let own = matches!(divergence, Divergence::Kl | Divergence::Ce);
-        !(softmax && own && eps.get() == 0.0) || (masked && ignore == Ignore::After)
+    /// Whether `f32` arithmetic is enough for `f32` and half tensors.
+    pub(crate) fn is_in_f32(&self, masked: bool) -> bool {
+        self.visit(masked, IsInF32)
     }
 
     /// Hands the pair of types that the options name to the visitor: the only place where a name becomes a
@@ -256,4 +251,15 @@ pub(crate) trait Visit {
 
     /// Runs on the pair.
     fn pair<N: Normalize, D: Diverge<N::Space>>(self, normalize: N, diverge: D) -> Self::Output;
+}
+
+/// The visitor that asks the divergence.
+struct IsInF32;
+
+impl Visit for IsInF32 {
+    type Output = bool;
+
+    fn pair<N: Normalize, D: Diverge<N::Space>>(self, _normalize: N, _diverge: D) -> bool {
+        D::IN_F32
+    }
 }

@@ -73,7 +73,7 @@ impl<N: Normalize, D: Diverge<N::Space>> RowLoss<N, D> {
         }
         let recipe = Recipe::new(RowOptions { norm: Norm::Channel, ..RowOptions::CWD })?;
         let plan = Plan::new(recipe, Shape::new([1, 1, 1, t.len()])?, Order::Nchw)?;
-        let partial = if E::DTYPE == DType::F64 {
+        let partial = if E::DTYPE == DType::F64 || !D::IN_F32 {
             self.read::<E, f64>(&plan, t, s, &mut outputs, scale)
         } else {
             self.read::<E, f32>(&plan, t, s, &mut outputs, scale)

@@ -46,7 +46,7 @@ mod survey;
 use crate::backend::{Backend, BackendError, Submission};
 use crate::convert::{as_tensor, as_tensor_mut, from_f64, to_f64};
 use crate::io::Values;
-use densekd_core::{DType, Mask, Norm, Plan, Tensor, Upstream};
+use densekd_core::{DType, Inputs, Mask, Norm, Plan, Tensor, Upstream};
 use grid::{RowGrid, element};
 use half::{bf16, f16};
 use ladder::Difference;
@@ -78,8 +78,9 @@ impl Default for Options {
 /// Checks the gradient to the student against differences of the value (see the [module](self)).
 ///
 /// Positions that are ignored before the softmax, and images that are not summed, must have gradient exactly 0:
-/// all of them are looked at. Rows whose value is NaN or infinite cannot be checked and are counted; a gradient
-/// that is NaN where the value is finite is a failure.
+/// all of them are looked at. Rows whose value is NaN or infinite cannot be checked and are counted, as are
+/// entries whose differences or scale overflow; where nothing else is left the check fails. A gradient that is
+/// NaN where the value is finite is a failure.
 ///
 /// Cost: a few gradients, one in most cases, and 25 values of the chosen entries' rows (of whole images under
 /// `upsample`). Memory: the gradient, a number a row, and 24 MiB or one row's copies.
@@ -108,6 +109,8 @@ pub fn check(
     mask: Mask<'_>,
     options: Options,
 ) -> Result<Report, BackendError> {
+    // Checked here, since a submission's first complaint would be of a gradient that nobody handed in.
+    Inputs::new(plan, teacher, student, mask)?;
     let probe = Probe { backend, plan, teacher, student, mask, rows: RowGrid::new(plan) };
     let Gradient { stored, upstream, finite, skipped, survey } = gradient(&probe)?;
     let stored = as_tensor(&stored);
@@ -119,7 +122,7 @@ pub fn check(
     let factor = if divisor == 0.0 { 0.0 } else { plan.recipe().scale() / divisor };
     let scales = row_scales(&survey, &places, &differences, factor * upstream);
     // The least part of the largest gradient that a row can have which arithmetic has to hold.
-    let natural = 1e-38 * (factor * upstream / plan.recipe().options().tau.get()).abs();
+    let natural = 1e-38 * (factor * upstream).abs() / plan.recipe().options().tau.get();
     let floor = numbers.floor.max(numbers.tensor_floor * survey.largest).max(natural);
     let mut report = Report {
         backend: backend.name(),
@@ -134,7 +137,11 @@ pub fn check(
     };
     let mut checked_rows = BTreeSet::new();
     for (place, difference) in places.iter().zip(&differences) {
-        let Some(difference) = difference else { continue };
+        let Some(difference) = difference else {
+            // The row's value is finite, and no two steps away from it are. Other rows are counted already.
+            report.unresolved += usize::from(finite.get(place.row) == Some(&true));
+            continue;
+        };
         let scale = scales.get(&place.row).copied().unwrap_or(0.0);
         let analytic = element(stored, place.flat);
         let judged = judge(plan, &numbers, (analytic, *difference), factor * upstream, (scale, floor));
@@ -312,6 +319,10 @@ fn judge(
         let stored = to_f64(as_tensor(&from_f64(numbers.stored, &[numeric])));
         let error = if stored.first() == Some(&analytic) { 0.0 } else { f64::INFINITY };
         return Some(Judgement { error, allowed: numbers.tolerance });
+    }
+    // A scale that overflows leaves nothing to compare, and NaN would pass below.
+    if ![numeric, unsure, floor].iter().all(|x| x.is_finite()) {
+        return None;
     }
     let share = |part: f64| if part > 0.0 { part / scale } else { 0.0 };
     let error = share((analytic - numeric).abs() - floor - unsure);

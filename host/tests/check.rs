@@ -564,3 +564,88 @@ fn the_text_is_aligned_and_ends_in_its_verdict() {
         assert!(value.starts_with(' ') && !value.ends_with(' '), "{text}");
     }
 }
+
+#[test]
+fn one_entry_off_by_a_thousandth_of_its_rows_largest_fails() {
+    // KL divergences of the rows from about 1 down to 1e-12.
+    for (spread, apart) in [(3.0, 2.0), (1.0, 1e-2), (1.0, 1e-6)] {
+        let (teacher, student) = maps(len(), spread, apart);
+        let pair = (teacher.as_slice(), student.as_slice());
+        for flat in [0, 100, len() - 1] {
+            let off = Spoilt(move |plan: &Plan, gradient: &mut [f64]| {
+                let mut all_off = gradient.to_vec();
+                off_by(plan, &mut all_off, 1e-3);
+                gradient[flat] = all_off[flat];
+            });
+            for options in [RowOptions::CWD, RowOptions::PI] {
+                let plan = plan(options, Order::Nchw);
+                let report = run::<f64>(&off, &plan, pair, Mask::ALL, len());
+                assert_eq!(report.failure, Some(Failure::Differs), "{apart}\n{report}");
+                assert!((report.max_error - 1e-3).abs() < 1e-5, "{apart}\n{report}");
+                let found = report.worst.map(|worst| worst.index);
+                let [_, c, h, w] = SHAPE;
+                let (image, rest) = (flat / (c * h * w), flat % (c * h * w));
+                assert_eq!(found, Some([image, rest / (h * w), rest % (h * w) / w, rest % w]), "{report}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_whose_differences_overflow_do_not_pass() {
+    // The values are finite, and infinite after any step.
+    let (teacher, student) = (vec![0.0; len()], vec![1e153; len()]);
+    let options = RowOptions { norm: Norm::None, divergence: Divergence::Mse, ..RowOptions::CWD };
+    let halved = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient.iter_mut().for_each(|x| *x *= 0.5));
+    for backend in [&Cpu::new() as &dyn Backend, &halved] {
+        let report = run::<f64>(backend, &plan(options, Order::Nchw), (&teacher, &student), Mask::ALL, 64);
+        assert_eq!(report.failure, Some(Failure::NothingChecked), "{report}");
+        assert_eq!((report.entries, report.unresolved, report.skipped_non_finite), (0, 64, 0), "{report}");
+    }
+}
+
+#[test]
+fn a_scale_that_overflows_does_not_pass() {
+    let (teacher, student) = maps(len(), 3.0, 2.0);
+    let options = RowOptions {
+        tau: Temperature::new(1e10).expect("it is above 0"),
+        weight: Weight::new(1e300).expect("it is finite"),
+        ..RowOptions::CWD
+    };
+    let none = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient.fill(0.0));
+    let report = run::<f64>(&none, &plan(options, Order::Nchw), (&teacher, &student), Mask::ALL, 64);
+    assert!(!report.ok, "{report}");
+}
+
+#[test]
+fn a_map_without_counted_positions_has_nothing_wrong_after_the_softmax_either() {
+    let (mut teacher, student) = maps(len(), 3.0, 2.0);
+    let shape = Shape::new(SHAPE).expect("the shape has elements");
+    let none = vec![0; SHAPE[0] * SHAPE[2] * SHAPE[3]];
+    let mask = Mask::new(shape, None, Some(&none)).expect("the mask fits");
+    let wrong = Spoilt(|_: &Plan, gradient: &mut [f64]| gradient[17] = 1e-3);
+    for norm in [Norm::Channel, Norm::Spatial] {
+        let plan = plan(RowOptions { norm, ignore: Ignore::After, ..RowOptions::CWD }, Order::Nchw);
+        let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), mask, 64);
+        assert!(report.ok, "{norm}\n{report}");
+        assert!(!run::<f32>(&wrong, &plan, (&teacher, &student), mask, 64).ok, "{norm}");
+    }
+    teacher[17] = f64::NAN;
+    for norm in [Norm::Channel, Norm::Spatial] {
+        let plan = plan(RowOptions { norm, ignore: Ignore::After, ..RowOptions::CWD }, Order::Nchw);
+        let report = run::<f32>(&Cpu::new(), &plan, (&teacher, &student), mask, 64);
+        assert!(report.ok && report.skipped_non_finite == 1, "{norm}\n{report}");
+    }
+}
+
+#[test]
+fn the_tensor_that_does_not_fit_is_named() {
+    let plan = plan(RowOptions::CWD, Order::Nchw);
+    let (short, whole) = (vec![0.0_f32; 3], vec![0.0_f32; len()]);
+    let error = |teacher: &[f32], student: &[f32]| {
+        let found = check(&Cpu::new(), &plan, teacher.into(), student.into(), Mask::ALL, Options::default());
+        found.expect_err("a tensor is too short").to_string()
+    };
+    assert!(error(&whole, &short).contains("student") && !error(&whole, &short).contains("grad_"));
+    assert!(error(&short, &whole).contains("teacher"));
+}

@@ -42,11 +42,12 @@ impl Stored {
     /// # Panics
     /// For a type that is not one of [`DTYPES`].
     pub fn new(dtype: DType, numbers: &[f64]) -> Self {
+        let numbers = rounded(dtype, numbers);
         match dtype {
-            DType::F32 => Self::F32(narrow(numbers)),
-            DType::F64 => Self::F64(narrow(numbers)),
-            DType::F16 => Self::F16(narrow(numbers)),
-            DType::Bf16 => Self::Bf16(narrow(numbers)),
+            DType::F32 => Self::F32(narrow(&numbers)),
+            DType::F64 => Self::F64(numbers),
+            DType::F16 => Self::F16(narrow(&numbers)),
+            DType::Bf16 => Self::Bf16(narrow(&numbers)),
             other => panic!("{other} is a type that no test knows"),
         }
     }
@@ -84,7 +85,27 @@ impl Stored {
 
 /// The numbers as the type holds them.
 pub fn rounded(dtype: DType, numbers: &[f64]) -> Vec<f64> {
-    Stored::new(dtype, numbers).to_f64()
+    numbers.iter().map(|&x| nearest(dtype, x)).collect()
+}
+
+/// The nearest number of a type, ties to even: by its definition, since what converts numbers is on trial.
+#[allow(clippy::cast_possible_truncation, reason = "exponents of f64 are small")]
+pub fn nearest(dtype: DType, x: f64) -> f64 {
+    // Bits after the first of a significand, and the exponents of the smallest and the largest normal number.
+    let (bits, smallest, largest) = match dtype {
+        DType::F16 => (10, -14, 15),
+        DType::Bf16 => (7, -126, 127),
+        DType::F32 => (23, -126, 127),
+        _ => return x,
+    };
+    if x == 0.0 || !x.is_finite() {
+        return x;
+    }
+    let two = |exponent: i32| 2.0_f64.powi(exponent);
+    let exponent = (((x.to_bits() >> 52) & 0x7ff) as i32 - 1023).max(smallest);
+    let ulp = two(exponent - bits);
+    let rounded = (x / ulp).round_ties_even() * ulp;
+    if rounded.abs() >= two(largest) * 2.0 { f64::INFINITY.copysign(x) } else { rounded }
 }
 
 /// `[N, C, H, W]` as `[N, H, W, C]`.

@@ -71,6 +71,11 @@ impl Kind {
         !matches!(self, Self::ChannelMean | Self::None)
     }
 
+    /// Whether `f32` and narrower types are evaluated in `f32`: the loss without sums to subtract.
+    pub const fn is_in_f32(self) -> bool {
+        matches!(self, Self::Kl)
+    }
+
     /// Whether positions are ignored after the softmax, so that it needs a mask to be itself.
     pub const fn is_after(self) -> bool {
         matches!(self, Self::KlAfter | Self::CeAfter)

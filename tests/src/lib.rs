@@ -1,10 +1,14 @@
 //! What binds every backend of densekd to one truth: the oracle, and the tests that hold the golden vectors
 //! against it.
 
+pub mod accuracy;
 pub mod backends;
 pub mod engine;
 pub mod error;
 pub mod kind;
 pub mod oracle;
 pub mod rows;
+pub mod samples;
 pub mod search;
+pub mod terms;
+pub mod tolerance;

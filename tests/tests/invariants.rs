@@ -91,7 +91,8 @@ proptest! {
             whole.merge(tau, &part);
         }
         let (merged, once) = (whole.finish(tau).kl_divergence(), softmax_kl().value(&t, &s));
-        prop_assert!((merged - once).abs() <= 2e-6 * once, "{merged} {once}");
+        // Below that, terms of one sweep underflow in f32.
+        prop_assert!((merged - once).abs() <= 2e-6 * once + 1e-37, "{merged} {once}");
     }
 
     #[test]

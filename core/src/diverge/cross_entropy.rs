@@ -1,6 +1,6 @@
 //! The cross-entropy of the student under the teacher.
 
-use super::{Diverge, where_mass};
+use super::{Diverge, times_log};
 use crate::arithmetic::Arithmetic;
 use crate::row::RowStatistics;
 use crate::space::{Distribution, Probabilities};
@@ -21,7 +21,7 @@ pub struct CrossEntropy;
 impl Diverge<Distribution> for CrossEntropy {
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, -x.p * x.log_q)
+        times_log(x.p, x.log_p, -x.log_q)
     }
 
     #[inline(always)]

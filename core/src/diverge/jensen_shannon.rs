@@ -1,6 +1,6 @@
 //! The Jensen-Shannon divergence.
 
-use super::{Diverge, where_mass};
+use super::{Diverge, times_log};
 use crate::arithmetic::Arithmetic;
 use crate::space::{Distribution, Probabilities};
 
@@ -47,16 +47,16 @@ impl Diverge<Distribution> for JensenShannon {
             x.q * h.exp() * (h * h.sinh() - log_cosh.exp() * log_cosh)
         } else {
             let (p, q) =
-                (where_mass(x.p, x.p * log_over_mixture(-r)), where_mass(x.q, x.q * log_over_mixture(r)));
+                (times_log(x.p, x.log_p, log_over_mixture(-r)), times_log(x.q, x.log_q, log_over_mixture(r)));
             (p + q) / two
         }
     }
 
     fn student_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.q, x.q * log_over_mixture(x.log_ratio) / (R::one() + R::one()))
+        times_log(x.q, x.log_q, log_over_mixture(x.log_ratio)) / (R::one() + R::one())
     }
 
     fn teacher_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, x.p * log_over_mixture(-x.log_ratio) / (R::one() + R::one()))
+        times_log(x.p, x.log_p, log_over_mixture(-x.log_ratio)) / (R::one() + R::one())
     }
 }

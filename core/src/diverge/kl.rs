@@ -1,6 +1,6 @@
 //! The Kullback-Leibler divergence of the student from the teacher.
 
-use super::{Diverge, where_mass};
+use super::{Diverge, times_log};
 use crate::arithmetic::Arithmetic;
 use crate::row::RowStatistics;
 use crate::space::{Distribution, Probabilities};
@@ -20,9 +20,11 @@ use crate::space::{Distribution, Probabilities};
 pub struct Kl;
 
 impl Diverge<Distribution> for Kl {
+    const IN_F32: bool = true;
+
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, x.p * x.log_ratio)
+        times_log(x.p, x.log_p, x.log_ratio)
     }
 
     #[inline(always)]

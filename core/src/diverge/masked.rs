@@ -1,8 +1,14 @@
 //! Divergences whose ignored terms are dropped after the softmax (`ignore after`).
 
-use super::{Diverge, where_mass};
+use super::{Diverge, times_log};
 use crate::arithmetic::Arithmetic;
 use crate::space::{Distribution, Probabilities};
+
+/// A term where the position counts, else 0.
+#[inline(always)]
+fn counted<R: Arithmetic>(counted: R, term: R) -> R {
+    if counted > R::zero() { term } else { R::zero() }
+}
 
 /// `sum c p (log p - log q)` over positions with c = 1, the softmax taken over all positions. Not a
 /// divergence: it may be negative.
@@ -22,7 +28,7 @@ pub struct MaskedKl;
 impl Diverge<Distribution> for MaskedKl {
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.counted * x.p, x.p * x.log_ratio)
+        counted(x.counted, times_log(x.p, x.log_p, x.log_ratio))
     }
 
     #[inline(always)]
@@ -32,7 +38,7 @@ impl Diverge<Distribution> for MaskedKl {
 
     #[inline(always)]
     fn teacher_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.counted * x.p, x.p * (x.log_ratio + R::one()))
+        counted(x.counted, times_log(x.p, x.log_p, x.log_ratio) + x.p)
     }
 }
 
@@ -52,7 +58,7 @@ pub struct MaskedCrossEntropy;
 impl Diverge<Distribution> for MaskedCrossEntropy {
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.counted * x.p, -x.p * x.log_q)
+        counted(x.counted, times_log(x.p, x.log_p, -x.log_q))
     }
 
     #[inline(always)]

@@ -29,6 +29,11 @@ use crate::space::Space;
 /// What is known of the whole row already (a KL divergence comes out of the statistics) is said by the
 /// `..._from` functions, and saves the pass that would add it up.
 pub trait Diverge<S: Space>: Copy + Send + Sync {
+    /// Whether `f32` arithmetic is enough for `f32` and half tensors: each entry of value and gradients is right
+    /// by itself. Elsewhere sums over the row are subtracted, and close or saturated rows would lose their
+    /// gradient; those are evaluated in `f64`.
+    const IN_F32: bool = false;
+
     /// The term of one position.
     fn term<R: Arithmetic>(&self, x: S::Point<R>) -> R;
 
@@ -66,8 +71,15 @@ pub trait Diverge<S: Space>: Copy + Send + Sync {
     }
 }
 
-/// `x` where there is mass, 0 where there is none: 0 log 0 = 0.
+/// `mass * log`, 0 where there is no mass (0 log 0 = 0) and infinite where the log is, however small the mass: a
+/// probability that underflowed is not 0. A log out of range overflows with what mass there is.
 #[inline(always)]
-fn where_mass<R: Arithmetic>(mass: R, x: R) -> R {
-    if mass > R::zero() { x } else { R::zero() }
+fn times_log<R: Arithmetic>(mass: R, log_mass: R, log: R) -> R {
+    if log_mass == R::neg_infinity() {
+        R::zero()
+    } else if log == R::infinity() || (log == R::max_value() && mass > R::zero()) {
+        R::infinity()
+    } else {
+        mass * log
+    }
 }

@@ -1,6 +1,6 @@
 //! The Kullback-Leibler divergence of the teacher from the student.
 
-use super::{Diverge, where_mass};
+use super::{Diverge, times_log};
 use crate::arithmetic::Arithmetic;
 use crate::row::RowStatistics;
 use crate::space::{Distribution, Probabilities};
@@ -25,12 +25,16 @@ impl Diverge<Distribution> for ReverseKl {
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
         let r = x.log_ratio;
-        if r.abs() <= R::one() { x.q * (r * r * r.expm1_rest()) } else { x.excess - where_mass(x.q, x.q * r) }
+        if r.abs() <= R::one() {
+            x.q * (r * r * r.expm1_rest())
+        } else {
+            x.excess + times_log(x.q, x.log_q, -r)
+        }
     }
 
     #[inline(always)]
     fn student_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.q, -x.q * x.log_ratio)
+        times_log(x.q, x.log_q, -x.log_ratio)
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! Divergences with an epsilon inside the logarithms.
 
-use super::{Diverge, where_mass};
+use super::Diverge;
 use crate::Epsilon;
 use crate::arithmetic::Arithmetic;
 use crate::space::{Distribution, Probabilities};
@@ -38,15 +38,15 @@ impl SmoothedKl {
 
 impl Diverge<Distribution> for SmoothedKl {
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, x.p * self.log_ratio(x))
+        x.p * self.log_ratio(x)
     }
 
     fn student_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.q, -x.q * x.p / (x.q + R::from_f64(self.eps)))
+        -x.q * x.p / (x.q + R::from_f64(self.eps))
     }
 
     fn teacher_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, x.p * (self.log_ratio(x) + x.p / (x.p + R::from_f64(self.eps))))
+        x.p * (self.log_ratio(x) + x.p / (x.p + R::from_f64(self.eps)))
     }
 }
 
@@ -75,11 +75,11 @@ impl SmoothedCrossEntropy {
 
 impl Diverge<Distribution> for SmoothedCrossEntropy {
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.p, -x.p * (x.q + R::from_f64(self.eps)).ln())
+        -x.p * (x.q + R::from_f64(self.eps)).ln()
     }
 
     fn student_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {
-        where_mass(x.q, -x.q * x.p / (x.q + R::from_f64(self.eps)))
+        -x.q * x.p / (x.q + R::from_f64(self.eps))
     }
 
     fn teacher_cotangent<R: Arithmetic>(&self, x: Probabilities<R>) -> R {

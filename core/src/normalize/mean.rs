@@ -25,6 +25,9 @@ impl MeanOverPositions {
     }
 }
 
+/// What entries are multiplied by, exactly, so that no sum of them overflows.
+const SMALL: f64 = 1.0 / (1_u64 << 40) as f64;
+
 /// A running sum of differences and its count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MeanState {
@@ -40,13 +43,13 @@ impl Normalize for MeanOverPositions {
     fn push<R: Arithmetic>(&self, state: &mut MeanState, t: &[R], s: &[R], _workspace: &mut Workspace<R>) {
         for (t, s) in t.iter().zip(s).map(|(t, s)| (t.to_double(), s.to_double())) {
             state.met.see(t, s);
-            state.sum += s - t;
+            state.sum += s * SMALL - t * SMALL;
             state.count += 1.0;
         }
     }
 
     fn finish(&self, state: &MeanState) -> RowStatistics {
-        let d = state.sum / (state.count * self.temperature.get());
+        let d = state.sum / state.count / self.temperature.get() / SMALL;
         RowStatistics { d, z: state.count, kind: state.met.kind(), ..RowStatistics::default() }
     }
 

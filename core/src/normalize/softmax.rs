@@ -9,6 +9,8 @@ use crate::space::{Distribution, Probabilities};
 
 /// `p_i = e^(t_i / tau) / sum_j e^(t_j / tau)`, as exact reals: nothing underflows by definition.
 ///
+/// Logarithms beyond the range of the arithmetic are taken as its largest number.
+///
 /// Gradient: `J(g)_i = q_i (g_i - sum_j q_j g_j) / tau`. Source: arXiv 1503.02531 for the temperature,
 /// arXiv 2011.13256 for rows that are channels.
 ///
@@ -95,13 +97,16 @@ impl<R: Arithmetic> Regular<R> {
     #[inline(always)]
     fn point(&self, t: R, s: R, counted: R, near: bool) -> Probabilities<R> {
         let entry = self.at.entry(t, s, near);
-        let log_q = entry.x - self.log_z;
+        // Finite logits have finite logarithms, however far they are out of range.
+        let finite = |x: R| if x < R::min_value() { R::min_value() } else { x };
+        let log_q = finite(entry.x - self.log_z);
+        let log_ratio = if entry.r > R::max_value() { R::max_value() } else { finite(entry.r) };
         Probabilities {
             p: entry.p * self.per_z,
             q: entry.w * self.per_z,
             excess: entry.excess * self.per_z,
-            log_ratio: entry.r,
-            log_p: log_q + entry.r,
+            log_ratio,
+            log_p: finite(log_q + log_ratio),
             log_q,
             counted,
         }
@@ -169,7 +174,11 @@ fn careful<R: Arithmetic>(
 fn split(statistics: &RowStatistics, per_quarter: f64, t: f64, s: f64) -> Probabilities<f64> {
     // A reference of -inf: the student has no distribution and every q is 0.
     let log = |x: f64, top: f64, sum: f64| {
-        if x == f64::NEG_INFINITY { x } else { (x * 0.25 - top) * per_quarter - libm::log(sum) }
+        if x == f64::NEG_INFINITY {
+            x
+        } else {
+            ((x * 0.25 - top) * per_quarter - libm::log(sum)).max(-f64::MAX)
+        }
     };
     let (log_p, log_q) = (log(t, statistics.d, statistics.l), log(s, statistics.m, statistics.z));
     if log_p == log_q {

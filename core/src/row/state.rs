@@ -367,10 +367,11 @@ impl RowState {
             }
         }
         let scale = per_quarter(tau);
+        let mut lost = 0.0;
         if self.lone_z > 0.0 {
             // The lone entries take the student's share e^lone : 1 and none of the teacher's.
             let lone = libm::log(self.lone_z / part.z) + (self.lone_m - part.m) * scale;
-            let lost = softplus(lone);
+            lost = softplus(lone);
             let top = part.m.max(self.lone_m);
             part.z = part.z * libm::exp((part.m - top) * scale)
                 + self.lone_z * libm::exp((self.lone_m - top) * scale);
@@ -378,7 +379,17 @@ impl RowState {
             part.l -= lost;
             part.k += lost;
         }
+        // A log-ratio in which the last digits of what it is compared with would be lost, or sums that
+        // overflowed: two separate references. The KL divergence is not small then.
         let part = part.centred(scale);
+        if !(lost <= 30.0 && part.k <= 1e3 && part.l.abs() <= 1.0 && part.z.is_finite() && part.k.is_finite())
+        {
+            return RowStatistics {
+                kl: if part.k.is_finite() { part.k } else { f64::NAN },
+                kind: Kind::Split,
+                ..blank
+            };
+        }
         let near = !seen.has(Seen::SPREAD) && part.d == self.d && part.l.abs() <= 1.0 - NEAR;
         // The gradient takes exponents from the final maximum, which may be far above that of the sums.
         let far = f64::from(self.far) > FAR * self.g;

@@ -1,6 +1,8 @@
 //! Where the elements of a map stand, whatever its memory order.
 
 use densekd_core::{Norm, Order, Plan, Shape, Tensor};
+use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 
 /// A map's shape and memory order.
 #[derive(Clone, Copy, Debug)]
@@ -108,4 +110,11 @@ pub(super) fn element(tensor: Tensor<'_>, flat: usize) -> f64 {
         Tensor::F16(x) => x.get(flat).map_or(f64::NAN, |x| x.to_f64()),
         Tensor::Bf16(x) => x.get(flat).map_or(f64::NAN, |x| x.to_f64()),
     }
+}
+
+/// The enlarged coordinates that a coordinate takes part in, and at most one more at each end.
+pub(super) fn reach(at: usize, size: usize, enlarged: usize) -> RangeInclusive<usize> {
+    let Some(gaps) = NonZeroUsize::new(size - 1) else { return 0..=enlarged - 1 };
+    let scaled = |at: usize| at.saturating_mul(enlarged - 1);
+    scaled(at.saturating_sub(1)) / gaps..=scaled(at + 1).div_ceil(gaps.get()).min(enlarged - 1)
 }

@@ -1,14 +1,12 @@
 //! Values of perturbed copies in `f64`, row by row.
 
-use super::grid::{RowGrid, element};
+use super::grid::{RowGrid, element, reach};
 use super::ladder::{Difference, Ladder, Rung, STEPS};
 use crate::backend::{Backend, BackendError, Submission};
 use densekd_core::{
     DType, Divergence, Divisor, Ignore, Mask, Norm, Order, Plan, Recipe, RowOptions, Samples, Shape, Tensor,
     Weight,
 };
-use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 
 /// Elements that are copied at a time: 8 MiB of teacher and of student.
 const CHUNK: usize = 1 << 20;
@@ -81,9 +79,9 @@ impl Probe<'_> {
             (Shape::new([places.len(), 1, 1, length])?, Order::Nchw)
         };
         let plan = Plan::new(self.recipe()?, shape, order)?;
+        let positions = if self.rows.rows_are_positions() { 1 } else { length };
         let counts = |&Place { row, .. }: &Place| {
-            let entries = if self.rows.rows_are_positions() { 1 } else { length };
-            (0..entries).map(move |entry| u8::from(self.mask.counts(self.rows.position(row, entry).1)))
+            (0..positions).map(move |entry| u8::from(self.mask.counts(self.rows.position(row, entry).1)))
         };
         let counted: Option<Vec<u8>> =
             (!self.mask.is_all()).then(|| places.iter().flat_map(counts).collect());
@@ -98,7 +96,15 @@ impl Probe<'_> {
             moved,
         };
         // Copy i of a row is row i, in either of the two shapes.
-        copies.differences(std::iter::once, self.unit_factor())
+        let mut differences = copies.differences(std::iter::once, self.unit_factor())?;
+        // A row all of whose terms are dropped has value 0 wherever the student stands.
+        if let Some(counted) = &counted {
+            let dropped = counted.chunks(positions).map(|row| !row.contains(&1));
+            for (difference, dropped) in differences.iter_mut().zip(dropped) {
+                *difference = difference.map(|found| if dropped { Difference::ZERO } else { found });
+            }
+        }
+        Ok(differences)
     }
 
     /// What a step is measured by, where the value is of moderate size: the logits' own unit for a softmax.
@@ -162,13 +168,6 @@ impl Probe<'_> {
         }
         Ok(found)
     }
-}
-
-/// The enlarged coordinates that a coordinate takes part in, and at most one more at each end.
-pub(super) fn reach(at: usize, size: usize, enlarged: usize) -> RangeInclusive<usize> {
-    let Some(gaps) = NonZeroUsize::new(size - 1) else { return 0..=enlarged - 1 };
-    let scaled = |at: usize| at.saturating_mul(enlarged - 1);
-    scaled(at.saturating_sub(1)) / gaps..=scaled(at + 1).div_ceil(gaps.get()).min(enlarged - 1)
 }
 
 /// Relative error of a row's value in `f64`: some hundred units in the last place.
@@ -344,12 +343,4 @@ fn get(values: &[f64], i: usize) -> f64 {
 #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
 fn float(count: usize) -> f64 {
     count as f64
-}
-
-/// Whether an element's gradient is 0 by definition: its position is ignored before the softmax, or its image
-/// is not summed.
-pub(super) fn is_left_out(plan: &Plan, mask: &Mask<'_>, image: usize, position: usize) -> bool {
-    let options = plan.recipe().options();
-    (options.samples == Samples::First && image > 0)
-        || (options.ignore == Ignore::Before && !mask.counts(position))
 }

@@ -1,8 +1,8 @@
 //! What the gradient looks like as a whole, and which of its entries are worth a difference.
 
-use super::grid::{RowGrid, element};
-use super::probe::{Place, Probe, is_left_out, reach};
-use densekd_core::Tensor;
+use super::grid::{RowGrid, element, reach};
+use super::probe::{Place, Probe};
+use densekd_core::{Ignore, Mask, Plan, Samples, Tensor};
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -176,6 +176,14 @@ pub(super) fn finite_rows(probe: &Probe<'_>, row_values: &[f64]) -> Vec<bool> {
         down.all(|y| reach(x, w, wide).all(|x| finite.get(image * tall * wide + y * wide + x) == Some(&true)))
     };
     (0..probe.rows.rows()).map(all).collect()
+}
+
+/// Whether an element's gradient is 0 by definition: its position is ignored before the softmax, or its image
+/// is not summed.
+fn is_left_out(plan: &Plan, mask: &Mask<'_>, image: usize, position: usize) -> bool {
+    let options = plan.recipe().options();
+    (options.samples == Samples::First && image > 0)
+        || (options.ignore == Ignore::Before && !mask.counts(position))
 }
 
 /// `splitmix64`.

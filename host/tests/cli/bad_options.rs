@@ -10,7 +10,7 @@ fn numbers_out_of_range() {
     run!["loss", "a.npy", "b.npy", "--tau", "-2"].fails(2, &["tau is -2", "above 0"]);
     run!["loss", "a.npy", "b.npy", "--tau", "four"].fails(2, &["'four'", "no number"]);
     run!["loss", "a.npy", "b.npy", "--weight", "inf"].fails(2, &["weight is inf", "finite"]);
-    run!["loss", "a.npy", "b.npy", "--eps", "-1e-5"].fails(2, &["eps is -0.00001", "at least 0"]);
+    run!["loss", "a.npy", "b.npy", "--eps", "-1e-5"].fails(2, &["eps is -1e-5", "at least 0"]);
     run!["loss", "a.npy", "b.npy", "--weight", "-inf"].fails(2, &["weight is -inf", "finite"]);
     run!["loss", "a.npy", "b.npy", "--tau", "--json"]
         .fails_json("usage", &["'--json' for '--tau", "no number"]);

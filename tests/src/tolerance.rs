@@ -1,0 +1,180 @@
+//! THE table of tolerances: how close the engine's answers are, by row loss and stored type.
+//!
+//! Every bound is a share of the terms that the quantity is a sum of ([`crate::terms`]): of a KL divergence and
+//! its gradient to the student that is the value itself and the row's largest entry. A test measures every
+//! cell on a sample of its own and fails where a bound is exceeded, and also where it is more than
+//! [`SLACK`] times what was seen, so that no bound is a wish.
+
+use crate::kind::Kind;
+use densekd_core::DType;
+
+/// How many times the worst error seen a bound may be.
+pub const SLACK: f64 = 4.0;
+
+/// What is tolerated of one row loss in one stored type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bound {
+    /// Of the value.
+    pub value: f64,
+    /// Of the gradients, as a share of the row's largest term.
+    pub gradient: f64,
+    /// Of a gradient's sum over a row, which is 0 in exact arithmetic, as a share of the sum of the terms'
+    /// magnitudes; none for gradients that need not sum to 0.
+    pub sum: Option<f64>,
+}
+
+/// A line of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// The row loss.
+    pub kind: Kind,
+    /// In `f32`.
+    pub f32: Bound,
+    /// In `f64`.
+    pub f64: Bound,
+    /// In `f16`.
+    pub f16: Bound,
+    /// In `bf16`.
+    pub bf16: Bound,
+    /// Where the bounds come from: those of the values and, in `f64`, of the gradients in units u of the
+    /// arithmetic (2^-24 or 2^-53). Gradients stored in a narrower type are rounded to it once more: by 2^-24
+    /// of an entry in `f32`, 2^-11 in `f16`, 2^-8 in `bf16`.
+    pub reason: &'static str,
+}
+
+const fn bound(value: f64, gradient: f64, sum: f64) -> Bound {
+    Bound { value, gradient, sum: Some(sum) }
+}
+
+/// One rounding of each entry to `f32` (2^-24), of a gradient taken in `f64`.
+const fn f32(value: f64) -> Bound {
+    bound(value, 6e-8, 6e-8)
+}
+
+/// One rounding of each entry to `f16` (2^-11).
+const fn f16(value: f64) -> Bound {
+    bound(value, 4.9e-4, 4.9e-4)
+}
+
+/// One rounding of each entry to `bf16` (2^-8).
+const fn bf16(value: f64) -> Bound {
+    bound(value, 3.92e-3, 3.92e-3)
+}
+
+const fn real(value: f64, gradient: f64) -> Bound {
+    Bound { value, gradient, sum: None }
+}
+
+/// The table.
+pub const TABLE: [Line; 11] = [
+    Line {
+        kind: Kind::Kl,
+        f32: bound(5e-7, 6e-7, 4e-7),
+        f64: bound(2e-15, 2e-15, 6e-16),
+        f16: f16(5e-7),
+        bf16: bf16(5e-7),
+        reason: "w k(r): exp and k within 1.5 ulp each, two products, r rounded twice: 8 u; sums of blocks in f64",
+    },
+    Line {
+        kind: Kind::ReverseKl,
+        f32: f32(1.2e-15),
+        f64: bound(2e-15, 2e-15, 6e-16),
+        f16: f16(1.2e-15),
+        bf16: bf16(1.2e-15),
+        reason: "whatever the type, in f64: r^2 q times a series, or p - q - q r far away: 9 u",
+    },
+    Line {
+        kind: Kind::Js,
+        f32: f32(1.8e-15),
+        f64: bound(1.8e-15, 9e-16, 4e-16),
+        f16: f16(1.8e-15),
+        bf16: bf16(1.8e-15),
+        reason: "whatever the type, in f64: h sinh h - cosh h log cosh h, 2 : 1 for small h, of functions within 2 ulp: 8 u",
+    },
+    Line {
+        kind: Kind::Ce,
+        f32: f32(8e-16),
+        f64: bound(8e-16, 2e-15, 7e-16),
+        f16: f16(5e-16),
+        bf16: bf16(5e-16),
+        reason: "whatever the type, in f64: p log q: p within 4 u, log q = x - log z within 2 u of either: 8 u",
+    },
+    Line {
+        kind: Kind::Mse,
+        f32: f32(2.2e-15),
+        f64: bound(2.2e-15, 1.2e-15, 6e-16),
+        f16: f16(2.2e-15),
+        bf16: bf16(2.2e-15),
+        reason: "whatever the type, in f64: (p - q)^2: twice the 4 u of p - q, and the square's own: 10 u",
+    },
+    Line {
+        kind: Kind::KlEps,
+        f32: f32(6e-16),
+        f64: bound(9e-16, 4e-15, 8e-16),
+        f16: f16(4e-16),
+        bf16: bf16(8e-16),
+        reason: "whatever the type, in f64: log1p(|p - q| / (q + eps)): 4 u; to the student q below eps has its exponent's |x| u: 18 u",
+    },
+    Line {
+        kind: Kind::CeEps,
+        f32: f32(3e-16),
+        f64: bound(6e-16, 4e-15, 8e-16),
+        f16: f16(4e-16),
+        bf16: bf16(2.5e-16),
+        reason: "whatever the type, in f64: log(q + eps) of a sum near 1: 3 u; to the student as with kl",
+    },
+    Line {
+        kind: Kind::KlAfter,
+        f32: f32(5e-16),
+        f64: bound(6e-16, 5e-15, 8e-16),
+        f16: f16(5e-16),
+        bf16: bf16(5e-16),
+        reason: "whatever the type, in f64: p r, of terms of either sign: 3 u; to the teacher p far below has its exponent's |x| u: 23 u",
+    },
+    Line {
+        kind: Kind::CeAfter,
+        f32: f32(6e-16),
+        f64: bound(9e-16, 2e-15, 8e-16),
+        f16: f16(5e-16),
+        bf16: bf16(6e-16),
+        reason: "whatever the type, in f64: as ce, 4 u; gradients carry p's exponent: 9 u",
+    },
+    Line {
+        kind: Kind::ChannelMean,
+        f32: real(1.5e-15, 6e-8),
+        f64: real(2.5e-14, 1.2e-14),
+        f16: real(1.5e-15, 4.9e-4),
+        bf16: real(1.5e-15, 3.92e-3),
+        reason: "whatever the type, in f64: exact differences of narrower types; of f64 their rounding, beside a mean 30 times smaller",
+    },
+    Line {
+        kind: Kind::None,
+        f32: real(6e-16, 6e-8),
+        f64: real(8e-16, 0.0),
+        f16: real(6e-16, 4.9e-4),
+        bf16: real(6e-16, 3.92e-3),
+        reason: "whatever the type, in f64: the square and its sum: 4 u; 2 (s - t) is the gradient itself",
+    },
+];
+
+/// Kl in `f32` on rows that a search has bred for their errors, whatever they look like: 13 ulp of the value
+/// where terms on both sides of the reference nearly cancel in `e`, and as much of the gradient's largest entry.
+pub const CONTRIVED: Bound = bound(2e-6, 2e-6, 1.5e-6);
+
+/// What the definitions promise of any row's gradient, as a share of its largest entry.
+pub const PROMISED_GRADIENT: f64 = 2e-6;
+
+/// The bound of a row loss in a stored type.
+///
+/// # Panics
+/// For a type that has no column.
+pub fn tolerance(kind: Kind, dtype: DType) -> Bound {
+    let line = TABLE.iter().find(|line| line.kind == kind).expect("the table has a line for every row loss");
+    match dtype {
+        DType::F32 => line.f32,
+        DType::F64 => line.f64,
+        DType::F16 => line.f16,
+        DType::Bf16 => line.bf16,
+        other => panic!("{other} has no column"),
+    }
+}
