@@ -117,7 +117,7 @@ pub const TABLE: [Line; 11] = [
     },
     Line {
         kind: Kind::CeEps,
-        f32: f32(3e-16),
+        f32: f32(2.5e-16),
         f64: bound(6e-16, 4e-15, 8e-16),
         f16: f16(4e-16),
         bf16: bf16(2.5e-16),
@@ -125,7 +125,7 @@ pub const TABLE: [Line; 11] = [
     },
     Line {
         kind: Kind::KlAfter,
-        f32: f32(5e-16),
+        f32: f32(4e-16),
         f64: bound(6e-16, 5e-15, 8e-16),
         f16: f16(5e-16),
         bf16: bf16(5e-16),

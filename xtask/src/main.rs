@@ -26,7 +26,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Fail where a value is off by more than this (relative).
-        #[arg(long, default_value_t = 1e-6)]
+        #[arg(long, default_value_t = 4e-6)]
         value: f64,
         /// Fail where a gradient is off by more than this share of its row's largest entry.
         #[arg(long, default_value_t = 2e-6)]

@@ -26,7 +26,7 @@ impl MeanOverPositions {
 }
 
 /// What entries are multiplied by, exactly, so that no sum of them overflows.
-const SMALL: f64 = 1.0 / (1_u64 << 40) as f64;
+const SMALL: f64 = 1.0 / 1_099_511_627_776.0;
 
 /// A running sum of differences and its count.
 #[derive(Clone, Copy, Debug, Default)]

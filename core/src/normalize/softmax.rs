@@ -4,7 +4,7 @@ use super::{Block, Normalize, PerPosition};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::isa::{Kernel, dispatch};
-use crate::row::{Kind, Reference, RowState, RowStatistics, Workspace, per_quarter};
+use crate::row::{BLOCK, Kind, Reference, RowState, RowStatistics, Workspace, per_quarter};
 use crate::space::{Distribution, Probabilities};
 
 /// `p_i = e^(t_i / tau) / sum_j e^(t_j / tau)`, as exact reals: nothing underflows by definition.
@@ -63,8 +63,10 @@ impl Normalize for Softmax {
             Kind::Near if normal => regular::<R, true>(statistics, per_quarter, block, scale, f, out),
             Kind::Full if normal => regular::<R, false>(statistics, per_quarter, block, scale, f, out),
             Kind::Near | Kind::Full | Kind::Careful => {
-                let row = Regular::<f64>::new(statistics, per_quarter);
-                careful(block, scale, f, out, |t, s| row.guarded(t, s));
+                if !widened(statistics, per_quarter, block, scale, f, out) {
+                    let row = Regular::<f64>::new(statistics, per_quarter);
+                    careful(block, scale, f, out, |t, s| row.guarded(t, s));
+                }
             }
             Kind::Split => careful(block, scale, f, out, |t, s| split(statistics, per_quarter, t, s)),
             Kind::Single => careful(block, scale, f, out, single),
@@ -135,6 +137,39 @@ fn regular<R: Arithmetic, const NEAR: bool>(
 ) {
     let row = Regular::<R>::new(statistics, per_quarter);
     dispatch(Evaluate::<R, _, NEAR> { row: &row, block, scale: R::from_f64(scale), f, out });
+}
+
+/// A block in `f64`, if all of it is finite.
+fn widened<R: Arithmetic>(
+    statistics: &RowStatistics,
+    per_quarter: f64,
+    block: Block<'_, R>,
+    scale: f64,
+    f: &impl PerPosition<Distribution>,
+    out: &mut [R],
+) -> bool {
+    let mut buffers = [[0.0_f64; BLOCK]; 4];
+    let [t, s, counted, results] = &mut buffers;
+    let mut finite = true;
+    let to = t.iter_mut().zip(s.iter_mut()).zip(counted.iter_mut());
+    for (((to_t, to_s), to_counted), (t, s, counted)) in to.zip(block.triples()) {
+        (*to_t, *to_s, *to_counted) = (t.to_double(), s.to_double(), counted.to_double());
+        finite &= t.is_finite() & s.is_finite();
+    }
+    let n = out.len();
+    if !finite {
+        return false;
+    }
+    let wide = Block {
+        teacher: t.get(..n).unwrap_or_default(),
+        student: s.get(..n).unwrap_or_default(),
+        counted: counted.get(..n).unwrap_or_default(),
+    };
+    regular::<f64, false>(statistics, per_quarter, wide, scale, f, results.get_mut(..n).unwrap_or_default());
+    for (out, result) in out.iter_mut().zip(results.iter()) {
+        *out = R::from_f64(*result);
+    }
+    true
 }
 
 struct Evaluate<'a, R, F, const NEAR: bool> {

@@ -5,6 +5,7 @@ use super::statistics::{Kind, RowStatistics};
 use super::sweep::{BLOCK, Reference, Workspace, maxima};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
+use half::bf16;
 
 /// The state of one row pair under a softmax: 64 bytes that see each entry once, in chunks of any size, and
 /// merge with the states of other parts of the row (lanes, threads, devices, ranks).
@@ -46,6 +47,8 @@ pub struct RowState {
     lone_z: f64,
     /// The error that exponents about `m` have in `g`, in units of epsilon.
     far: f32,
+    /// The largest |p - w|, coarsely.
+    largest: bf16,
     /// Entries with both logits finite: 0, 1 or 2 for more.
     regular: u8,
     seen: Seen,
@@ -78,14 +81,24 @@ impl Seen {
     }
 }
 
+/// What became of a block.
+enum Swept {
+    Added,
+    /// The arithmetic holds it, but its exponents have lost digits that matter.
+    TooFar,
+    /// An entry is not finite, or the arithmetic cannot hold it.
+    OutOfRange,
+}
+
 /// The error of exponents that is tolerated in a block's Bregman sum, in units of epsilon.
-const FAR: f64 = 5.0;
+const FAR: f64 = 3.5;
 
 /// A row whose sum is below this many times its largest term has one position that outweighs the rest.
 const PEAK: f64 = 3.0;
 
-/// How many times the largest entry the mean excess may be: its rounding is then within 2.5e-7 of that entry.
-const CENTRED: f64 = 4.0;
+/// The share of the largest |p - w| that their mean may be: a mean four times what is left of that entry, whose
+/// rounding is then within 2.5e-7 of the entry.
+const CENTRED: f64 = 0.8;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
 const NEAR: f64 = 0.75;
@@ -113,6 +126,7 @@ impl RowState {
             lone_m: f64::NEG_INFINITY,
             lone_z: 0.0,
             far: 0.0,
+            largest: bf16::ZERO,
             regular: 0,
             seen: Seen(0),
         }
@@ -143,9 +157,21 @@ impl RowState {
         let double = R::UNIT < R::one();
         let in_range = double || (1e-30..1e30).contains(&tau.get());
         let far = if double { FAR * 1e6 } else { FAR };
-        let known = self.seen.has(Seen::CENTRED) || !in_range;
-        if known || !self.sweep_block(tau, t, s, workspace, far) {
-            self.push_careful(tau, t, s);
+        let swept = if self.seen.has(Seen::CENTRED) || !in_range {
+            Swept::OutOfRange
+        } else {
+            self.sweep_block(tau, t, s, workspace, far)
+        };
+        match swept {
+            Swept::Added => {}
+            Swept::TooFar => {
+                self.seen.note(Seen::FAR, true);
+                self.push_careful(tau, t, s);
+            }
+            Swept::OutOfRange => {
+                self.seen.note(Seen::CAREFUL, true);
+                self.push_careful(tau, t, s);
+            }
         }
     }
 
@@ -156,7 +182,6 @@ impl RowState {
         let mut n = 0;
         let [kept_t, kept_s] = &mut finite;
         let mut room = kept_t.iter_mut().zip(kept_s.iter_mut());
-        self.seen.note(Seen::CAREFUL, true);
         for (t, s) in t.iter().zip(s).map(|(t, s)| (t.to_double(), s.to_double())) {
             if t.is_nan() || s.is_nan() || t == f64::INFINITY || s == f64::INFINITY {
                 self.seen.note(Seen::NOT_A_NUMBER, true);
@@ -186,8 +211,8 @@ impl RowState {
         }
     }
 
-    /// Sweeps a block of finite entries and adds it; false, with nothing added, if the arithmetic cannot hold
-    /// it within `far` units of exponent error (infinite: the last resort, which always adds).
+    /// Sweeps a block of finite entries and adds it, if the arithmetic can hold it within `far` units of exponent
+    /// error (infinite: the last resort, which always adds).
     fn sweep_block<R: Arithmetic>(
         &mut self,
         tau: Temperature,
@@ -195,10 +220,10 @@ impl RowState {
         s: &[R],
         workspace: &mut Workspace<R>,
         far: f64,
-    ) -> bool {
+    ) -> Swept {
         let scale = per_quarter(tau);
         let (top_t, top_s) = maxima(t, s);
-        let top = log_ratio_at(top_s, t, s);
+        let top_here = top_s;
         let (top_t, top_s) = (top_t.to_double() * 0.25, top_s.to_double() * 0.25);
         let first = self.regular == 0;
         let last_resort = far == f64::INFINITY;
@@ -218,29 +243,29 @@ impl RowState {
         // About the row's references, where the sums may simply be added. Far below its maximum, e^r of the
         // teacher's top would overflow.
         let mut d =
-            if first && !self.seen.has(Seen::CENTRED) { guess(t, s, top, top_s, scale) } else { self.d };
+            if first && !self.seen.has(Seen::CENTRED) { guess(t, s, top_here, scale) } else { self.d };
         let mut own = None;
         let m = top_s.max(self.m);
         if (top_t - m - d) * scale <= 10.0 {
-            let Some(sums) = sweep(m, d) else { return false };
+            let Some(sums) = sweep(m, d) else { return Swept::OutOfRange };
             let mut total = *self;
             total.raise(tau, m);
             total.d = d;
             (total.z, total.e, total.g) = (total.z + sums.z, total.e + sums.e, total.g + sums.g);
-            let centred = is_centred(total.z, total.e, total.g, t.len(), sums.spread);
+            total.largest = total.largest.max(wide(sums.largest));
+            let centred = is_centred(total.z, total.e, total.largest.to_f64());
             if !centred {
                 own = Some(snap(d + libm::log1p(sums.e / sums.z) / scale));
             }
             if centred && conclusive(total.z, total.e, total.g) {
-                if !tolerable(f64::from(self.far) + sums.far, total.g) {
-                    self.seen.note(Seen::FAR, true);
-                    return false;
+                total.far += f32::from_f64(sums.exponent_error());
+                if !tolerable(f64::from(total.far), total.g) {
+                    return Swept::TooFar;
                 }
                 total.note(t.len());
-                total.far += f32::from_f64(sums.far);
                 total.seen.note(Seen::SPREAD, !(sums.spread <= NEAR));
                 *self = total;
-                return true;
+                return Swept::Added;
             }
         }
 
@@ -249,18 +274,16 @@ impl RowState {
         let reaches = |d: &f64| ((top_t - top_s - d) * scale).abs() <= 10.0;
         d = own.filter(reaches).unwrap_or_else(|| snap(top_t - top_s));
         for attempts_left in (0..7).rev() {
-            let Some(sums) = sweep(top_s, d) else { return false };
+            let Some(sums) = sweep(top_s, d) else { return Swept::OutOfRange };
             let better = snap(d + libm::log1p(sums.e / sums.z) / scale);
-            let right = conclusive(sums.z, sums.e, sums.g)
-                && is_centred(sums.z, sums.e, sums.g, t.len(), sums.spread);
+            let right = conclusive(sums.z, sums.e, sums.g) && is_centred(sums.z, sums.e, sums.largest);
             let settled = right || better == d || !better.is_finite();
             if settled || attempts_left == 0 {
                 let mut total = *self;
                 let part = Part::of(top_s, d, sums.z, sums.e, sums.g);
-                total.add_part(tau, part, (sums.far, sums.spread));
+                total.add_part(tau, part, (sums.exponent_error(), sums.spread, sums.largest));
                 if !tolerable(f64::from(total.far), total.g) {
-                    self.seen.note(Seen::FAR, true);
-                    return false;
+                    return Swept::TooFar;
                 }
                 total.note(t.len());
                 *self = total;
@@ -268,7 +291,7 @@ impl RowState {
             }
             d = better;
         }
-        true
+        Swept::Added
     }
 
     fn note(&mut self, entries: usize) {
@@ -282,6 +305,7 @@ impl RowState {
                 let lower = (m - self.m) * per_quarter(tau);
                 let down = libm::exp(-lower);
                 self.far = f32::from_f64(down * (f64::from(self.far) + lower * self.g));
+                self.largest = wide(down * self.largest.to_f64());
                 self.z *= down;
                 self.e *= down;
                 self.g *= down;
@@ -290,25 +314,30 @@ impl RowState {
         }
     }
 
-    /// Adds a part of the row with references of its own, about which no |r| was above `spread`.
-    fn add_part(&mut self, tau: Temperature, part: Part, (far, spread): (f64, f64)) {
+    /// Adds a part of the row with references of its own: what its exponents may do, no |r| above `spread`, and its
+    /// largest |p - w|.
+    fn add_part(&mut self, tau: Temperature, part: Part, (far, spread, largest): (f64, f64, f64)) {
         let scale = per_quarter(tau);
         let mut whole = part;
         if self.regular > 0 {
             whole = Part::of(self.m, self.d, self.z, self.e, self.g).merge(&part, scale);
         }
         // What parts add by their shares alone is as far below the maximum as the smaller of them.
-        let sides = [(far, part.m, part.g()), (f64::from(self.far), self.m, self.g)];
-        let (mut own, mut deepest, mut total) = (0.0, 0.0_f64, 0.0);
-        for (far, m, g) in sides {
+        let ours = (f64::from(self.far), self.largest.to_f64());
+        let sides = [(far, largest, part.m, part.g()), (ours.0, ours.1, self.m, self.g)];
+        let (mut own, mut deepest, mut error, mut most) = (0.0, 0.0_f64, 0.0, 0.0_f64);
+        for (far, largest, m, g) in sides {
             let lower = (whole.m - m) * scale;
             if m > f64::NEG_INFINITY {
-                own += libm::exp(-lower) * g;
-                total += libm::exp(-lower) * (far + lower * g);
+                let down = libm::exp(-lower);
+                own += down * g;
+                error += down * (far + lower * g);
+                most = most.max(down * largest);
                 deepest = deepest.max(lower);
             }
         }
-        self.far = f32::from_f64(total + deepest * (whole.g() - own).max(0.0));
+        self.far = f32::from_f64(error + deepest * (whole.g() - own).max(0.0));
+        self.largest = wide(most);
         let moved = |from: f64| ((from - whole.d) * scale).abs();
         let near = spread + moved(part.d) <= NEAR && moved(self.d) <= 1.0 - NEAR;
         self.seen.note(Seen::SPREAD, !near);
@@ -324,7 +353,7 @@ impl RowState {
         if other.regular > 0 {
             let part = Part::of(other.m, other.d, other.z, other.e, other.g);
             let spread = if other.seen.has(Seen::SPREAD) { f64::INFINITY } else { NEAR };
-            self.add_part(tau, part, (f64::from(other.far), spread));
+            self.add_part(tau, part, (f64::from(other.far), spread, other.largest.to_f64()));
             self.note(usize::from(other.regular));
         }
     }
@@ -334,13 +363,10 @@ impl RowState {
     /// Contrived rows only. Without it the value keeps its bound and the gradient may not.
     #[must_use]
     pub fn again(&self, tau: Temperature) -> Option<Self> {
-        let seen = Seen(Seen::CENTRED | Seen::CAREFUL);
+        let far = self.seen.has(Seen::FAR) && f64::from(self.far) > FAR * self.g;
         let d = self.d + libm::log1p(self.e / self.z) / per_quarter(tau);
-        (self.seen.has(Seen::FAR) && !self.seen.has(Seen::CENTRED) && d.is_finite()).then_some(Self {
-            d,
-            seen,
-            ..Self::new()
-        })
+        let fresh = Self { d, seen: Seen(Seen::CENTRED | Seen::CAREFUL), ..Self::new() };
+        (far && !self.seen.has(Seen::CENTRED) && d.is_finite()).then_some(fresh)
     }
 
     /// The statistics of the row as pushed so far.
@@ -404,19 +430,25 @@ impl RowState {
     }
 }
 
-/// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the gradient,
-/// as far as the sums tell: some entry is at least the mean of those that make up `g`.
-#[allow(clippy::cast_precision_loss, reason = "a block has few entries")]
-fn is_centred(z: f64, e: f64, g: f64, entries: usize, spread: f64) -> bool {
-    let largest = g / (entries as f64 * if spread > 1.0 { spread } else { 0.5 * spread });
-    e == 0.0 || e.abs() <= CENTRED * z * largest
+/// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the gradient:
+/// what is left of the largest |p - w| when the mean is taken off. A mean above 1 would round the same way in
+/// every entry.
+fn is_centred(z: f64, e: f64, largest: f64) -> bool {
+    e.abs() <= z * (CENTRED * largest).min(1.0)
+}
+
+/// The nearest number that the state keeps for an orientation.
+fn wide(x: f64) -> bf16 {
+    bf16::from_f32(f32::from_f64(x))
 }
 
 /// The log-ratio's first reference, in quarter units: the largest position's own difference where it seems to
 /// outweigh the rest, else the mean of the first differences; exact where they are all equal.
-fn guess<R: Arithmetic>(t: &[R], s: &[R], top: f64, top_s: f64, scale: f64) -> f64 {
+fn guess<R: Arithmetic>(t: &[R], s: &[R], top: R, scale: f64) -> f64 {
     let pairs = || t.iter().zip(s).take(16).map(|(t, s)| (t.to_double() * 0.25, s.to_double() * 0.25));
-    let below = pairs().fold(0.0, |sum, (_, s)| sum + libm::exp((s - top_s) * scale));
+    let top_s = top.to_double() * 0.25;
+    let top = log_ratio_at(top, t, s);
+    let below = pairs().fold(0.0, |sum, (_, s)| sum + ((s - top_s) * scale).exp_fast());
     if below <= 0.5 * PEAK {
         return top;
     }

@@ -3,8 +3,8 @@
 use crate::arithmetic::{Arithmetic, two_difference};
 use crate::isa::{Kernel, dispatch};
 
-/// Entries of a block. Sums inside a block are taken in the element's arithmetic by a tree, sums of blocks in
-/// `f64`; 256 entries of a teacher, a student and four sums fit in any first-level cache.
+/// Entries of a block. Sums inside a block are taken in lanes of the element's arithmetic, sums of lanes and
+/// blocks in `f64`; 256 entries of a teacher, a student and four sums fit in any first-level cache.
 pub(crate) const BLOCK: usize = 256;
 
 /// Where exponents are measured from: the student's from `m`, the log-ratio from `d`, the teacher's from
@@ -128,11 +128,23 @@ pub(crate) struct Sums {
     pub(crate) g: f64,
     /// The error of exponents in g, in units of epsilon.
     pub(crate) far: f64,
+    /// The largest entry of `far`.
+    pub(crate) farthest: f64,
     /// The largest |r|.
     pub(crate) spread: f64,
+    /// The largest |p - w|.
+    pub(crate) largest: f64,
 }
 
-/// A buffer whose sum is taken by a fixed tree, so that it rounds the same way on every machine.
+impl Sums {
+    /// What the rounding of exponents can be expected to do to `g`, in units of epsilon: roundings of many
+    /// entries do not come together, those of one entry do, and none of it beyond a fifth of the worst case.
+    pub(crate) fn exponent_error(&self) -> f64 {
+        libm::sqrt(self.far * self.farthest).max(0.2 * self.far)
+    }
+}
+
+/// A buffer whose sum is taken in fixed lanes, so that it rounds the same way on every machine.
 #[derive(Debug)]
 pub(crate) struct BlockSum<R>([R; BLOCK]);
 
@@ -141,54 +153,64 @@ impl<R: Arithmetic> BlockSum<R> {
         Self([R::zero(); BLOCK])
     }
 
-    /// The first `n` cells, the rest of the last group of eight set to 0.
+    /// The first `n` cells, the rest of the last group set to 0.
     #[inline(always)]
     pub(crate) fn cells(&mut self, n: usize) -> &mut [R] {
-        let padded = n.min(BLOCK).next_power_of_two().max(8);
-        for cell in self.0.iter_mut().take(padded).skip(n) {
+        let padded = n.min(BLOCK).next_multiple_of(LANES);
+        for cell in self.0.get_mut(n..padded).unwrap_or_default() {
             *cell = R::zero();
         }
         self.0.get_mut(..n).unwrap_or_default()
     }
 
+    /// Every cell combined into one of 32 lanes.
     #[inline(always)]
-    fn fold(&mut self, n: usize, last: usize, combine: impl Fn(R, R) -> R) -> &[R] {
-        let mut width = n.min(BLOCK).next_power_of_two().max(8);
-        while width > last {
-            width /= 2;
-            let (low, high) = self.0.split_at_mut_checked(width).unwrap_or_default();
-            for (a, &b) in low.iter_mut().zip(high.iter()) {
-                *a = combine(*a, b);
+    fn lanes(&self, n: usize, combine: impl Fn(R, R) -> R) -> [R; LANES] {
+        let mut lanes = [R::zero(); LANES];
+        let cells = self.0.get(..n.min(BLOCK).next_multiple_of(LANES)).unwrap_or_default();
+        for group in cells.as_chunks::<LANES>().0 {
+            for (lane, &x) in lanes.iter_mut().zip(group) {
+                *lane = combine(*lane, x);
             }
         }
-        self.0.get(..width).unwrap_or_default()
+        lanes
     }
 
-    /// The sum of the first `n` cells, the last eight partial sums added in `f64`.
+    /// The sum of the first `n` cells: at most eight a lane in this arithmetic, the lanes in `f64`.
     #[inline(always)]
-    pub(crate) fn sum(&mut self, n: usize) -> f64 {
-        self.fold(n, 8, |a, b| a + b).iter().fold(0.0, |sum, x| sum + x.to_double())
+    pub(crate) fn sum(&self, n: usize) -> f64 {
+        sum_in_f64(&self.lanes(n, |a, b| a + b))
     }
 
     /// The sum of the first `n` cells in `f64` throughout, for sums whose small terms count beside a 1.
     #[inline(always)]
-    pub(crate) fn sum_in_f64(&mut self, n: usize) -> f64 {
-        let mut lanes = [0.0_f64; 8];
-        let cells = self.0.get(..n.min(BLOCK).next_multiple_of(8)).unwrap_or_default();
-        for group in cells.as_chunks::<8>().0 {
-            for (lane, x) in lanes.iter_mut().zip(group) {
-                *lane += x.to_double();
-            }
-        }
-        lanes.iter().sum()
+    pub(crate) fn sum_in_f64(&self, n: usize) -> f64 {
+        sum_in_f64(self.0.get(..n.min(BLOCK).next_multiple_of(LANES)).unwrap_or_default())
     }
 
-    /// The largest of the first `n` cells, 0 if none is above 0.
+    /// The largest magnitude of the first `n` cells.
     #[inline(always)]
-    fn max(&mut self, n: usize) -> f64 {
-        let larger = |a, b| if b > a { b } else { a };
-        self.fold(n, 1, larger).first().map_or(0.0, |x| x.to_double())
+    fn largest(&self, n: usize) -> f64 {
+        let larger = |a: R, b: R| {
+            let b = b.abs();
+            if b > a { b } else { a }
+        };
+        self.lanes(n, larger).iter().fold(R::zero(), |a, &b| larger(a, b)).to_double()
     }
+}
+
+/// Partial sums of a block that are taken side by side.
+const LANES: usize = 32;
+
+#[inline(always)]
+fn sum_in_f64<R: Arithmetic>(cells: &[R]) -> f64 {
+    let mut lanes = [0.0_f64; 8];
+    for group in cells.as_chunks::<8>().0 {
+        for (lane, x) in lanes.iter_mut().zip(group) {
+            *lane += x.to_double();
+        }
+    }
+    lanes.iter().sum()
 }
 
 /// The buffers of one sweep, kept by whoever sweeps many blocks so that they are not cleared for each.
@@ -198,7 +220,7 @@ pub struct Workspace<R> {
     e: BlockSum<R>,
     g: BlockSum<R>,
     far: BlockSum<R>,
-    spread: BlockSum<R>,
+    r: BlockSum<R>,
 }
 
 impl<R: Arithmetic> Default for Workspace<R> {
@@ -211,7 +233,7 @@ impl<R: Arithmetic> Workspace<R> {
     /// Cleared buffers.
     pub fn new() -> Self {
         let sum = BlockSum::new;
-        Self { z: sum(), e: sum(), g: sum(), far: sum(), spread: sum() }
+        Self { z: sum(), e: sum(), g: sum(), far: sum(), r: sum() }
     }
 
     /// One sweep over a block of at most [`BLOCK`] entries.
@@ -236,20 +258,28 @@ impl<R: Arithmetic, const NEAR: bool> Kernel for Sweep<'_, R, NEAR> {
 
     #[inline(always)]
     fn run(self) -> Sums {
-        let Self { workspace: Workspace { z, e, g, far, spread }, t, s, at } = self;
+        let Self { workspace: Workspace { z, e, g, far, r }, t, s, at } = self;
         let n = t.len().min(s.len()).min(BLOCK);
         let sums = z.cells(n).iter_mut().zip(e.cells(n)).zip(g.cells(n));
-        let checks = far.cells(n).iter_mut().zip(spread.cells(n));
-        for ((((z, e), g), (far, spread)), (&t, &s)) in sums.zip(checks).zip(t.iter().zip(s)) {
+        let checks = far.cells(n).iter_mut().zip(r.cells(n));
+        for ((((z, e), g), (far, r)), (&t, &s)) in sums.zip(checks).zip(t.iter().zip(s)) {
             let entry = at.entry(t, s, NEAR);
             let bregman = entry.bregman(NEAR);
             *z = entry.w;
             *e = entry.excess;
             *g = bregman;
             *far = entry.exponent_error(bregman, NEAR);
-            *spread = entry.r.abs();
+            *r = entry.r;
         }
-        Sums { z: z.sum_in_f64(n), e: e.sum(n), g: g.sum(n), far: far.sum(n), spread: spread.max(n) }
+        Sums {
+            z: z.sum_in_f64(n),
+            e: e.sum(n),
+            g: g.sum(n),
+            far: far.sum(n),
+            farthest: far.largest(n),
+            spread: r.largest(n),
+            largest: e.largest(n),
+        }
     }
 }
 
