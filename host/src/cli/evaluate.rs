@@ -32,7 +32,8 @@ pub(crate) struct PairReport {
     pub(crate) shape: [usize; 4],
     /// The type of the student's numbers.
     pub(crate) dtype: &'static str,
-    /// The type of the teacher's numbers.
+    /// The type of the teacher's numbers: for people, as JSON's `dtype` is the student's.
+    #[serde(skip)]
     pub(crate) teacher_dtype: &'static str,
     /// Where the teacher's tensor was found.
     pub(crate) teacher: String,

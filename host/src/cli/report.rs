@@ -18,8 +18,9 @@ pub(crate) struct Head {
     preset: Option<&'static str>,
     backend: &'static str,
     threads: usize,
-    layout: &'static str,
     options: Settings,
+    #[serde(skip)]
+    layout: &'static str,
     #[serde(skip)]
     is_auto: bool,
 }
@@ -40,7 +41,6 @@ pub(crate) struct Many<'a> {
     head: &'a Head,
     /// The mean over the files.
     value: Number,
-    total: Number,
     /// Where all files agree.
     shape: Option<[usize; 4]>,
     dtype: Option<&'static str>,
@@ -151,7 +151,6 @@ impl<'a> Many<'a> {
         Self {
             head,
             value: Number(total / files.len().max(1) as f64),
-            total: Number(total),
             shape: common(files.iter().map(|file| file.shape)),
             dtype: common(files.iter().map(|file| file.dtype)),
             teacher,
@@ -177,8 +176,7 @@ impl<'a> Many<'a> {
 
     /// What stands below the rows.
     pub(crate) fn closing(&self, width: usize) -> String {
-        let Self { value, total, files, .. } = self;
-        format!("{:width$}  {value} over {} files\n{:width$}  {total}\n", "mean", files.len(), "total")
+        format!("{:width$}  {} over {} files\n", "mean", self.value, self.files.len())
     }
 }
 

@@ -15,13 +15,19 @@ fn the_sample_pair_has_the_values_stated_beside_it() {
     assert_close(run!["loss", TEACHER, STUDENT, "--json", "--loss", "pi"].value(), PI, 1e-6);
 }
 
+fn keys(object: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = object.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
 #[test]
 fn the_report_has_the_keys_that_programs_rely_on() {
     let report = run!["loss", TEACHER, STUDENT, "--json", "--threads", "2"].json();
     assert_eq!(report["loss"], "cwd");
     assert_eq!(report["preset"], Value::Null);
     assert_eq!(report["shape"], json!([1, 7, 32, 32]));
-    assert_eq!((&report["dtype"], &report["teacher_dtype"]), (&json!("f32"), &json!("f32")));
+    assert_eq!(report["dtype"], "f32");
     assert_eq!(report["backend"], "cpu");
     assert_eq!(report["threads"], 2);
     assert_eq!(report["teacher"], format!("{TEACHER}:logits"));
@@ -34,7 +40,14 @@ fn the_report_has_the_keys_that_programs_rely_on() {
         "upsample": 1
     });
     assert_eq!(report["options"], options);
-    assert!(report.get("per_channel").is_none() && report.get("grad").is_none());
+    let keys = "backend divisor dtype loss options preset scale shape student sum teacher threads value";
+    assert_eq!(self::keys(&report), keys.split(' ').collect::<Vec<_>>());
+    let folder = Folder::new();
+    let more =
+        run!["loss", TEACHER, STUDENT, "--json", "--per-channel", "--grad", folder.join("g.npy")].json();
+    let added: Vec<&str> = self::keys(&more).into_iter().filter(|key| report.get(key).is_none()).collect();
+    assert_eq!(added, ["grad", "per_channel"]);
+    assert_eq!(self::keys(&more["grad"]), ["dtype", "max_abs", "max_at", "norm", "overflowed", "path"]);
     let parts = (report["sum"].as_f64().unwrap_or(f64::NAN), report["value"].as_f64().unwrap_or(f64::NAN));
     assert_close(parts.0 * 16.0 / 7.0, parts.1, 1e-12);
 }
@@ -123,7 +136,7 @@ fn dtypes_may_differ() {
     let teacher = folder.map("t.npy", &[2, 3], 1);
     let student = folder.tensor("s.npy", &[2, 3], vec![half::f16::ONE; 6]);
     let report = run!["loss", &teacher, &student, "--loss", "pi", "--json"].json();
-    assert_eq!((&report["dtype"], &report["teacher_dtype"]), (&json!("f16"), &json!("f32")));
+    assert_eq!(report["dtype"], "f16", "the student's");
     assert_eq!(report["shape"], json!([2, 3, 1, 1]));
     assert!(run!["loss", &teacher, &student, "--loss", "pi"].text().contains("f16 (student), f32 (teacher)"));
 }
