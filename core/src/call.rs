@@ -135,6 +135,11 @@ impl Outcome {
     pub fn value(&self) -> f64 {
         if self.divisor == 0.0 { 0.0 } else { self.scale * self.sum / self.divisor }
     }
+
+    /// What the gradient of the sum is multiplied by.
+    pub(crate) fn gradient_scale(&self, upstream: Upstream) -> f64 {
+        if self.divisor == 0.0 { 0.0 } else { self.scale * upstream.get() / self.divisor }
+    }
 }
 
 /// What some of a plan's rows add to the whole: put together in the order of [`Plan::jobs`], they give the

@@ -73,6 +73,16 @@ checked! {
     Upstream, Upstream, f64::is_finite
 }
 
+checked! {
+    /// A share: from 0 to 1.
+    ///
+    /// ```
+    /// use densekd_core::Share;
+    /// assert!(Share::new(0.1).is_ok() && Share::new(1.5).is_err());
+    /// ```
+    Share, Share, |x| (0.0..=1.0).contains(&x)
+}
+
 impl Weight {
     /// The weight 1.
     pub const ONE: Self = Self::literal(1.0);

@@ -33,6 +33,11 @@ pub enum Error {
         /// The epsilon given.
         found: f64,
     },
+    /// A share is not from 0 to 1.
+    Share {
+        /// The share given.
+        found: f64,
+    },
     /// The upstream gradient is not finite.
     Upstream {
         /// The upstream gradient given.
@@ -97,6 +102,35 @@ pub enum Error {
         /// The row whose statistics do not fit.
         row: usize,
     },
+    /// The loss compares with a teacher, and none was given.
+    TeacherMissing,
+    /// The loss has no gradient to the teacher.
+    TeacherGradient,
+    /// The loss takes classes from labels, and none were given.
+    LabelsMissing,
+    /// A label that is neither a class nor the ignore index.
+    Label {
+        /// The label.
+        found: i64,
+        /// Where it stands in `[N, HL, WL]`.
+        position: usize,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// A map is too small for a pixel with all 8 neighbours, or for any pair of pixels.
+    Border {
+        /// H of the map.
+        height: usize,
+        /// W of the map.
+        width: usize,
+    },
+    /// The loss does not take this input.
+    Unused {
+        /// The input.
+        input: &'static str,
+    },
+    /// Neither `kernel` nor `pool_scale` says how large a window is, or both do.
+    Window,
     /// A prepared teacher was made for another temperature or another shape.
     Prepared,
 }
@@ -108,6 +142,7 @@ impl Error {
             Self::Temperature { .. } => "temperature",
             Self::Weight { .. } => "weight",
             Self::Epsilon { .. } => "epsilon",
+            Self::Share { .. } => "share",
             Self::Upstream { .. } => "upstream",
             Self::EmptyDimension { .. } => "empty_dimension",
             Self::TooLarge { .. } => "too_large",
@@ -120,6 +155,13 @@ impl Error {
             Self::Upsample { .. } => "upsample",
             Self::DivisorChannels => "divisor_channels",
             Self::Statistics { .. } => "statistics",
+            Self::TeacherMissing => "teacher_missing",
+            Self::TeacherGradient => "teacher_gradient",
+            Self::LabelsMissing => "labels_missing",
+            Self::Label { .. } => "label",
+            Self::Border { .. } => "border",
+            Self::Unused { .. } => "unused",
+            Self::Window => "window",
             Self::Prepared => "prepared",
         }
     }
@@ -133,6 +175,7 @@ impl fmt::Display for Error {
             }
             Self::Weight { found } => write!(f, "weight is {found:?}, but it must be finite"),
             Self::Epsilon { found } => write!(f, "eps is {found:?}, but it must be finite and at least 0"),
+            Self::Share { found } => write!(f, "{found:?} is not a share: it must be from 0 to 1"),
             Self::Upstream { found } => {
                 write!(f, "the upstream gradient is {found:?}, but it must be finite: skip this step")
             }
@@ -181,6 +224,25 @@ impl fmt::Display for Error {
             Self::Statistics { row } => {
                 write!(f, "the statistics of row {row} were not made by this plan: run the loss first")
             }
+            Self::TeacherMissing => f.write_str("this loss compares with a teacher: give its map"),
+            Self::TeacherGradient => {
+                f.write_str("this loss has no gradient to the teacher: ask for the student's alone")
+            }
+            Self::LabelsMissing => f.write_str("this loss takes classes from labels: give them ([N, H, W])"),
+            Self::Label { found, position, classes } => write!(
+                f,
+                "label {found} at {position} is neither a class (0 to {}) nor ignore_index: correct it, or set ignore_index",
+                classes.saturating_sub(1)
+            ),
+            Self::Border { height, width } => write!(
+                f,
+                "a map of {height} x {width} has no pixel with all its neighbours: use border clip, or a map of at least \
+                 3 x 3 (2 pixels with clip)"
+            ),
+            Self::Unused { input } => write!(f, "this loss does not take {input}: leave it out"),
+            Self::Window => f.write_str(
+                "give the pooling window by exactly one of kernel and pool_scale, and set the other to null",
+            ),
             Self::Prepared => f.write_str(
                 "the prepared teacher was made for another temperature or shape: prepare it with this plan",
             ),

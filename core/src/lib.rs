@@ -13,7 +13,9 @@
 //! | how a row is made comparable | [`Softmax`], [`MeanOverPositions`], [`Raw`] |
 //! | how two rows differ | [`Kl`], [`CrossEntropy`], [`Mse`], [`JensenShannon`], [`ReverseKl`] |
 //! | which go together | [`RowLoss`], by type; [`Recipe`], by name; [`Preset`], as published |
+//! | every loss by name | [`Loss`], [`Options`], [`Term`] |
 //! | the work on a shape | [`Plan`], [`Inputs`], [`run`], and [`Call`] for backends |
+//! | losses of whole maps | [`MapPlan`], [`MapInputs`], [`run_map`], and [`MapCall`] for backends |
 //! | a row in pieces | [`RowState`], [`RowStatistics`] |
 //! | a fixed teacher | [`PreparedTeacher`] |
 //! | why the numbers can be trusted | the [`row`] module |
@@ -41,9 +43,12 @@ mod element;
 mod engine;
 mod error;
 mod isa;
+mod loss;
+mod map;
 mod mask;
 mod names;
 mod normalize;
+mod options;
 mod plan;
 mod prepared;
 mod preset;
@@ -57,19 +62,22 @@ mod upsample;
 pub use access::{Place, Sink, Slab, narrow_into};
 pub use arithmetic::Arithmetic;
 pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Partial, run};
-pub use checked::{Epsilon, Temperature, Upstream, Weight};
+pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
     CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,
     SmoothedCrossEntropy, SmoothedKl,
 };
 pub use element::{DType, Element, Tensor, TensorMut};
 pub use error::Error;
+pub use loss::*;
+pub use map::{Alone, Executor, Labels, MapCall, MapInputs, MapPlan, Matrix, Projection, Side, run_map};
 pub use mask::Mask;
 pub use names::UnknownName;
 pub use normalize::{Block, MeanOverPositions, Normalize, PerPosition, Raw, Softmax};
+pub use options::{Field, OptionError, OptionValue};
 pub use plan::Plan;
 pub use prepared::PreparedTeacher;
-pub use preset::{Loss, Preset};
+pub use preset::Preset;
 pub use recipe::{Divergence, Divisor, Ignore, Norm, Recipe, RowOptions, Samples};
 pub use row::{RowState, RowStatistics};
 pub use row_loss::RowLoss;

@@ -56,6 +56,20 @@ macro_rules! choice {
             }
         }
 
+        impl $crate::options::OptionType for $type {
+            const WANTED: &'static str = "one of its names";
+            const NAMES: &'static [&'static str] = Self::NAMES;
+            fn from_value(value: $crate::OptionValue<'_>) -> Result<Self, $crate::options::Refusal> {
+                match value {
+                    $crate::OptionValue::Name(name) => name.parse().map_err($crate::options::Refusal::Name),
+                    _ => Err($crate::options::Refusal::Kind),
+                }
+            }
+            fn to_value(self) -> $crate::OptionValue<'static> {
+                $crate::OptionValue::Name(self.name())
+            }
+        }
+
         impl core::str::FromStr for $type {
             type Err = $crate::UnknownName;
 

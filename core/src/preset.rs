@@ -1,58 +1,9 @@
 //! Published settings, by the name of the code base that they reproduce.
 
+use crate::loss::Options;
 use crate::recipe::{Divergence, Divisor, Ignore, Norm, RowOptions, Samples};
 use crate::{Epsilon, Temperature, Weight};
 use core::num::NonZeroUsize;
-
-/// Which named loss a row recipe is.
-///
-/// ```
-/// assert_eq!(densekd_core::Loss::Cwd.options().tau.get(), 4.0);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Loss {
-    /// Channel-wise distillation.
-    Cwd,
-    /// Pixel-wise distillation.
-    Pi,
-}
-
-impl Loss {
-    /// Every loss.
-    pub const ALL: &'static [Self] = &[Self::Cwd, Self::Pi];
-
-    /// The name used in options and reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cwd => "cwd",
-            Self::Pi => "pi",
-        }
-    }
-
-    /// The defaults, with weight 1.
-    pub const fn options(self) -> RowOptions {
-        match self {
-            Self::Cwd => RowOptions::CWD,
-            Self::Pi => RowOptions::PI,
-        }
-    }
-
-    /// The loss in one line.
-    pub const fn summary(self) -> &'static str {
-        match self {
-            Self::Cwd => "channel-wise distillation: KL divergence of each channel's softmax over positions",
-            Self::Pi => "pixel-wise distillation: KL divergence of each position's softmax over channels",
-        }
-    }
-
-    /// Where the formula comes from.
-    pub const fn source(self) -> &'static str {
-        match self {
-            Self::Cwd => "arXiv 2011.13256",
-            Self::Pi => "arXiv 1503.02531, on pixels arXiv 1903.04197",
-        }
-    }
-}
 
 /// The settings under which a loss of this library gives a published code's number.
 ///
@@ -60,16 +11,14 @@ impl Loss {
 /// use densekd_core::Preset;
 /// let preset = Preset::named("mmrazor").expect("a code base's name means its own main loss");
 /// assert_eq!(preset.name, "mmrazor-cwd");
-/// assert_eq!(preset.options.weight.get(), 5.0);
+/// assert_eq!(preset.options.row().map(|options| options.weight.get()), Some(5.0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Preset {
     /// `<code base>-<loss>[-variant]`.
     pub name: &'static str,
-    /// The loss.
-    pub loss: Loss,
-    /// Its settings.
-    pub options: RowOptions,
+    /// The loss and its settings.
+    pub options: Options,
     /// The repository that the settings were read in.
     pub repository: &'static str,
     /// The files, and what to know about them.
@@ -92,7 +41,7 @@ const fn cwd(
 ) -> Preset {
     let options =
         RowOptions { tau: Temperature::literal(tau), weight: Weight::literal(weight), ..RowOptions::CWD };
-    Preset { name, loss: Loss::Cwd, options, repository, source }
+    Preset { name, options: Options::Cwd(options), repository, source }
 }
 
 const fn pi(
@@ -104,17 +53,28 @@ const fn pi(
 ) -> Preset {
     let (tau, weight) = (Temperature::literal(tau), Weight::literal(weight));
     let options = RowOptions { tau, divisor, tau_square, weight, ..RowOptions::PI };
-    Preset { name, loss: Loss::Pi, options, repository, source }
+    Preset { name, options: Options::Pi(options), repository, source }
 }
 
+/// The preset with other settings of the same row loss.
 const fn with(preset: Preset, options: RowOptions) -> Preset {
+    let options = match preset.options {
+        Options::Pi(_) => Options::Pi(options),
+        _ => Options::Cwd(options),
+    };
     Preset { options, ..preset }
+}
+
+const fn row(preset: &Preset) -> RowOptions {
+    match preset.options {
+        Options::Cwd(options) | Options::Pi(options) => options,
+        Options::Map(_) => RowOptions::CWD,
+    }
 }
 
 const CRITERION: &str = "SemSeg-distill/utils/criterion.py, CriterionCWD";
 const TD_CWD: Preset = cwd("torchdistiller-cwd", TORCH_DISTILLER, CRITERION, 4.0, 3.0);
-const TD_MSE: RowOptions =
-    RowOptions { tau: Temperature::ONE, divergence: Divergence::Mse, ..TD_CWD.options };
+const TD_MSE: RowOptions = RowOptions { tau: Temperature::ONE, divergence: Divergence::Mse, ..row(&TD_CWD) };
 const TD_PI: Preset = pi(
     "torchdistiller-pi",
     TORCH_DISTILLER,
@@ -154,7 +114,7 @@ impl Preset {
         ),
         with(
             Self { name: "torchdistiller-cwd-spatial", ..TD_CWD },
-            RowOptions { norm: Norm::Spatial, divisor: Divisor::BatchPositions, ..TD_CWD.options },
+            RowOptions { norm: Norm::Spatial, divisor: Divisor::BatchPositions, ..row(&TD_CWD) },
         ),
         with(Self { name: "torchdistiller-cwd-mse", ..TD_CWD }, TD_MSE),
         with(
@@ -181,9 +141,9 @@ impl Preset {
         TD_PI,
         with(
             Self { name: "torchdistiller-pi-upsample", ..TD_PI },
-            RowOptions { upsample: NonZeroUsize::new(8).unwrap(), ..TD_PI.options },
+            RowOptions { upsample: NonZeroUsize::new(8).unwrap(), ..row(&TD_PI) },
         ),
-        with(SKD_PI, RowOptions { divergence: Divergence::Ce, ..SKD_PI.options }),
+        with(SKD_PI, RowOptions { divergence: Divergence::Ce, ..row(&SKD_PI) }),
         cwd(
             "cirkd-cwd",
             CIRKD,
@@ -202,18 +162,18 @@ impl Preset {
         cwd("mmrazor-cwd", MMRAZOR, "mmrazor/models/losses/cwd.py, segmentation configs", 1.0, 5.0),
         cwd("mmrazor-cwd-detection", MMRAZOR, "mmrazor/models/losses/cwd.py, FPN configs", 1.0, 10.0),
         pi("mmrazor-pi", MMRAZOR, "mmrazor/models/losses/kl_divergence.py", (1.0, true, 1.0), Divisor::Batch),
-        with(MMDET, RowOptions { divergence: Divergence::Ce, ..MMDET.options }),
-        with(SG_CWD, RowOptions { ignore: Ignore::After, ..SG_CWD.options }),
+        with(MMDET, RowOptions { divergence: Divergence::Ce, ..row(&MMDET) }),
+        with(SG_CWD, RowOptions { ignore: Ignore::After, ..row(&SG_CWD) }),
         with(
             Self { name: "super_gradients-cwd-spatial", ..SG_CWD },
             RowOptions {
                 ignore: Ignore::After,
                 norm: Norm::Spatial,
                 divisor: Divisor::BatchPositions,
-                ..SG_CWD.options
+                ..row(&SG_CWD)
             },
         ),
-        with(PADDLE, RowOptions { tau_square: false, eps: Epsilon::literal(1e-5), ..PADDLE.options }),
+        with(PADDLE, RowOptions { tau_square: false, eps: Epsilon::literal(1e-5), ..row(&PADDLE) }),
         pi(
             "paddle-pi",
             "PaddlePaddle/PaddleSeg",
@@ -265,16 +225,20 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Recipe;
+    use crate::{OptionValue, Recipe};
 
     #[test]
-    fn every_preset_is_a_recipe_of_checked_numbers() {
+    fn every_preset_has_its_own_name_and_checked_settings() {
         for preset in Preset::ALL {
-            let RowOptions { tau, weight, eps, .. } = preset.options;
-            assert_eq!(Temperature::new(tau.get()), Ok(tau), "{}", preset.name);
-            assert_eq!(Weight::new(weight.get()), Ok(weight), "{}", preset.name);
-            assert_eq!(Epsilon::new(eps.get()), Ok(eps), "{}", preset.name);
-            assert!(Recipe::new(preset.options).is_ok(), "{}", preset.name);
+            let mut options = preset.options;
+            for field in options.fields() {
+                let value = options.get(field.name).unwrap_or(OptionValue::Null);
+                assert_eq!(options.set(field.name, value), Ok(()), "{}: {}", preset.name, field.name);
+            }
+            assert_eq!(options, preset.options, "{}", preset.name);
+            if let Some(options) = options.row() {
+                assert!(Recipe::new(*options).is_ok(), "{}", preset.name);
+            }
             let same = Preset::ALL.iter().filter(|other| other.name == preset.name).count();
             assert_eq!(same, 1, "{}", preset.name);
         }

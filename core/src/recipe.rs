@@ -6,7 +6,9 @@ use crate::diverge::{
 };
 use crate::names::choice;
 use crate::normalize::{MeanOverPositions, Normalize, Raw, Softmax};
+use crate::options::options;
 use crate::{Epsilon, Error, Temperature, Weight};
+use core::fmt;
 use core::num::NonZeroUsize;
 
 choice! {
@@ -106,63 +108,124 @@ choice! {
     }
 }
 
-/// Every option of a row loss. The fields are checked types; which of them go together is checked by
-/// [`Recipe::new`].
-///
-/// ```
-/// use densekd_core::{Divergence, RowOptions};
-/// let options = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
-/// assert_eq!(options.tau.get(), 4.0);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RowOptions {
-    /// Softmax temperature.
-    pub tau: Temperature,
-    /// How rows are taken and made comparable.
-    pub norm: Norm,
-    /// How two rows differ.
-    pub divergence: Divergence,
-    /// What the sum is divided by.
-    pub divisor: Divisor,
-    /// Stands for C in the divisor, where a published code counts the channels of another tensor.
-    pub divisor_channels: Option<NonZeroUsize>,
-    /// Whether the value is multiplied by tau^2.
-    pub tau_square: bool,
-    /// Multiplies value and gradient.
-    pub weight: Weight,
-    /// Stands inside the logarithms of `kl` and `ce`.
-    pub eps: Epsilon,
-    /// When ignored positions are left out.
-    pub ignore: Ignore,
-    /// The label of positions to leave out.
-    pub ignore_index: i64,
-    /// Which images are summed.
-    pub samples: Samples,
-    /// Both maps are resized by this factor in H and W (bilinear, corners aligned); 1 for none.
-    pub upsample: NonZeroUsize,
+options! {
+    /// Every option of a row loss. The fields are checked types; which of them go together is checked by
+    /// [`Recipe::new`].
+    ///
+    /// ```
+    /// use densekd_core::{Divergence, RowOptions};
+    /// let options = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
+    /// assert_eq!(options.tau.get(), 4.0);
+    /// ```
+    RowOptions {
+        /// Temperature: p = softmax(t / tau), q = softmax(s / tau). Above 1 it flattens both, so that more than the
+        /// largest entries is compared.
+        tau: Temperature = Temperature::FOUR,
+        /// What a row is and how it is made comparable: softmax over the H W positions of a channel, softmax over
+        /// the C channels of a position, a channel's mean over positions, or the numbers as they are.
+        norm: Norm = Norm::Channel,
+        /// How two rows differ: kl = sum p log(p/q); ce = -sum p log q; mse = sum (q-p)^2; js, with m = (p+q)/2,
+        /// half of KL(p,m) + KL(q,m); reverse_kl = sum q log(q/p).
+        divergence: Divergence = Divergence::Kl,
+        /// What the sum is divided by, named after what it counts: 1, N, H W, N C, N H W or N C H W.
+        divisor: Divisor = Divisor::BatchChannels,
+        /// Stands for C in the divisor, where a published code counts the channels of another tensor.
+        divisor_channels: Option<NonZeroUsize> = None,
+        /// Multiply by tau^2, which keeps the gradient's size the same for every tau.
+        tau_square: bool = true,
+        /// Multiplies value and gradient.
+        weight: Weight = Weight::ONE,
+        /// Inside the logarithms of kl and ce: log(p + eps), log(q + eps).
+        eps: Epsilon = Epsilon::ZERO,
+        /// Leave ignored positions out before the softmax, as if they were not there, or drop only their terms
+        /// after it.
+        ignore: Ignore = Ignore::Before,
+        /// The label of positions to leave out.
+        ignore_index: i64 = 255,
+        /// Which images are summed; the divisor counts all of them either way.
+        samples: Samples = Samples::All,
+        /// Resize both maps by this factor in H and W first (bilinear, corners aligned); with norm spatial.
+        upsample: NonZeroUsize = NonZeroUsize::MIN,
+    }
 }
 
 impl RowOptions {
     /// Channel-wise distillation: tau^2 / (N C) times the sum of the channels' KL divergences at tau = 4
     /// (arXiv 2011.13256), with weight 1.
-    pub const CWD: Self = Self {
-        tau: Temperature::FOUR,
-        norm: Norm::Channel,
-        divergence: Divergence::Kl,
-        divisor: Divisor::BatchChannels,
-        divisor_channels: None,
-        tau_square: true,
-        weight: Weight::ONE,
-        eps: Epsilon::ZERO,
-        ignore: Ignore::Before,
-        ignore_index: 255,
-        samples: Samples::All,
-        upsample: NonZeroUsize::MIN,
-    };
+    pub const CWD: Self = Self::DEFAULT;
 
     /// Pixel-wise distillation: the mean over positions of the KL divergence over channels, at tau = 1.
     pub const PI: Self =
         Self { tau: Temperature::ONE, norm: Norm::Spatial, divisor: Divisor::BatchPositions, ..Self::CWD };
+}
+
+impl RowOptions {
+    /// The formula with its divisor and these settings.
+    pub(crate) fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tau = self.tau.get();
+        let (rows, map) = match self.norm {
+            Norm::Channel => ("channels (n, c)", "softmax over the H W positions of"),
+            Norm::Spatial => ("positions (n, i)", "softmax over the C channels of"),
+            Norm::ChannelMean => ("channels (n, c)", "mean over the H W positions of"),
+            Norm::None => ("channels (n, c)", ""),
+        };
+        if self.upsample.get() > 1 {
+            writeln!(f, "T, S enlarged {} times in H and W (bilinear, corners aligned)", self.upsample)?;
+        }
+        match self.norm {
+            Norm::None => writeln!(f, "p = t,  q = s")?,
+            _ => writeln!(f, "p = {map} t / {tau},  q = {map} s / {tau}")?,
+        }
+        let eps = self.eps.get();
+        let log = |x: &'static str| Logarithm { of: x, eps };
+        write!(f, "loss = {}", self.weight.get())?;
+        if self.tau_square {
+            write!(f, " * {tau}^2")?;
+        }
+        let channels = self.divisor_channels;
+        match (self.divisor, channels) {
+            (Divisor::Sum, _) => {}
+            (Divisor::Batch, _) => f.write_str(" / N")?,
+            (Divisor::Positions, _) => f.write_str(" / (H W)")?,
+            (Divisor::BatchChannels, None) => f.write_str(" / (N C)")?,
+            (Divisor::BatchChannels, Some(c)) => write!(f, " / (N {c})")?,
+            (Divisor::BatchPositions, _) => f.write_str(" / (N H W)")?,
+            (Divisor::Elements, None) => f.write_str(" / (N C H W)")?,
+            (Divisor::Elements, Some(c)) => write!(f, " / (N {c} H W)")?,
+        }
+        if self.samples == Samples::First {
+            f.write_str(" * sum over the rows of image 0: ")?;
+        } else {
+            write!(f, " * sum over {rows} of ")?;
+        }
+        match self.divergence {
+            Divergence::Kl => write!(f, "sum p ({} - {})", log("p"), log("q"))?,
+            Divergence::Ce => write!(f, "-sum p {}", log("q"))?,
+            Divergence::Mse => f.write_str("sum (q - p)^2")?,
+            Divergence::Js => f.write_str("sum p log(p/m) / 2 + sum q log(q/m) / 2, m = (p + q) / 2")?,
+            Divergence::ReverseKl => f.write_str("sum q (log q - log p)")?,
+        }
+        match self.ignore {
+            Ignore::Before => Ok(()),
+            Ignore::After => f.write_str("\nignored positions stay in the softmax, their terms are dropped"),
+        }
+    }
+}
+
+/// log x, or log(x + eps).
+struct Logarithm {
+    of: &'static str,
+    eps: f64,
+}
+
+impl fmt::Display for Logarithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.eps == 0.0 {
+            write!(f, "log {}", self.of)
+        } else {
+            write!(f, "log({} + {:e})", self.of, self.eps)
+        }
+    }
 }
 
 /// A row loss whose options go together: `weight * tau^2 / D * sum over rows of diverge(normalize(T), normalize(S))`.

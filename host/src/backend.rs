@@ -1,6 +1,9 @@
 //! What runs a plan: one trait, whatever the machine.
 
-use densekd_core::{DType, Inputs, Mask, Outcome, Plan, RowStatistics, Tensor, TensorMut, Upstream};
+use densekd_core::{
+    DType, Inputs, Labels, MapCall, MapInputs, MapPlan, Mask, Outcome, Plan, Projection, RowStatistics, Side,
+    Tensor, TensorMut, Upstream,
+};
 use std::fmt;
 
 /// Runs plans on tensors in host memory.
@@ -36,6 +39,18 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`BackendError`]: what the plan's checks found, or what the machine refused.
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError>;
+
+    /// Whether it can run this map loss.
+    ///
+    /// # Errors
+    /// [`Unsupported`] with the reason.
+    fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported>;
+
+    /// Runs a map loss.
+    ///
+    /// # Errors
+    /// [`BackendError`]: what the checks found, or what the machine refused.
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError>;
 
     /// Waits until everything submitted is done.
     ///
@@ -136,6 +151,90 @@ impl<'a> Submission<'a> {
             }
         }
         Inputs::new(self.plan, self.teacher, self.student, self.mask)
+    }
+}
+
+/// One use of a map loss: what is read and what is to be written.
+///
+/// ```
+/// use densekd::{Backend, Cpu, MapSubmission};
+/// use densekd::core::{Loss, Order, Shape, Term};
+/// let shape = Shape::new([1, 1, 2, 2])?;
+/// let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw)? else { unreachable!() };
+/// let (teacher, student) = ([1.0_f32, 2.0, 3.0, 4.0], [4.0_f32, 3.0, 2.0, 1.0]);
+/// let mut gradient = [0.0_f32; 4];
+/// let submission = MapSubmission {
+///     grad_student: Some(gradient.as_mut_slice().into()),
+///     ..MapSubmission::new(&plan, Some(teacher[..].into()), &student[..])
+/// };
+/// assert!(Cpu::new().submit_map(submission)?.value() > 0.0);
+/// assert!(gradient[0] > 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct MapSubmission<'a> {
+    /// The plan.
+    pub plan: &'a MapPlan,
+    /// The teacher's elements, where the loss compares with one.
+    pub teacher: Option<Tensor<'a>>,
+    /// The student's elements.
+    pub student: Tensor<'a>,
+    /// Classes of positions, where the loss takes them.
+    pub labels: Option<Labels<'a>>,
+    /// The counted positions, of a loss that takes labels.
+    pub mask: Mask<'a>,
+    /// The student's 1x1 convolution, where the loss takes one.
+    pub projection: Projection<'a>,
+    /// The gradient from above.
+    pub upstream: Upstream,
+    /// Where the gradient to the student goes.
+    pub grad_student: Option<TensorMut<'a>>,
+    /// Where the gradient to the teacher goes.
+    pub grad_teacher: Option<TensorMut<'a>>,
+    /// Where the gradients to the projection's weight and bias go.
+    pub grad_projection: Option<(&'a mut [f64], &'a mut [f64])>,
+}
+
+impl<'a> MapSubmission<'a> {
+    /// A submission that asks for the value alone, with upstream gradient 1.
+    pub fn new(plan: &'a MapPlan, teacher: Option<Tensor<'a>>, student: impl Into<Tensor<'a>>) -> Self {
+        Self {
+            plan,
+            teacher,
+            student: student.into(),
+            labels: None,
+            mask: Mask::ALL,
+            projection: Projection::default(),
+            upstream: Upstream::ONE,
+            grad_student: None,
+            grad_teacher: None,
+            grad_projection: None,
+        }
+    }
+
+    /// The call, checked, and the outputs' lengths with it.
+    pub(crate) fn call(&self) -> Result<MapCall<'a>, densekd_core::Error> {
+        let gradients = [
+            ("grad_student", &self.grad_student, Side::Student),
+            ("grad_teacher", &self.grad_teacher, Side::Teacher),
+        ];
+        for (buffer, gradient, side) in gradients {
+            let wanted = self.plan.shape(side).len();
+            if let Some(found) = gradient.as_ref().map(TensorMut::len).filter(|&found| found != wanted) {
+                return Err(densekd_core::Error::Length { buffer, found, wanted });
+            }
+        }
+        let mut inputs = MapInputs::new(self.plan, self.teacher, self.student)?;
+        if let Some(labels) = self.labels {
+            inputs = inputs.with_labels(labels)?;
+        }
+        if !self.mask.is_all() {
+            inputs = inputs.with_mask(self.mask)?;
+        }
+        if self.projection.weight.is_some() || self.projection.bias.is_some() {
+            inputs = inputs.with_projection(self.projection)?;
+        }
+        MapCall::new(inputs)
     }
 }
 

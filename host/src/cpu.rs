@@ -1,8 +1,10 @@
 //! The CPU backend: the core's jobs spread over threads.
 
-use crate::backend::{Backend, BackendError, Statistics, Submission, Unsupported};
+mod map;
+
+use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 use crate::sinks::{GradientTasks, Sinks};
-use densekd_core::{Call, DType, KeptStatistics, Outcome, Outputs, Partial, Plan};
+use densekd_core::{Call, DType, KeptStatistics, MapPlan, Outcome, Outputs, Partial, Plan};
 use rayon::prelude::*;
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -87,6 +89,19 @@ impl Backend for Cpu {
         let mut total = Partial::default();
         partials.into_iter().flatten().for_each(|partial| total.add(partial));
         Ok(call.outcome(total))
+    }
+
+    fn map_capability(&self, _plan: &MapPlan) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        let call = submission.call()?;
+        let run = move || map::run(&call, submission);
+        Ok(match &self.pool {
+            Some(pool) => pool.install(run),
+            None => run(),
+        }?)
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {

@@ -30,9 +30,11 @@ mod evaluate;
 pub mod io;
 pub mod selftest;
 mod sinks;
+mod term;
 pub mod vectors;
 
-pub use backend::{Backend, BackendError, Statistics, Submission, Unsupported};
+pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 pub use cpu::Cpu;
 pub use densekd_core as core;
 pub use evaluate::{loss, loss_and_gradient};
+pub use term::TermSubmission;

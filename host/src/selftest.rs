@@ -1,14 +1,28 @@
 //! The test vectors, evaluated by a backend: how a server's owner learns to trust it.
 
-use crate::backend::{Backend, BackendError, Submission};
+use crate::backend::{Backend, BackendError};
 use crate::convert::{as_tensor, as_tensor_mut, to_f64};
-use crate::io::Values;
+use crate::term::TermSubmission;
 use crate::vectors::{Case, CaseError, Scale};
-use densekd_core::{DType, Mask, Norm, Order, Plan, Recipe, RowOptions, Shape};
+use densekd_core::{DType, Labels, Norm, Options, Order, Projection, Shape, Term};
 use serde::Serialize;
 
 /// The vectors that come with the library.
-const BUILT_IN: [&str; 2] = [include_str!("../golden/cwd.json"), include_str!("../golden/pi.json")];
+const BUILT_IN: [&str; 13] = [
+    include_str!("../golden/cwd.json"),
+    include_str!("../golden/pi.json"),
+    include_str!("../golden/at.json"),
+    include_str!("../golden/la.json"),
+    include_str!("../golden/pa.json"),
+    include_str!("../golden/ifvd.json"),
+    include_str!("../golden/mimic.json"),
+    include_str!("../golden/pkd.json"),
+    include_str!("../golden/dist.json"),
+    include_str!("../golden/dkd.json"),
+    include_str!("../golden/rkd.json"),
+    include_str!("../golden/smooth_ce.json"),
+    include_str!("../golden/ho.json"),
+];
 
 /// What became of some cases.
 ///
@@ -49,7 +63,7 @@ pub struct CaseReport {
     pub detail: String,
 }
 
-/// The built-in cases: channel-wise and pixel-wise distillation in all their variants.
+/// The built-in cases: every loss in its variants.
 ///
 /// ```
 /// assert!(densekd::selftest::built_in().iter().any(|case| case.name == "cwd-near-1e-20"));
@@ -63,7 +77,7 @@ mod tests {
     #[test]
     fn every_built_in_file_is_read_whole() {
         let counts = super::BUILT_IN.map(|text| crate::vectors::parse(text).expect("a vector file").len());
-        assert_eq!(counts, [57, 15]);
+        assert_eq!(counts, [57, 15, 10, 7, 7, 6, 5, 6, 4, 5, 6, 2, 10]);
     }
 
     #[test]
@@ -139,37 +153,86 @@ impl Worst {
 }
 
 fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
-    let options = case.row_options()?;
-    let shape = Shape::new(case.shape)?;
-    let plan = Plan::new(Recipe::new(options)?, shape, Order::Nchw)?;
-    let teacher = case.values("teacher", &case.teacher)?;
-    let student = case.values("student", &case.student)?;
-    let dtype = case.dtype()?;
-    backend.capability(&plan, dtype, dtype).map_err(BackendError::from)?;
-    let mut grad_student = case.values("grad_student", &vec![0.0; shape.len()])?;
-    let mut grad_teacher = grad_student.clone();
-    let labels = case.labels.as_deref().map(|labels| (labels, options.ignore_index));
-    let submission = Submission {
-        mask: Mask::new(shape, labels, case.mask.as_deref())?,
+    let options = case.options()?;
+    let (shape, teacher_shape) =
+        (Shape::new(case.shape)?, Shape::new(case.teacher_shape.unwrap_or(case.shape))?);
+    let term = Term::new(options, shape, teacher_shape, Order::Nchw)?;
+    let teacher =
+        case.teacher.as_ref().map(|x| case.values("teacher", x, teacher_shape.len())).transpose()?;
+    let student = case.values("student", &case.student, shape.len())?;
+    let mut grad_student = case.values("grad_student", &vec![0.0; shape.len()], shape.len())?;
+    let mut grad_teacher =
+        case.values("grad_teacher", &vec![0.0; teacher_shape.len()], teacher_shape.len())?;
+    let [images, height, width] = case.labels_shape.unwrap_or([case.shape[0], case.shape[2], case.shape[3]]);
+    let labels = case.labels.as_deref().map(|x| Labels::new(x, images, height, width)).transpose()?;
+    let mut grad_weight = vec![0.0; shape.channels() * teacher_shape.channels()];
+    let mut grad_bias = vec![0.0; teacher_shape.channels()];
+    let projected = case.grad_weight.is_some() || case.grad_bias.is_some();
+    let submission = TermSubmission {
+        labels,
+        mask: case.mask.as_deref(),
+        projection: Projection { weight: case.weight.as_deref(), bias: case.bias.as_deref() },
         grad_student: Some(as_tensor_mut(&mut grad_student)),
         grad_teacher: case.grad_teacher.is_some().then(|| as_tensor_mut(&mut grad_teacher)),
-        ..Submission::new(&plan, as_tensor(&teacher), as_tensor(&student))
+        grad_projection: projected.then_some((grad_weight.as_mut_slice(), grad_bias.as_mut_slice())),
+        ..TermSubmission::new(&term, teacher.as_ref().map(as_tensor), as_tensor(&student))
     };
-    let outcome = backend.submit(submission)?;
+    let outcome = submission.submit(backend)?;
     backend.synchronise()?;
-
     let mut worst = Worst { error: 0.0, of: String::new() };
     let [relative, absolute] = case.tolerance.value;
     worst.see(outcome.value(), case.value, relative * case.value.abs() + absolute, || "value".into());
-    gradient(&mut worst, case, &options, "grad_student", &grad_student, &case.grad_student);
-    if let Some(want) = &case.grad_teacher {
-        gradient(&mut worst, case, &options, "grad_teacher", &grad_teacher, want);
+    let (student_rows, teacher_rows) = (Rows::new(&options, shape), Rows::new(&options, teacher_shape));
+    gradient(
+        &mut worst,
+        case,
+        &student_rows,
+        "grad_student",
+        &to_f64(as_tensor(&grad_student)),
+        &case.grad_student,
+    );
+    let others = [
+        (&teacher_rows, "grad_teacher", to_f64(as_tensor(&grad_teacher)), &case.grad_teacher),
+        (&Rows::One, "grad_weight", grad_weight, &case.grad_weight),
+        (&Rows::One, "grad_bias", grad_bias, &case.grad_bias),
+    ];
+    for (rows, of, got, want) in others {
+        if let Some(want) = want {
+            gradient(&mut worst, case, rows, of, &got, want);
+        }
     }
     Ok(worst)
 }
 
-fn gradient(worst: &mut Worst, case: &Case, options: &RowOptions, of: &str, got: &Values, want: &[f64]) {
-    let got = to_f64(as_tensor(got));
+/// Which entries of a gradient share a softmax row, and with it a scale.
+enum Rows {
+    One,
+    Channels { positions: usize },
+    Positions { channels: usize, positions: usize },
+}
+
+impl Rows {
+    fn new(options: &Options, shape: Shape) -> Self {
+        let (channels, positions) = (shape.channels(), shape.positions());
+        match options.row().map(|options| options.norm) {
+            None => Self::One,
+            Some(Norm::Spatial) => Self::Positions { channels, positions },
+            Some(_) => Self::Channels { positions },
+        }
+    }
+
+    const fn of(&self, i: usize) -> usize {
+        match self {
+            Self::One => 0,
+            Self::Channels { positions } => i / *positions,
+            Self::Positions { channels, positions } => {
+                (i / (*channels * *positions)) * *positions + i % *positions
+            }
+        }
+    }
+}
+
+fn gradient(worst: &mut Worst, case: &Case, rows: &Rows, of: &str, got: &[f64], want: &[f64]) {
     if got.len() != want.len() {
         *worst =
             Worst { error: f64::INFINITY, of: format!("{of} has {} entries, not {}", want.len(), got.len()) };
@@ -182,12 +245,7 @@ fn gradient(worst: &mut Worst, case: &Case, options: &RowOptions, of: &str, got:
         DType::Bf16 => (2.0_f64.powi(-8), 2.0_f64.powi(-134), f64::from(half::bf16::MAX)),
         _ => (0.0, 0.0, f64::INFINITY),
     };
-    let [_, c, h, w] = case.shape;
-    let m = h * w;
-    let row_of = |i: usize| match options.norm {
-        Norm::Spatial => (i / (c * m)) * m + i % m,
-        _ => i / m,
-    };
+    let row_of = |i: usize| rows.of(i);
     let magnitude = |x: f64| if x.is_finite() { x.abs() } else { 0.0 };
     let mut scales = vec![0.0_f64; want.len()];
     for (i, &want) in want.iter().enumerate() {

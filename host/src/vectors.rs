@@ -4,11 +4,8 @@
 
 use crate::convert;
 use crate::io::Values;
-use densekd_core::{
-    DType, Divergence, Divisor, Epsilon, Ignore, Norm, RowOptions, Samples, Temperature, Weight,
-};
+use densekd_core::{DType, Loss, OptionValue, Options};
 use serde::Deserialize;
-use std::num::NonZeroUsize;
 
 /// One case of a vector file.
 ///
@@ -36,14 +33,26 @@ pub struct Case {
     /// The type to store the inputs in.
     pub dtype: String,
     /// The teacher's elements; none where the loss has no teacher.
-    #[serde(default, deserialize_with = "numbers")]
-    pub teacher: Vec<f64>,
+    #[serde(default, deserialize_with = "optional_numbers")]
+    pub teacher: Option<Vec<f64>>,
     /// The student's elements.
     #[serde(deserialize_with = "numbers")]
     pub student: Vec<f64>,
-    /// A label for every position.
+    /// The teacher's shape, where it differs.
+    #[serde(default)]
+    pub teacher_shape: Option<[usize; 4]>,
+    /// A label for every position of `labels_shape`.
     #[serde(default)]
     pub labels: Option<Vec<i64>>,
+    /// `[N, HL, WL]`; the map's where absent.
+    #[serde(default)]
+    pub labels_shape: Option<[usize; 3]>,
+    /// The weight of a 1x1 convolution of the student, `[C_t, C_s]`.
+    #[serde(default)]
+    pub weight: Option<Vec<f64>>,
+    /// Its bias, `[C_t]`.
+    #[serde(default)]
+    pub bias: Option<Vec<f64>>,
     /// 1 for every counted position.
     #[serde(default)]
     pub mask: Option<Vec<u8>>,
@@ -56,6 +65,12 @@ pub struct Case {
     /// The gradient to the teacher, where the loss has one and the case gives it.
     #[serde(default, deserialize_with = "optional_numbers")]
     pub grad_teacher: Option<Vec<f64>>,
+    /// The gradient to the 1x1 convolution's weight.
+    #[serde(default)]
+    pub grad_weight: Option<Vec<f64>>,
+    /// The gradient to its bias.
+    #[serde(default)]
+    pub grad_bias: Option<Vec<f64>>,
     /// What is tolerated in `f32` arithmetic.
     pub tolerance: Tolerance,
     /// Why the case is there.
@@ -98,8 +113,8 @@ pub enum Scale {
 ///
 /// ```
 /// use densekd::vectors::CaseError;
-/// let error = CaseError::Loss { loss: "at".into() };
-/// assert!(error.to_string().contains("`at`"));
+/// let error = CaseError::Loss { loss: "kdw".into() };
+/// assert!(error.to_string().contains("`kdw`"));
 /// ```
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -114,7 +129,7 @@ pub enum CaseError {
     #[error("option `{option}` is {found}, but {wanted}")]
     Option {
         /// The option.
-        option: &'static str,
+        option: String,
         /// Its value, as JSON.
         found: String,
         /// What it must be.
@@ -155,42 +170,30 @@ pub fn parse(text: &str) -> Result<Vec<Case>, serde_json::Error> {
 }
 
 impl Case {
-    /// The case's options as a row loss's, for the losses `cwd` and `pi`; absent ones are the loss's defaults.
+    /// The loss and its options; absent ones are the loss's defaults.
     ///
     /// # Errors
-    /// [`CaseError`] for another loss or an option that is not what it must be.
-    pub fn row_options(&self) -> Result<RowOptions, CaseError> {
-        let mut options = match self.loss.as_str() {
-            "cwd" => RowOptions::CWD,
-            "pi" => RowOptions::PI,
-            loss => return Err(CaseError::Loss { loss: loss.to_owned() }),
-        };
-        let o = Options(&self.options);
-        o.number("tau", &mut |x| Temperature::new(x).map(|x| options.tau = x))?;
-        o.number("weight", &mut |x| Weight::new(x).map(|x| options.weight = x))?;
-        o.number("eps", &mut |x| Epsilon::new(x).map(|x| options.eps = x))?;
-        o.name::<Norm>("norm", &mut options.norm)?;
-        o.name::<Divergence>("divergence", &mut options.divergence)?;
-        o.name::<Divisor>("divisor", &mut options.divisor)?;
-        o.name::<Ignore>("ignore", &mut options.ignore)?;
-        o.name::<Samples>("samples", &mut options.samples)?;
-        o.json("tau_square", "it must be true or false", &mut options.tau_square)?;
-        o.json("ignore_index", "it must be an integer", &mut options.ignore_index)?;
-        o.json::<NonZeroUsize>("upsample", "it must be an integer of at least 1", &mut options.upsample)?;
-        o.json::<Option<NonZeroUsize>>(
-            "divisor_channels",
-            "it must be null or an integer of at least 1",
-            &mut options.divisor_channels,
-        )?;
+    /// [`CaseError`] for an unknown loss or an option that is not what it must be.
+    pub fn options(&self) -> Result<Options, CaseError> {
+        let loss: Loss = self.loss.parse().map_err(|_| CaseError::Loss { loss: self.loss.clone() })?;
+        let mut options = loss.defaults();
+        for (option, found) in &self.options {
+            let refused = |wanted: String| CaseError::Option {
+                option: option.clone(),
+                found: found.to_string(),
+                wanted,
+            };
+            let value = option_value(found).ok_or_else(|| refused("no option is of this kind".into()))?;
+            options.set(option, value).map_err(|error| refused(error.to_string()))?;
+        }
         Ok(options)
     }
 
-    /// A field of the case, stored in its type.
+    /// A field of the case with so many entries, stored in its type.
     ///
     /// # Errors
     /// [`CaseError::DType`] and [`CaseError::Length`].
-    pub fn values(&self, field: &'static str, numbers: &[f64]) -> Result<Values, CaseError> {
-        let wanted = self.shape.iter().product();
+    pub fn values(&self, field: &'static str, numbers: &[f64], wanted: usize) -> Result<Values, CaseError> {
         if numbers.len() != wanted {
             return Err(CaseError::Length { field, found: numbers.len(), wanted });
         }
@@ -212,51 +215,23 @@ impl Case {
     }
 }
 
-struct Options<'a>(&'a serde_json::Map<String, serde_json::Value>);
-
-impl Options<'_> {
-    fn json<T: serde::de::DeserializeOwned>(
-        &self,
-        option: &'static str,
-        wanted: &str,
-        to: &mut T,
-    ) -> Result<(), CaseError> {
-        if let Some(value) = self.0.get(option) {
-            *to = serde_json::from_value(value.clone()).map_err(|_| CaseError::Option {
-                option,
-                found: value.to_string(),
-                wanted: wanted.to_owned(),
-            })?;
-        }
-        Ok(())
-    }
-
-    fn number(
-        &self,
-        option: &'static str,
-        set: &mut dyn FnMut(f64) -> Result<(), densekd_core::Error>,
-    ) -> Result<(), CaseError> {
-        let mut number = None;
-        self.json(option, "it must be a number", &mut number)?;
-        Ok(number.map_or(Ok(()), set)?)
-    }
-
-    fn name<T: std::str::FromStr<Err = densekd_core::UnknownName>>(
-        &self,
-        option: &'static str,
-        to: &mut T,
-    ) -> Result<(), CaseError> {
-        let mut name: Option<String> = None;
-        self.json(option, "it must be a name", &mut name)?;
-        if let Some(found) = name {
-            *to = found.parse().map_err(|error: densekd_core::UnknownName| CaseError::Option {
-                option,
-                found,
-                wanted: error.to_string(),
-            })?;
-        }
-        Ok(())
-    }
+/// An option's value as JSON has it.
+fn option_value(value: &serde_json::Value) -> Option<OptionValue<'_>> {
+    use serde_json::Value;
+    Some(match value {
+        Value::Null => OptionValue::Null,
+        Value::Bool(flag) => OptionValue::Flag(*flag),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => OptionValue::Integer(integer),
+            None => OptionValue::Number(number.as_f64()?),
+        },
+        Value::String(name) => OptionValue::Name(name),
+        Value::Array(pair) => match pair.as_slice() {
+            [height, width] => OptionValue::Pair([height.as_i64()?, width.as_i64()?]),
+            _ => return None,
+        },
+        Value::Object(_) => return None,
+    })
 }
 
 /// A number, or the name of one that JSON does not have.

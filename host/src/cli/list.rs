@@ -5,7 +5,7 @@ use super::output::{print, print_json, table};
 use super::settings::Settings;
 use clap::{Args, ValueEnum};
 use densekd::Cpu;
-use densekd::core::{Loss, Preset};
+use densekd::core::{About, Loss, Preset};
 use serde_json::{Value, json};
 
 /// The arguments.
@@ -46,12 +46,13 @@ fn losses() -> (String, Value) {
     let mut rows = vec![row(["LOSS", "WHAT", "SOURCE"])];
     let mut list = Vec::new();
     for loss in Loss::ALL {
-        rows.push(row([loss.name(), loss.summary(), loss.source()]));
+        let About { name, summary, source } = loss.about();
+        rows.push(row([name, summary, source]));
         list.push(json!({
-            "name": loss.name(),
-            "summary": loss.summary(),
-            "source": loss.source(),
-            "options": Settings::new(&loss.options()),
+            "name": name,
+            "summary": summary,
+            "source": source,
+            "options": Settings::new(&loss.defaults()),
         }));
     }
     (table(&rows), Value::Array(list))
@@ -61,9 +62,10 @@ fn presets() -> (String, Value) {
     let mut rows =
         vec![row(["PRESET", "LOSS", "SETTINGS THAT DIFFER FROM THE LOSS'S DEFAULTS", "REPOSITORY", "FILE"])];
     let mut list = Vec::new();
-    for Preset { name, loss, options, repository, source } in Preset::ALL {
+    for Preset { name, options, repository, source } in Preset::ALL {
+        let loss = options.loss();
         let settings = Settings::new(options);
-        let different = settings.different_from(&Settings::new(&loss.options()));
+        let different = settings.different_from(&Settings::new(&loss.defaults()));
         rows.push(row([name, loss.name(), &different.to_string(), repository, source]));
         list.push(json!({
             "name": name,

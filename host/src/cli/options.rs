@@ -4,8 +4,8 @@ use super::failure::Failure;
 use super::parse::{count, named, number, preset};
 use clap::Args;
 use densekd::core::{
-    Divergence, Divisor, Epsilon, Ignore, Loss, Norm, Preset, Recipe, RowOptions, Samples, Temperature,
-    Weight,
+    Divergence, Divisor, Epsilon, Ignore, Loss, Norm, Options, Preset, Recipe, RowOptions, Samples,
+    Temperature, Weight,
 };
 use std::num::NonZeroUsize;
 
@@ -15,7 +15,7 @@ use std::num::NonZeroUsize;
 pub(crate) struct LossArgs {
     /// Named loss whose defaults apply: cwd compares where each channel looks (softmax over positions, tau 4),
     /// pi what each pixel is (softmax over channels, tau 1) [default: cwd]
-    #[arg(long, value_name = "NAME", value_parser = named(Loss::ALL, Loss::name), conflicts_with = "preset")]
+    #[arg(long, value_name = "NAME", value_parser = named(&[Loss::Cwd, Loss::Pi], Loss::name), conflicts_with = "preset")]
     loss: Option<Loss>,
     /// Settings of a published code, with its weight: see `densekd list presets`. Flags beside it override
     /// single settings
@@ -91,11 +91,22 @@ pub(crate) struct Choice {
     pub(crate) recipe: Recipe,
 }
 
+impl Choice {
+    /// The loss with its options.
+    pub(crate) const fn options(&self) -> Options {
+        match self.loss {
+            Loss::Pi => Options::Pi(*self.recipe.options()),
+            _ => Options::Cwd(*self.recipe.options()),
+        }
+    }
+}
+
 impl LossArgs {
     /// What the flags make of the defaults.
     pub(crate) fn choose(&self) -> Result<Choice, Failure> {
-        let loss = self.preset.map_or_else(|| self.loss.unwrap_or(Loss::Cwd), |preset| preset.loss);
-        let base = self.preset.map_or_else(|| loss.options(), |preset| preset.options);
+        let loss = self.preset.map_or_else(|| self.loss.unwrap_or(Loss::Cwd), |preset| preset.options.loss());
+        let base = self.preset.map_or_else(|| loss.defaults(), |preset| preset.options);
+        let base = base.row().copied().unwrap_or_default();
         let tau_square = match (self.tau_square, self.no_tau_square) {
             (true, _) => true,
             (_, true) => false,

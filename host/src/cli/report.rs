@@ -57,7 +57,7 @@ impl Head {
             preset: choice.preset.map(|preset| preset.name),
             backend: machine.backend.name(),
             threads: machine.threads,
-            options: Settings::new(choice.recipe.options()),
+            options: Settings::new(&choice.options()),
             layout,
             is_auto: machine.is_auto,
         }

@@ -66,27 +66,28 @@ impl Sums {
 /// All of them, in the order of [`Preset::ALL`]. What a preset refuses is said in its note.
 pub(super) fn values(case: Case<'_>) -> Vec<PresetValue> {
     let mut sums = Sums::default();
-    Preset::ALL.iter().map(|preset| value(case, preset, &mut sums)).collect()
+    let rows = Preset::ALL.iter().filter_map(|preset| Some((preset, preset.options.row()?)));
+    rows.map(|(preset, options)| value(case, (preset, options), &mut sums)).collect()
 }
 
-fn value(case: Case<'_>, preset: &Preset, sums: &mut Sums) -> PresetValue {
-    let divisor = preset.options.divisor.name();
+fn value(case: Case<'_>, (preset, options): (&Preset, &RowOptions), sums: &mut Sums) -> PresetValue {
+    let divisor = options.divisor.name();
     let none = PresetValue { name: preset.name, divisor, divisor_number: None, value: None, note: None };
     let noted = |error: BackendError| PresetValue { note: Some(error.to_string()), ..none.clone() };
-    let plan = match plan(case, preset) {
+    let plan = match plan(case, options) {
         Ok(plan) => plan,
         Err(error) => return noted(error),
     };
     let number = plan.divisor(&case.mask);
     let enlarged = plan.counted_shape().len();
     if plan.is_upsampled() && enlarged > MOST {
-        let factor = preset.options.upsample;
+        let factor = options.upsample;
         let note = format!(
             "skipped: upsample {factor} makes {enlarged} elements (more than {MOST}); try it on a smaller batch"
         );
         return PresetValue { divisor_number: Some(number), note: Some(note), ..none };
     }
-    match sums.get(case, preset.options) {
+    match sums.get(case, *options) {
         Ok(sum) => {
             let scale = plan.recipe().scale();
             let outcome = Outcome { sum, divisor: number, scale, gradient_overflowed: false };
@@ -97,8 +98,8 @@ fn value(case: Case<'_>, preset: &Preset, sums: &mut Sums) -> PresetValue {
 }
 
 /// The preset on the case's shape, which its mask goes with.
-fn plan(case: Case<'_>, preset: &Preset) -> Result<Plan, BackendError> {
-    let plan = Plan::new(Recipe::new(preset.options)?, case.shape, case.order)?;
+fn plan(case: Case<'_>, options: &RowOptions) -> Result<Plan, BackendError> {
+    let plan = Plan::new(Recipe::new(*options)?, case.shape, case.order)?;
     Inputs::new(&plan, case.teacher, case.student, case.mask)?;
     Ok(plan)
 }

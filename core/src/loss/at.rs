@@ -1,0 +1,240 @@
+//! Attention transfer (AT): where a map's energy lies, whatever its channels are.
+//!
+//! Q(j) = (1/C) sum over c of |x_cj|^p, v = Q / max(|Q|, eps) over the positions of an image; then the squared
+//! (`code`) or plain (`paper`) distance of the student's v and the teacher's. Source: arXiv 1612.03928, equation 2;
+//! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
+
+use super::About;
+use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces};
+use crate::names::choice;
+use crate::options::options;
+use crate::{Epsilon, Error, Weight};
+use core::fmt;
+use core::num::NonZeroU32;
+
+choice! {
+    /// Which distance attention transfer takes (`mode`).
+    ///
+    /// ```
+    /// assert_eq!("paper".parse(), Ok(densekd_core::AtMode::Paper));
+    /// ```
+    AtMode, "mode" {
+        /// Mean of the squared differences, as published codes have it.
+        Code = "code",
+        /// Mean over images of the distance, as the paper has it.
+        Paper = "paper",
+    }
+}
+
+options! {
+    /// Options of attention transfer. Channels may differ; images, height and width may not.
+    ///
+    /// ```
+    /// use densekd_core::{AtMode, AtOptions};
+    /// assert_eq!(AtOptions::DEFAULT.mode, AtMode::Code);
+    /// ```
+    AtOptions {
+        /// Squared distance over N H W (code), or distance over N (paper).
+        mode: AtMode = AtMode::Code,
+        /// Power of the activations' magnitudes.
+        p: NonZeroU32 = NonZeroU32::new(2).unwrap(),
+        /// The smallest norm that a map is divided by.
+        eps: Epsilon = Epsilon::literal(1e-12),
+        /// Multiplies value and gradient.
+        weight: Weight = Weight::ONE,
+    }
+}
+
+/// What is kept of an image beside its two maps Q.
+#[derive(Clone, Copy, Default)]
+struct Image {
+    /// What it adds to the sum.
+    value: f64,
+    /// The largest magnitudes of teacher and student: Q is taken of x over it, since v does not depend on it.
+    unit: [f64; 2],
+    /// max(|Q|, eps) in these units.
+    norm: [f64; 2],
+    /// <v, g>, where the norm is above eps, else 0.
+    dot: [f64; 2],
+    /// What e is multiplied by for g: 2 in `code`, 1/|e| in `paper`.
+    slope: f64,
+}
+
+impl Image {
+    const LEN: usize = 8;
+
+    fn read(from: &[f64]) -> Self {
+        match *from {
+            [value, ut, us, nt, ns, dt, ds, slope, ..] => {
+                Self { value, unit: [ut, us], norm: [nt, ns], dot: [dt, ds], slope }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    fn write(self, to: &mut [f64]) {
+        let Self { value, unit: [ut, us], norm: [nt, ns], dot: [dt, ds], slope } = self;
+        to.iter_mut().zip([value, ut, us, nt, ns, dt, ds, slope]).for_each(|(to, from)| *to = from);
+    }
+}
+
+/// The energy of a side of an image.
+struct Energy {
+    unit: f64,
+    /// max(|Q|, eps) in units.
+    norm: f64,
+    /// Whether it is eps, or the map is zero: then v's length is no constraint.
+    clamped: bool,
+}
+
+const fn index(side: Side) -> usize {
+    match side {
+        Side::Teacher => 0,
+        Side::Student => 1,
+    }
+}
+
+impl AtOptions {
+    pub(crate) const ABOUT: About = About {
+        name: "at",
+        summary: "attention transfer: distance of the maps of energy, each of unit length over positions",
+        source: "arXiv 1612.03928",
+    };
+
+    fn power(&self, x: f64) -> f64 {
+        power(x, self.p.get())
+    }
+
+    /// Q in units of the largest magnitude, into `q`.
+    fn energy(&self, view: View<'_>, n: usize, q: &mut [f64]) -> Energy {
+        let (channels, m) = (view.shape().channels(), view.shape().positions());
+        let mut buffer = [0.0; PIECE];
+        let mut unit = 0.0_f64;
+        for piece in pieces(0..m) {
+            for c in 0..channels {
+                for &x in view.positions(n, c, piece.start, head(&mut buffer, &piece)) {
+                    // A NaN must not be passed over.
+                    unit = if x.is_nan() {
+                        x
+                    } else if x.abs() > unit {
+                        x.abs()
+                    } else {
+                        unit
+                    };
+                }
+            }
+        }
+        if unit == 0.0 {
+            q.fill(0.0);
+            return Energy { unit: 1.0, norm: 1.0, clamped: true };
+        }
+        for piece in pieces(0..m) {
+            let q = q.get_mut(piece.clone()).unwrap_or_default();
+            q.fill(0.0);
+            for c in 0..channels {
+                let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
+                q.iter_mut().zip(x).for_each(|(q, x)| *q += self.power(x.abs() / unit));
+            }
+        }
+        let norm = libm::sqrt(q.iter().map(|q| q * q).sum());
+        // eps is in the units of Q as defined, with 1/C.
+        let eps = self.eps.get() * channels as f64 / self.power(unit);
+        Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
+    }
+}
+
+/// x^p by squaring.
+fn power(x: f64, p: u32) -> f64 {
+    let (mut result, mut square, mut rest) = (1.0, x, p);
+    while rest > 0 {
+        if rest % 2 == 1 {
+            result *= square;
+        }
+        square *= square;
+        rest /= 2;
+    }
+    result
+}
+
+impl Formula for AtOptions {
+    fn scale(&self) -> f64 {
+        self.weight.get()
+    }
+
+    fn check(&self, shapes: &Shapes) -> Result<(), Error> {
+        shapes.same_positions()
+    }
+
+    fn state(&self, shapes: &Shapes) -> usize {
+        shapes.student.images() * (2 * shapes.student.positions() + Image::LEN)
+    }
+
+    fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
+        let shape = maps.student.shape();
+        let (images, m) = (shape.images(), shape.positions());
+        let len = 2 * m + Image::LEN;
+        on.chunks(state, len, &|n, state| {
+            let (image, q) = state.split_at_mut(Image::LEN.min(state.len()));
+            let (qt, qs) = q.split_at_mut(m.min(q.len()));
+            let t = self.energy(maps.teacher, n, qt);
+            let s = self.energy(maps.student, n, qs);
+            let pairs = || qt.iter().zip(qs.iter()).map(|(qt, qs)| (qt / t.norm, qs / s.norm));
+            let squares: f64 = pairs().map(|(t, s)| (s - t) * (s - t)).sum();
+            let distance = libm::sqrt(squares);
+            let (value, slope) = match self.mode {
+                AtMode::Code => (squares, 2.0),
+                AtMode::Paper => (distance, if distance == 0.0 { 0.0 } else { 1.0 / distance }),
+            };
+            let (dt, ds) = pairs().fold((0.0, 0.0), |(a, b), (t, s)| (a + t * (t - s), b + s * (s - t)));
+            let dot = [if t.clamped { 0.0 } else { slope * dt }, if s.clamped { 0.0 } else { slope * ds }];
+            Image { value, unit: [t.unit, s.unit], norm: [t.norm, s.norm], dot, slope }.write(image);
+        });
+        let sum = state.chunks(len).map(|image| Image::read(image).value).sum();
+        let divisor = match self.mode {
+            AtMode::Code => images as f64 * m as f64,
+            AtMode::Paper => images as f64,
+        };
+        Ok(Measured { sum, divisor })
+    }
+
+    fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
+        let m = maps.student.shape().positions();
+        let len = 2 * m + Image::LEN;
+        let state = state.get(at.n * len..(at.n + 1) * len).unwrap_or_default();
+        let image = Image::read(state);
+        let q = |side| {
+            let from = Image::LEN + index(side) * m;
+            let q = state.get(from..from + m).and_then(|q| q.get(at.positions.clone())).unwrap_or_default();
+            q.iter().map(move |q| q / image.norm[index(side)])
+        };
+        let (own, other) = match at.side {
+            Side::Teacher => (Side::Teacher, Side::Student),
+            Side::Student => (Side::Student, Side::Teacher),
+        };
+        let (unit, norm, dot) = (image.unit[index(own)], image.norm[index(own)], image.dot[index(own)]);
+        let mut buffer = [0.0; PIECE];
+        let x = maps.of(own).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
+        let p = self.p.get();
+        for (((out, &x), v), w) in out.iter_mut().zip(x).zip(q(own)).zip(q(other)) {
+            let dq = (image.slope * (v - w) - v * dot) / norm;
+            let dx = f64::from(p) * power(x.abs() / unit, p - 1) / unit;
+            *out = if x == 0.0 { 0.0 } else { dx * dq * x.signum() };
+        }
+        if image.value.is_nan() {
+            out.fill(f64::NAN);
+        }
+    }
+
+    fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { mode, p, eps, weight } = self;
+        writeln!(
+            f,
+            "Q(j) = 1/C * sum_c |x_cj|^{p},  v = Q / max(|Q|_2, {:e})  over the H W positions",
+            eps.get()
+        )?;
+        match mode {
+            AtMode::Code => write!(f, "loss = {} / (N H W) * sum_nj (v_s - v_t)^2", weight.get()),
+            AtMode::Paper => write!(f, "loss = {} / N * sum_n |v_s - v_t|_2", weight.get()),
+        }
+    }
+}

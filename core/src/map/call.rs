@@ -1,0 +1,363 @@
+//! One call of a map loss: inputs, passes, result.
+
+use super::view::{PIECE, View, head, pieces, place};
+use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side};
+use crate::access::{Load, Sink, with_reader};
+use crate::element::Tensor;
+use crate::{Error, Mask, Order, Outcome, Upstream};
+use core::ops::Range;
+
+/// Classes of positions: `[N, HL, WL]`, which may be another resolution than the map's.
+///
+/// ```
+/// use densekd_core::Labels;
+/// let labels = Labels::new(&[0, 1, 2, 255], 1, 2, 2)?;
+/// assert_eq!(labels.at(0, 1, 0), 2);
+/// assert!(Labels::new(&[0, 1, 2], 1, 2, 2).is_err());
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    data: &'a [i64],
+    height: usize,
+    width: usize,
+}
+
+impl<'a> Labels<'a> {
+    /// Checks the length.
+    ///
+    /// # Errors
+    /// [`Error::Length`] where there are not `images * height * width` labels, [`Error::EmptyDimension`].
+    pub fn new(data: &'a [i64], images: usize, height: usize, width: usize) -> Result<Self, Error> {
+        let wanted = crate::Shape::new([images, 1, height, width])?.len();
+        if data.len() != wanted {
+            return Err(Error::Length { buffer: "labels", found: data.len(), wanted });
+        }
+        Ok(Self { data, height, width })
+    }
+
+    /// The labels, row by row.
+    pub const fn data(&self) -> &'a [i64] {
+        self.data
+    }
+
+    /// H and W of the labels.
+    pub const fn size(&self) -> [usize; 2] {
+        [self.height, self.width]
+    }
+
+    /// How many images there are labels of.
+    pub fn images(&self) -> usize {
+        self.data.len() / (self.height * self.width).max(1)
+    }
+
+    /// The label at a row and a column of an image; -1 beyond them.
+    pub fn at(&self, n: usize, y: usize, x: usize) -> i64 {
+        self.data.get((n * self.height + y) * self.width + x).copied().unwrap_or(-1)
+    }
+}
+
+/// A 1x1 convolution that brings the student's channels to the teacher's: y = W s + b.
+///
+/// ```
+/// let identity = densekd_core::Projection::default();
+/// assert!(identity.weight.is_none() && identity.bias.is_none());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Projection<'a> {
+    /// `[C_t, C_s]`; the identity where absent.
+    pub weight: Option<&'a [f64]>,
+    /// `[C_t]`; 0 where absent.
+    pub bias: Option<&'a [f64]>,
+}
+
+/// What a map loss reads, checked against its plan.
+///
+/// ```
+/// use densekd_core::{Error, Loss, MapInputs, Order, Shape, Term};
+/// let shape = Shape::new([1, 1, 2, 2])?;
+/// let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw)? else { unreachable!() };
+/// let map = [1.0_f32, 2.0, 3.0, 4.0];
+/// assert_eq!(MapInputs::new(&plan, None, &map[..]).unwrap_err(), Error::TeacherMissing);
+/// assert!(MapInputs::new(&plan, Some(map[..].into()), &map[..]).is_ok());
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MapInputs<'a> {
+    plan: &'a MapPlan,
+    teacher: Option<Tensor<'a>>,
+    student: Tensor<'a>,
+    labels: Option<Labels<'a>>,
+    mask: Mask<'a>,
+    projection: Projection<'a>,
+}
+
+impl<'a> MapInputs<'a> {
+    /// A pair of maps.
+    ///
+    /// # Errors
+    /// [`Error::TeacherMissing`] where the loss compares with one, [`Error::Unused`] where it does not,
+    /// [`Error::Length`] for another number of elements than the plan's.
+    pub fn new(
+        plan: &'a MapPlan,
+        teacher: Option<Tensor<'a>>,
+        student: impl Into<Tensor<'a>>,
+    ) -> Result<Self, Error> {
+        let student = student.into();
+        match (plan.takes_teacher(), teacher) {
+            (true, None) => return Err(Error::TeacherMissing),
+            (false, Some(_)) => return Err(Error::Unused { input: "a teacher" }),
+            _ => {}
+        }
+        let found = [
+            ("teacher", teacher.map(|teacher| teacher.len()), plan.teacher().len()),
+            ("student", Some(student.len()), plan.student().len()),
+        ];
+        check_lengths(found)?;
+        Ok(Self { plan, teacher, student, labels: None, mask: Mask::ALL, projection: Projection::default() })
+    }
+
+    /// With classes of positions.
+    ///
+    /// # Errors
+    /// [`Error::Unused`] where the loss takes none, [`Error::Length`] for another number of images.
+    pub fn with_labels(self, labels: Labels<'a>) -> Result<Self, Error> {
+        if !self.plan.takes_labels() {
+            return Err(Error::Unused { input: "labels" });
+        }
+        check_lengths([("labels", Some(labels.images()), self.plan.student().images())])?;
+        Ok(Self { labels: Some(labels), ..self })
+    }
+
+    /// With positions left out, of a loss that takes labels.
+    ///
+    /// # Errors
+    /// [`Error::Unused`] where the loss takes no labels.
+    pub fn with_mask(self, mask: Mask<'a>) -> Result<Self, Error> {
+        if !self.plan.takes_labels() && !mask.is_all() {
+            return Err(Error::Unused { input: "a mask" });
+        }
+        Ok(Self { mask, ..self })
+    }
+
+    /// With a 1x1 convolution of the student.
+    ///
+    /// # Errors
+    /// [`Error::Unused`] where the loss takes none, [`Error::Length`] for other sizes than the plan's channels,
+    /// [`Error::ShapeMismatch`] where there is no weight and the channels differ.
+    pub fn with_projection(self, projection: Projection<'a>) -> Result<Self, Error> {
+        if !self.plan.takes_projection() {
+            return Err(Error::Unused { input: "a projection" });
+        }
+        let (inputs, outputs) = (self.plan.student().channels(), self.plan.teacher().channels());
+        check_lengths([
+            ("projection", projection.weight.map(<[f64]>::len), inputs * outputs),
+            ("bias", projection.bias.map(<[f64]>::len), outputs),
+        ])?;
+        Ok(Self { projection, ..self })
+    }
+
+    /// The plan.
+    pub const fn plan(&self) -> &'a MapPlan {
+        self.plan
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.plan.takes_labels() && self.labels.is_none() {
+            return Err(Error::LabelsMissing);
+        }
+        let aligned = self.projection.weight.is_some() || self.plan.shapes().same().is_ok();
+        if self.plan.takes_projection() && !aligned {
+            self.plan.shapes().same()?;
+        }
+        Ok(())
+    }
+
+    fn with_maps<T>(&self, f: impl FnOnce(&Maps<'_>) -> T) -> T {
+        let order = self.plan.order();
+        let student = |load: &dyn Load<f64>, teacher: Option<View<'_>>| {
+            let student = View::new(load, self.plan.student(), order);
+            let teacher = teacher.unwrap_or(student);
+            f(&Maps { teacher, student, labels: self.labels, mask: self.mask, projection: self.projection })
+        };
+        match self.teacher {
+            None => with_reader(self.student, |load| student(load, None)),
+            Some(teacher) => with_reader(teacher, |teacher| {
+                let teacher = View::new(teacher, self.plan.teacher(), order);
+                with_reader(self.student, |load| student(load, Some(teacher)))
+            }),
+        }
+    }
+}
+
+fn check_lengths<const K: usize>(lengths: [(&'static str, Option<usize>, usize); K]) -> Result<(), Error> {
+    for (buffer, found, wanted) in lengths {
+        if let Some(found) = found.filter(|&found| found != wanted) {
+            return Err(Error::Length { buffer, found, wanted });
+        }
+    }
+    Ok(())
+}
+
+/// A map loss on its inputs, pass by pass: what a backend that spreads the work calls.
+///
+/// ```
+/// use densekd_core::{Alone, Loss, MapCall, MapInputs, Order, Shape, Side, Slab, Term, Upstream};
+/// let shape = Shape::new([1, 1, 2, 2])?;
+/// let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw)? else { unreachable!() };
+/// let (teacher, student) = ([1.0_f32, 2.0, 3.0, 4.0], [4.0_f32, 3.0, 2.0, 1.0]);
+/// let call = MapCall::new(MapInputs::new(&plan, Some(teacher[..].into()), &student[..])?)?;
+/// let mut state = vec![0.0; plan.scratch()];
+/// let outcome = call.measure(&mut state, &Alone)?;
+/// let mut gradient = [0.0_f32; 4];
+/// for band in plan.bands(Side::Student) {
+///     let mut sink = Slab::new(&mut gradient[band.clone()], band.start);
+///     call.pull((&outcome, Upstream::ONE), &state, Side::Student, band, &mut sink)?;
+/// }
+/// assert!(outcome.value() > 0.0 && gradient[0] > 0.0);
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MapCall<'a> {
+    inputs: MapInputs<'a>,
+}
+
+impl<'a> MapCall<'a> {
+    /// Checks that nothing is missing.
+    ///
+    /// # Errors
+    /// [`Error::LabelsMissing`], and [`Error::ShapeMismatch`] where channels differ and no projection aligns them.
+    pub fn new(inputs: MapInputs<'a>) -> Result<Self, Error> {
+        inputs.check()?;
+        Ok(Self { inputs })
+    }
+
+    /// The value; the state then holds what [`pull`](Self::pull) needs.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::Label`].
+    pub fn measure(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
+        self.check_state(state)?;
+        let formula = self.formula();
+        let Measured { sum, divisor } = self.inputs.with_maps(|maps| formula.measure(maps, state, on))?;
+        Ok(Outcome { sum, divisor, scale: formula.scale(), gradient_overflowed: false })
+    }
+
+    /// Writes the gradient to a side at one of [`MapPlan::bands`]; whether a finite number became infinite.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::TeacherGradient`].
+    pub fn pull(
+        &self,
+        (outcome, upstream): (&Outcome, Upstream),
+        state: &[f64],
+        side: Side,
+        band: Range<usize>,
+        sink: &mut dyn Sink,
+    ) -> Result<bool, Error> {
+        self.check_state(state)?;
+        if side == Side::Teacher && !self.inputs.plan.has_teacher_gradient() {
+            return Err(Error::TeacherGradient);
+        }
+        let (formula, scale) = (self.formula(), outcome.gradient_scale(upstream));
+        let plan = self.inputs.plan;
+        let shape = plan.shape(side);
+        let (channels, m) = (shape.channels(), shape.positions());
+        let n = band.start / (channels * m);
+        let local = |flat: usize| flat - n * channels * m;
+        let (rows, positions) = match plan.order() {
+            Order::Nchw => (local(band.start) / m..local(band.end).div_ceil(m), 0..m),
+            Order::Nhwc => (0..channels, local(band.start) / channels..local(band.end).div_ceil(channels)),
+        };
+        Ok(self.inputs.with_maps(|maps| {
+            let mut overflowed = false;
+            let mut buffer = [0.0; PIECE];
+            for piece in pieces(positions) {
+                for c in rows.clone() {
+                    let out = head(&mut buffer, &piece);
+                    if scale == 0.0 {
+                        out.fill(0.0);
+                    } else {
+                        formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
+                        out.iter_mut().for_each(|x| *x *= scale);
+                    }
+                    overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
+                }
+            }
+            overflowed
+        }))
+    }
+
+    /// The gradients to the projection's weight `[C_t, C_s]` and bias `[C_t]`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a state or an output of another length than the plan's.
+    pub fn pull_projection(
+        &self,
+        (outcome, upstream): (&Outcome, Upstream),
+        state: &[f64],
+        (weight, bias): (&mut [f64], &mut [f64]),
+        on: &dyn Executor,
+    ) -> Result<(), Error> {
+        self.check_state(state)?;
+        let (inputs, outputs) =
+            (self.inputs.plan.student().channels(), self.inputs.plan.teacher().channels());
+        check_lengths([
+            ("grad_projection", Some(weight.len()), inputs * outputs),
+            ("grad_bias", Some(bias.len()), outputs),
+        ])?;
+        self.inputs.with_maps(|maps| self.formula().pull_projection(maps, state, weight, bias, on));
+        let scale = outcome.gradient_scale(upstream);
+        weight.iter_mut().chain(bias).for_each(|x| *x = if scale == 0.0 { 0.0 } else { *x * scale });
+        Ok(())
+    }
+
+    fn formula(&self) -> &'a dyn Formula {
+        self.inputs.plan.formula()
+    }
+
+    fn check_state(&self, state: &[f64]) -> Result<(), Error> {
+        check_lengths([("state", Some(state.len()), self.inputs.plan.scratch())])
+    }
+}
+
+/// Runs a whole map loss on the caller's thread.
+///
+/// Bit for bit the same as any backend that spreads the passes.
+///
+/// # Errors
+/// As those of [`MapCall`].
+///
+/// ```
+/// use densekd_core::{Loss, MapInputs, Order, Shape, Slab, Term, Upstream, run_map};
+/// let shape = Shape::new([1, 1, 2, 2])?;
+/// let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw)? else { unreachable!() };
+/// let (teacher, student) = ([1.0_f32, 2.0, 3.0, 4.0], [4.0_f32, 3.0, 2.0, 1.0]);
+/// let inputs = MapInputs::new(&plan, Some(teacher[..].into()), &student[..])?;
+/// let (mut gradient, mut state) = ([0.0_f32; 4], vec![0.0; plan.scratch()]);
+/// let mut sink = Slab::new(&mut gradient, 0);
+/// let outcome = run_map(inputs, Upstream::ONE, &mut state, Some(&mut sink), None)?;
+/// assert!(outcome.value() > 0.0 && !outcome.gradient_overflowed);
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+pub fn run_map(
+    inputs: MapInputs<'_>,
+    upstream: Upstream,
+    state: &mut [f64],
+    grad_student: Option<&mut dyn Sink>,
+    grad_teacher: Option<&mut dyn Sink>,
+) -> Result<Outcome, Error> {
+    let call = MapCall::new(inputs)?;
+    let outcome = call.measure(state, &super::Alone)?;
+    let pull = |side, sink: Option<&mut dyn Sink>| -> Result<bool, Error> {
+        let Some(sink) = sink else { return Ok(false) };
+        let mut overflowed = false;
+        for band in inputs.plan.bands(side) {
+            overflowed |= call.pull((&outcome, upstream), state, side, band, sink)?;
+        }
+        Ok(overflowed)
+    };
+    let student = pull(Side::Student, grad_student)?;
+    let teacher = pull(Side::Teacher, grad_teacher)?;
+    Ok(Outcome { gradient_overflowed: student | teacher, ..outcome })
+}

@@ -1,0 +1,81 @@
+//! Maps read in pieces: positions of a channel, or channels of a position, in either memory order.
+
+use crate::access::{Load, Place};
+use crate::{Order, Shape};
+use core::ops::Range;
+
+/// Numbers that are read at once: what the buffers of a formula hold.
+pub(crate) const PIECE: usize = 256;
+
+/// A tensor as `[N, C, M]`, M the positions, read as `f64` whatever it is stored in.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    load: &'a dyn Load<f64>,
+    shape: Shape,
+    order: Order,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(load: &'a dyn Load<f64>, shape: Shape, order: Order) -> Self {
+        Self { load, shape, order }
+    }
+
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// As many positions of a channel as the buffer has, from position `from` on.
+    pub(crate) fn positions<'b>(self, n: usize, c: usize, from: usize, buffer: &'b mut [f64]) -> &'b [f64]
+    where
+        'a: 'b,
+    {
+        let place = place(self.shape, self.order, (n, c, from));
+        self.load.load(place, buffer)
+    }
+
+    /// As many channels of a position as the buffer has, from channel `from` on.
+    pub(crate) fn channels<'b>(
+        self,
+        n: usize,
+        position: usize,
+        from: usize,
+        buffer: &'b mut [f64],
+    ) -> &'b [f64]
+    where
+        'a: 'b,
+    {
+        let stride = match self.order {
+            Order::Nchw => self.shape.positions(),
+            Order::Nhwc => 1,
+        };
+        let Place { row, from, index, .. } = place(self.shape, self.order, (n, from, position));
+        self.load.load(Place { row, from, index, stride }, buffer)
+    }
+
+    /// One number.
+    pub(crate) fn at(self, n: usize, c: usize, position: usize) -> f64 {
+        let mut one = [0.0];
+        self.positions(n, c, position, &mut one).first().copied().unwrap_or(f64::NAN)
+    }
+}
+
+/// Where position `from` of channel `c` of image `n` stands, and how far the next one is.
+pub(crate) fn place(shape: Shape, order: Order, (n, c, from): (usize, usize, usize)) -> Place {
+    let (channels, m) = (shape.channels(), shape.positions());
+    let row = n * channels + c;
+    match order {
+        Order::Nchw => Place { row, from, index: row * m + from, stride: 1 },
+        Order::Nhwc => Place { row, from, index: (n * m + from) * channels + c, stride: channels },
+    }
+}
+
+/// A range in pieces of at most [`PIECE`].
+pub(crate) fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range.step_by(PIECE).map(move |from| from..(from + PIECE).min(end))
+}
+
+/// As much of the buffer as a piece has.
+pub(crate) fn head<'b>(buffer: &'b mut [f64; PIECE], piece: &Range<usize>) -> &'b mut [f64] {
+    buffer.get_mut(..piece.len()).unwrap_or_default()
+}
