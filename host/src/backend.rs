@@ -6,6 +6,9 @@ use densekd_core::{
 };
 use std::fmt;
 
+/// What a backend answers that knows nothing of map losses.
+const ROWS_ONLY: &str = "it runs row losses only";
+
 /// Runs plans on tensors in host memory.
 ///
 /// Duties of an implementation:
@@ -40,17 +43,21 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`]: what the plan's checks found, or what the machine refused.
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError>;
 
-    /// Whether it can run this map loss.
+    /// Whether it can run this map loss; a backend that says nothing runs row losses only.
     ///
     /// # Errors
     /// [`Unsupported`] with the reason.
-    fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported>;
+    fn map_capability(&self, _plan: &MapPlan) -> Result<(), Unsupported> {
+        Err(Unsupported { backend: self.name(), reason: ROWS_ONLY })
+    }
 
-    /// Runs a map loss.
+    /// Runs a map loss, under the same duties as [`submit`](Backend::submit).
     ///
     /// # Errors
     /// [`BackendError`]: what the checks found, or what the machine refused.
-    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError>;
+    fn submit_map(&self, _submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        Err(Unsupported { backend: self.name(), reason: ROWS_ONLY }.into())
+    }
 
     /// Waits until everything submitted is done.
     ///

@@ -214,8 +214,9 @@ fn right_gradients_of_every_loss_order_and_type_pass() {
 fn every_preset_passes() {
     let (teacher, student) = maps(len(), 4.0, 1.0);
     for preset in Preset::ALL {
+        let Some(options) = preset.options.row() else { continue };
         let report =
-            run::<f32>(&Cpu::new(), &plan(preset.options, Order::Nchw), (&teacher, &student), Mask::ALL, 24);
+            run::<f32>(&Cpu::new(), &plan(*options, Order::Nchw), (&teacher, &student), Mask::ALL, 24);
         assert!(report.ok && report.entries >= 16 && report.unresolved == 0, "{}\n{report}", preset.name);
     }
 }

@@ -227,8 +227,9 @@ fn every_preset_has_the_value_of_its_own_run() {
     let report = report(&teacher, &student);
     assert_eq!(report.presets.len(), Preset::ALL.len());
     for (preset, value) in Preset::ALL.iter().zip(&report.presets) {
-        assert_eq!((preset.name, preset.options.divisor.name()), (value.name, value.divisor));
-        let alone = densekd::loss(preset.options, DIMS, &teacher, &student).expect("a loss");
+        let Some(options) = preset.options.row() else { continue };
+        assert_eq!((preset.name, options.divisor.name()), (value.name, value.divisor));
+        let alone = densekd::loss(*options, DIMS, &teacher, &student).expect("a loss");
         assert_eq!(value.value, Some(alone), "{}", preset.name);
         assert!(value.divisor_number.is_some_and(|number| number >= 1.0));
     }

@@ -2,9 +2,10 @@
 //! the other memory order.
 
 use crate::engine::{Stored, to_nchw, to_nhwc};
-use densekd::{Backend, BackendError, Statistics, Submission, Unsupported};
+use densekd::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 use densekd_core::{
-    DType, Element, Inputs, KeptStatistics, Order, Outcome, Outputs, Plan, Sink, Slab, Tensor, TensorMut,
+    Alone, DType, Element, Inputs, KeptStatistics, MapCall, MapInputs, MapPlan, Options, Order, Outcome,
+    Outputs, Plan, Sink, Slab, Tensor, TensorMut, Term, run_map,
 };
 
 /// `densekd_core::run`, which every backend must equal.
@@ -52,6 +53,35 @@ impl Backend for Sequential {
             scratch: &mut scratch,
         };
         Ok(densekd_core::run(&Inputs::new(plan, teacher, student, mask)?, upstream, outputs)?)
+    }
+
+    fn map_capability(&self, _plan: &MapPlan) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        let MapSubmission { plan, teacher, student, labels, mask, projection, upstream, .. } = submission;
+        let mut inputs = MapInputs::new(plan, teacher, student)?.with_mask(mask)?;
+        if let Some(labels) = labels {
+            inputs = inputs.with_labels(labels)?;
+        }
+        if plan.takes_projection() {
+            inputs = inputs.with_projection(projection)?;
+        }
+        let (mut to_student, mut to_teacher) =
+            (submission.grad_student.map(sink), submission.grad_teacher.map(sink));
+        let mut state = vec![f64::NAN; plan.scratch()];
+        let outcome = run_map(
+            inputs,
+            upstream,
+            &mut state,
+            to_student.as_deref_mut().map(|sink| sink as &mut dyn Sink),
+            to_teacher.as_deref_mut().map(|sink| sink as &mut dyn Sink),
+        )?;
+        if let Some(gradients) = submission.grad_projection {
+            MapCall::new(inputs)?.pull_projection((&outcome, upstream), &state, gradients, &Alone)?;
+        }
+        Ok(outcome)
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {
@@ -115,6 +145,40 @@ impl Backend for ChannelsLast<'_> {
         })?;
         let pairs = [(&to_student, &mut grad_student), (&to_teacher, &mut grad_teacher)];
         for (from, to) in pairs {
+            if let (Some(from), Some(to)) = (from, to) {
+                put_back(shape.dims(), from, to);
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
+        self.0.map_capability(plan)
+    }
+
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        let (student, teacher) = (submission.plan.student(), submission.plan.teacher());
+        let options = Options::Map(*submission.plan.options());
+        let Term::Map(plan) = Term::new(options, student, teacher, Order::Nhwc)? else {
+            unreachable!("a map loss stays one")
+        };
+        let to_teacher = submission.teacher.map(|x| reordered(teacher.dims(), x));
+        let to_student = reordered(student.dims(), submission.student);
+        let MapSubmission { mut grad_student, mut grad_teacher, .. } = submission;
+        let copy = |dims, x: &Option<TensorMut<'_>>| x.as_ref().map(|x| reordered(dims, x.as_tensor()));
+        let mut from_student = copy(student.dims(), &grad_student);
+        let mut from_teacher = copy(teacher.dims(), &grad_teacher);
+        let outcome = self.0.submit_map(MapSubmission {
+            plan: &plan,
+            teacher: to_teacher.as_ref().map(Stored::tensor),
+            student: to_student.tensor(),
+            grad_student: from_student.as_mut().map(Stored::tensor_mut),
+            grad_teacher: from_teacher.as_mut().map(Stored::tensor_mut),
+            ..submission
+        })?;
+        let pairs =
+            [(student, &from_student, &mut grad_student), (teacher, &from_teacher, &mut grad_teacher)];
+        for (shape, from, to) in pairs {
             if let (Some(from), Some(to)) = (from, to) {
                 put_back(shape.dims(), from, to);
             }
