@@ -1,7 +1,6 @@
 //! The test vectors, evaluated by a backend: how a server's owner learns to trust it.
 
 use crate::backend::{Backend, BackendError, Submission};
-use crate::convert::{as_tensor, as_tensor_mut, to_f64};
 use crate::io::Values;
 use crate::vectors::{Case, CaseError, Scale};
 use densekd_core::{DType, Mask, Norm, Order, Plan, Recipe, RowOptions, Shape};
@@ -151,9 +150,9 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
     let labels = case.labels.as_deref().map(|labels| (labels, options.ignore_index));
     let submission = Submission {
         mask: Mask::new(shape, labels, case.mask.as_deref())?,
-        grad_student: Some(as_tensor_mut(&mut grad_student)),
-        grad_teacher: case.grad_teacher.is_some().then(|| as_tensor_mut(&mut grad_teacher)),
-        ..Submission::new(&plan, as_tensor(&teacher), as_tensor(&student))
+        grad_student: Some(grad_student.as_tensor_mut()),
+        grad_teacher: case.grad_teacher.is_some().then(|| grad_teacher.as_tensor_mut()),
+        ..Submission::new(&plan, teacher.as_tensor(), student.as_tensor())
     };
     let outcome = backend.submit(submission)?;
     backend.synchronise()?;
@@ -169,7 +168,7 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
 }
 
 fn gradient(worst: &mut Worst, case: &Case, options: &RowOptions, of: &str, got: &Values, want: &[f64]) {
-    let got = to_f64(as_tensor(got));
+    let got = got.to_f64();
     if got.len() != want.len() {
         *worst =
             Worst { error: f64::INFINITY, of: format!("{of} has {} entries, not {}", want.len(), got.len()) };
