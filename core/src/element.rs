@@ -67,6 +67,9 @@ pub trait Element: Copy + Default + Send + Sync + sealed::Sealed + 'static {
     /// The slice as a tensor of known type.
     fn tensor(data: &[Self]) -> Tensor<'_>;
 
+    /// The elements of a tensor, where they are of this type.
+    fn slice(tensor: Tensor<'_>) -> Option<&[Self]>;
+
     /// The slice as a tensor of known type, to be written.
     fn tensor_mut(data: &mut [Self]) -> TensorMut<'_>;
 
@@ -92,7 +95,7 @@ mod sealed {
 /// let tensor = Tensor::from(&[1.0_f32, 2.0][..]);
 /// assert_eq!((tensor.len(), tensor.dtype()), (2, DType::F32));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tensor<'a> {
     /// `f32` elements.
     F32(&'a [f32]),
@@ -104,7 +107,19 @@ pub enum Tensor<'a> {
     Bf16(&'a [bf16]),
 }
 
-impl Tensor<'_> {
+impl<'a> Tensor<'a> {
+    /// The elements, where they are stored as `E`.
+    ///
+    /// ```
+    /// use densekd_core::Tensor;
+    /// let tensor = Tensor::from(&[1.0_f32, 2.0][..]);
+    /// assert_eq!(tensor.as_slice::<f32>(), Some(&[1.0, 2.0][..]));
+    /// assert_eq!(tensor.as_slice::<f64>(), None);
+    /// ```
+    pub fn as_slice<E: Element>(self) -> Option<&'a [E]> {
+        E::slice(self)
+    }
+
     /// How many elements there are.
     pub const fn len(&self) -> usize {
         match self {
@@ -210,6 +225,10 @@ macro_rules! element {
 
             fn tensor(data: &[Self]) -> Tensor<'_> {
                 Tensor::$dtype(data)
+            }
+
+            fn slice(tensor: Tensor<'_>) -> Option<&[Self]> {
+                if let Tensor::$dtype(data) = tensor { Some(data) } else { None }
             }
 
             fn tensor_mut(data: &mut [Self]) -> TensorMut<'_> {

@@ -44,11 +44,9 @@ mod report;
 mod survey;
 
 use crate::backend::{Backend, BackendError, Submission};
-use crate::convert::{as_tensor, as_tensor_mut, from_f64, to_f64};
 use crate::io::Values;
 use densekd_core::{DType, Inputs, Mask, Norm, Plan, Tensor, Upstream};
 use grid::{RowGrid, element};
-use half::{bf16, f16};
 use ladder::Difference;
 use probe::{Place, Probe};
 pub use report::{Entry, Failure, Report};
@@ -113,7 +111,7 @@ pub fn check(
     Inputs::new(plan, teacher, student, mask)?;
     let probe = Probe { backend, plan, teacher, student, mask, rows: RowGrid::new(plan) };
     let Gradient { stored, upstream, finite, skipped, survey } = gradient(&probe)?;
-    let stored = as_tensor(&stored);
+    let stored = stored.as_tensor();
     let places = survey.places(&probe, stored, &finite, (options.entries, options.seed));
     let differences = probe.differences(&places)?;
 
@@ -201,18 +199,18 @@ fn gradient(probe: &Probe<'_>) -> Result<Gradient, BackendError> {
     };
     loop {
         let upstream = 2.0_f64.powi(exponent);
-        let mut stored = zeros(student.dtype(), student.len());
+        let mut stored = Values::zeros(student.dtype(), student.len());
         let mut row_values = vec![0.0; plan.rows()];
         let outcome = backend.submit(Submission {
             mask,
             upstream: Upstream::new(upstream)?,
-            grad_student: Some(as_tensor_mut(&mut stored)),
+            grad_student: Some(stored.as_tensor_mut()),
             row_values: Some(&mut row_values),
             ..Submission::new(plan, teacher, student)
         })?;
         backend.synchronise()?;
         let finite = finite_rows(probe, &row_values);
-        let survey = Survey::new(probe, as_tensor(&stored), &finite);
+        let survey = Survey::new(probe, stored.as_tensor(), &finite);
         let largest = survey.largest;
         let by = if outcome.gradient_overflowed {
             -step
@@ -236,15 +234,6 @@ fn gradient(probe: &Probe<'_>) -> Result<Gradient, BackendError> {
 #[allow(clippy::cast_possible_truncation, reason = "exponents of f64 are within 1100")]
 fn exponent_of(x: f64) -> i32 {
     x.log2().floor() as i32
-}
-
-fn zeros(dtype: DType, len: usize) -> Values {
-    match dtype {
-        DType::F64 => Values::F64(vec![0.0; len]),
-        DType::F16 => Values::F16(vec![f16::ZERO; len]),
-        DType::Bf16 => Values::Bf16(vec![bf16::ZERO; len]),
-        _ => Values::F32(vec![0.0; len]),
-    }
 }
 
 /// What the types allow.
@@ -316,7 +305,7 @@ fn judge(
     let unsure = difference.error * factor.abs();
     if !analytic.is_finite() {
         // A gradient too large for its type is infinite by right.
-        let stored = to_f64(as_tensor(&from_f64(numbers.stored, &[numeric])));
+        let stored = Values::from_f64(numbers.stored, &[numeric]).to_f64();
         let error = if stored.first() == Some(&analytic) { 0.0 } else { f64::INFINITY };
         return Some(Judgement { error, allowed: numbers.tolerance });
     }

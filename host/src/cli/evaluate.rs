@@ -6,9 +6,10 @@ use super::maps::Maps;
 use super::options::Choice;
 use super::output::Number;
 use super::positions::{PositionFiles, Positions};
-use super::target::{GradientReport, Target, as_mut, zeros};
+use super::target::{GradientReport, Target};
 use densekd::Submission;
 use densekd::core::{Norm, Outcome, Plan, Upstream};
+use densekd::io::{Array, Values};
 use serde::Serialize;
 
 /// What is asked for besides the value.
@@ -71,6 +72,7 @@ pub(crate) fn evaluate(
         target.as_ref().map_or(Ok(()), |target| target.check(like))?;
     }
 
+    let zeros = |like: &Array| Values::zeros(like.dtype(), like.len());
     let mut grad = wants.grad.as_ref().map(|_| zeros(student));
     let mut grad_teacher = wants.grad_teacher.as_ref().map(|_| zeros(teacher));
     let mut rows = wants.channels.then(|| vec![0.0; plan.rows()]);
@@ -80,8 +82,8 @@ pub(crate) fn evaluate(
         Submission {
             mask,
             upstream: wants.upstream,
-            grad_student: grad.as_mut().map(as_mut),
-            grad_teacher: grad_teacher.as_mut().map(as_mut),
+            grad_student: grad.as_mut().map(Values::as_tensor_mut),
+            grad_teacher: grad_teacher.as_mut().map(Values::as_tensor_mut),
             row_values: rows.as_deref_mut(),
             ..Submission::new(&plan, maps.teacher(), maps.student())
         },

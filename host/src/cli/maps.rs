@@ -3,8 +3,8 @@
 use super::failure::Failure;
 use super::parse::named;
 use clap::{Args, ValueHint};
-use densekd::core::{self, Order, Shape};
-use densekd::io::{self, Data, Tensor, TensorPath};
+use densekd::core::{self, Order, Shape, Tensor};
+use densekd::io::{self, Array, TensorPath};
 use std::path::{Path, PathBuf};
 
 /// The two arguments, and how the files lie in memory.
@@ -74,18 +74,18 @@ impl Maps {
     }
 
     /// The teacher's numbers.
-    pub(crate) fn teacher(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.teacher)
+    pub(crate) fn teacher(&self) -> Tensor<'_> {
+        self.pair.teacher.as_tensor()
     }
 
     /// The student's numbers.
-    pub(crate) fn student(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.student)
+    pub(crate) fn student(&self) -> Tensor<'_> {
+        self.pair.student.as_tensor()
     }
 }
 
-fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
-    let dims = match (tensor.shape(), order) {
+fn shape(array: &Array, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
+    let dims = match (array.shape(), order) {
         (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => [n, c, h, w],
         (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => [1, c, h, w],
         (&[n, c], _) => [n, c, 1, 1],
@@ -98,13 +98,4 @@ fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failur
         }
     };
     Shape::new(dims).map_err(|source| Failure::Tensor { at: at.clone(), source })
-}
-
-fn numbers(tensor: &Tensor) -> core::Tensor<'_> {
-    match tensor.data() {
-        Data::F32(numbers) => core::Tensor::F32(numbers),
-        Data::F64(numbers) => core::Tensor::F64(numbers),
-        Data::F16(numbers) => core::Tensor::F16(numbers),
-        Data::Bf16(numbers) => core::Tensor::Bf16(numbers),
-    }
 }

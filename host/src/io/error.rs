@@ -194,7 +194,7 @@ pub enum Error {
         /// The shape in the header.
         found: String,
     },
-    /// Shape and values given to [`Tensor::new`](super::Tensor::new) disagree.
+    /// Shape and values given to [`Array::new`](super::Array::new) disagree.
     #[error("the shape {shape:?} does not fit {found} values; give a shape whose product is {found}")]
     Shape {
         /// The shape given.

@@ -1,12 +1,12 @@
 //! Which tensors make a pair where names are left out.
 
-use densekd::io::{self, Tensor, TensorPath};
+use densekd::io::{self, Array, TensorPath};
 
 use crate::assert_error;
 use crate::support::{Folder, Outcome, f32s, npy, npz};
 
-fn tensor(shape: &[usize]) -> Tensor {
-    Tensor::new(shape, vec![0.5_f32; shape.iter().product()]).expect("a tensor")
+fn tensor(shape: &[usize]) -> Array {
+    Array::new(shape, vec![0.5_f32; shape.iter().product()]).expect("a tensor")
 }
 
 /// Writes the named shapes to `file`; `argument` is the file with what follows it.
