@@ -83,7 +83,7 @@ struct Maps<E> {
 impl<E: Element> Maps<E> {
     fn new(case: &Case) -> Self {
         let shape = Shape::new(case.shape).expect("the shapes above are not empty");
-        let Options::Cwd(options) | Options::Pi(options) = case.loss.defaults() else {
+        let (Options::Cwd(options) | Options::Pi(options)) = case.loss.defaults() else {
             unreachable!("the cases above are row losses")
         };
         let recipe = Recipe::new(options).expect("a loss's defaults go together");
