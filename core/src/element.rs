@@ -1,6 +1,7 @@
 //! Stored numbers: what a tensor holds. No arithmetic exists on them.
 
 use crate::arithmetic::Arithmetic;
+use crate::halves::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use core::fmt;
 use half::{bf16, f16};
 
@@ -213,14 +214,12 @@ macro_rules! element {
 
             #[inline(always)]
             fn widen<R: Arithmetic>(self) -> R {
-                let widen: fn($type) -> R = $widen;
-                widen(self)
+                ($widen)(self)
             }
 
             #[inline(always)]
             fn narrow<R: Arithmetic>(x: R) -> Self {
-                let narrow: fn(R) -> $type = $narrow;
-                narrow(x)
+                ($narrow)(x)
             }
 
             fn tensor(data: &[Self]) -> Tensor<'_> {
@@ -251,7 +250,7 @@ macro_rules! element {
     (@view $other:ident) => {};
 }
 
-element!(f32, F32, R::from_f32, |x| f32::from_f64(x.to_double()));
+element!(f32, F32, R::from_f32, |x: R| f32::from_f64(x.to_double()));
 element!(f64, F64, R::from_f64, R::to_double);
-element!(f16, F16, |x| R::from_f32(x.to_f32()), R::to_f16);
-element!(bf16, Bf16, |x| R::from_f32(x.to_f32()), R::to_bf16);
+element!(f16, F16, |x: f16| R::from_f32(f16_to_f32(x)), |x: R| f32_to_f16(x.before_half()));
+element!(bf16, Bf16, |x: bf16| R::from_f32(bf16_to_f32(x)), |x: R| f32_to_bf16(x.before_half()));

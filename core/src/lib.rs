@@ -42,6 +42,7 @@ mod diverge;
 mod element;
 mod engine;
 mod error;
+mod halves;
 mod isa;
 mod loss;
 mod map;

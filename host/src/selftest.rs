@@ -183,14 +183,7 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
     let [relative, absolute] = case.tolerance.value;
     worst.see(outcome.value(), case.value, relative * case.value.abs() + absolute, || "value".into());
     let (student_rows, teacher_rows) = (Rows::new(&options, shape), Rows::new(&options, teacher_shape));
-    gradient(
-        &mut worst,
-        case,
-        &student_rows,
-        "grad_student",
-        &grad_student.to_f64(),
-        &case.grad_student,
-    );
+    gradient(&mut worst, case, &student_rows, "grad_student", &grad_student.to_f64(), &case.grad_student);
     let others = [
         (&teacher_rows, "grad_teacher", grad_teacher.to_f64(), &case.grad_teacher),
         (&Rows::One, "grad_weight", grad_weight, &case.grad_weight),
