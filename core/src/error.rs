@@ -90,8 +90,6 @@ pub enum Error {
         /// The factor given.
         factor: usize,
     },
-    /// `divisor_channels = 0`.
-    DivisorChannels,
     /// A gradient was asked of statistics that belong to another plan or were not filled.
     Statistics {
         /// The row whose statistics do not fit.
@@ -118,7 +116,6 @@ impl Error {
             Self::IgnoreAfter { .. } => "ignore_after",
             Self::MaskWithUpsample => "mask_with_upsample",
             Self::Upsample { .. } => "upsample",
-            Self::DivisorChannels => "divisor_channels",
             Self::Statistics { .. } => "statistics",
             Self::Prepared => "prepared",
         }
@@ -177,7 +174,6 @@ impl fmt::Display for Error {
                 f,
                 "upsample {factor} with norm {norm} is not defined: the factor must be at least 1 and the norm spatial"
             ),
-            Self::DivisorChannels => f.write_str("divisor_channels is 0, but it must be at least 1"),
             Self::Statistics { row } => {
                 write!(f, "the statistics of row {row} were not made by this plan: run the loss first")
             }
