@@ -62,7 +62,7 @@ mod upsample;
 
 pub use access::{Place, Sink, Slab, narrow_into};
 pub use arithmetic::Arithmetic;
-pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Partial, run};
+pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Overflowed, Partial, run};
 pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
     CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,

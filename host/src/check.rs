@@ -212,7 +212,7 @@ fn gradient(probe: &Probe<'_>) -> Result<Gradient, BackendError> {
         let finite = finite_rows(probe, &row_values);
         let survey = Survey::new(probe, stored.as_tensor(), &finite);
         let largest = survey.largest;
-        let by = if outcome.gradient_overflowed {
+        let by = if outcome.overflowed.student {
             -step
         } else if largest == 0.0 {
             from_nothing -= 1;

@@ -8,7 +8,7 @@ use super::output::Number;
 use super::positions::{PositionFiles, Positions};
 use super::target::{GradientReport, Target};
 use densekd::Submission;
-use densekd::core::{Norm, Outcome, Plan, Upstream};
+use densekd::core::{Norm, Outcome, Overflowed, Plan, Upstream};
 use densekd::io::{Array, Values};
 use serde::Serialize;
 
@@ -89,11 +89,13 @@ pub(crate) fn evaluate(
         },
     )?;
 
-    let about = (maps.shape, maps.order, outcome.gradient_overflowed);
-    let write = |target: &Option<Target>, gradient, like| match (target, gradient) {
-        (Some(target), Some(gradient)) => target.write(gradient, like, about).map(Some),
+    let write = |target: &Option<Target>, gradient, like, overflowed| match (target, gradient) {
+        (Some(target), Some(gradient)) => {
+            target.write(gradient, like, (maps.shape, maps.order, overflowed)).map(Some)
+        }
         _ => Ok(None),
     };
+    let Overflowed { student: student_overflowed, teacher: teacher_overflowed } = outcome.overflowed;
     Ok(PairReport {
         value: Number(outcome.value()),
         shape: maps.shape.dims(),
@@ -105,8 +107,8 @@ pub(crate) fn evaluate(
         divisor: Number(outcome.divisor),
         scale: Number(outcome.scale),
         per_channel: rows.map(|rows| channels(&rows, maps.shape.channels(), &outcome)),
-        grad: write(&wants.grad, grad, student)?,
-        grad_teacher: write(&wants.grad_teacher, grad_teacher, teacher)?,
+        grad: write(&wants.grad, grad, student, student_overflowed)?,
+        grad_teacher: write(&wants.grad_teacher, grad_teacher, teacher, teacher_overflowed)?,
     })
 }
 

@@ -191,7 +191,7 @@ impl Failure {
     /// A short stable name for machines.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::File(error) => file_code(error),
+            Self::File(error) => error.code(),
             Self::Backend(BackendError::Request(source))
             | Self::Request(source)
             | Self::Tensor { source, .. }
@@ -234,8 +234,8 @@ impl Failure {
 /// Whether options alone are at fault, whatever the tensors.
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
-        DivisorChannels, Epsilon, EpsilonUnused, IgnoreAfter, MaskWithUpsample, NotADistribution,
-        Temperature, Upsample, Upstream, Weight,
+        Epsilon, EpsilonUnused, IgnoreAfter, MaskWithUpsample, NotADistribution, Temperature, Upsample,
+        Upstream, Weight,
     };
     matches!(
         error,
@@ -248,26 +248,5 @@ const fn is_option(error: &core::Error) -> bool {
             | IgnoreAfter { .. }
             | MaskWithUpsample
             | Upsample { .. }
-            | DivisorChannels
     )
-}
-
-const fn file_code(error: &io::Error) -> &'static str {
-    use io::Error::{
-        Bf16ToNpy, Dtype, Extension, Missing, NameEmpty, NameMissing, NameNeeded, NameUnwanted, NotAFile,
-        PairAmbiguous, PairNone, Read, Truncated, Write, WriteFormat,
-    };
-    match error {
-        Missing { .. } => "file_missing",
-        NotAFile { .. } => "not_a_file",
-        Extension { .. } => "file_extension",
-        Read { .. } => "file_read",
-        Write { .. } => "file_write",
-        WriteFormat { .. } | Bf16ToNpy { .. } => "file_write_format",
-        NameUnwanted { .. } | NameEmpty { .. } | NameNeeded { .. } | NameMissing { .. } => "tensor_name",
-        PairAmbiguous { .. } | PairNone { .. } => "tensor_pair",
-        Truncated { .. } => "file_truncated",
-        Dtype { .. } => "tensor_dtype",
-        _ => "file_format",
-    }
 }

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::parse::named;
 use clap::{Args, ValueHint};
-use densekd::core::{self, Order, Shape, Tensor};
+use densekd::core::{Order, Shape, Tensor};
 use densekd::io::{self, Array, TensorPath};
 use std::path::{Path, PathBuf};
 
@@ -66,11 +66,10 @@ impl Maps {
         let pair = io::read_pair(teacher, student)?;
         let teacher = shape(&pair.teacher, &pair.teacher_at, order)?;
         let student = shape(&pair.student, &pair.student_at, order)?;
-        if teacher != student {
-            let source = core::Error::ShapeMismatch { teacher: teacher.dims(), student: student.dims() };
-            return Err(Failure::Pair { teacher: pair.teacher_at, student: pair.student_at, source });
+        match Shape::of_pair(teacher, student) {
+            Ok(shape) => Ok(Self { pair, shape, order }),
+            Err(source) => Err(Failure::Pair { teacher: pair.teacher_at, student: pair.student_at, source }),
         }
-        Ok(Self { pair, shape: student, order })
     }
 
     /// The teacher's numbers.

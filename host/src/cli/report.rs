@@ -169,8 +169,13 @@ impl<'a> Many<'a> {
 
     /// The row of a file, beside the longest name.
     pub(crate) fn row(name: &str, width: usize, pair: &PairReport) -> String {
-        let overflowed = [&pair.grad, &pair.grad_teacher].into_iter().flatten().any(|grad| grad.overflowed);
-        let note = if overflowed { "  gradient overflowed" } else { "" };
+        let overflowed = |grad: &Option<GradientReport>| grad.as_ref().is_some_and(|grad| grad.overflowed);
+        let note = match (overflowed(&pair.grad), overflowed(&pair.grad_teacher)) {
+            (false, false) => "",
+            (true, false) => "  grad overflowed",
+            (false, true) => "  grad_teacher overflowed",
+            (true, true) => "  grad and grad_teacher overflowed",
+        };
         format!("{name:width$}  {:<24}  {:?}  {}{note}\n", pair.value, pair.shape, pair.dtype)
     }
 

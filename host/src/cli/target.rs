@@ -76,8 +76,7 @@ impl Target {
             norm: Number(size.norm),
             max_abs: Number(size.max),
             max_at: position(size.at, shape, order),
-            // The outcome speaks of both gradients; this one holds the infinity, or it was not this one.
-            overflowed: overflowed && !size.max.is_finite(),
+            overflowed,
         })
     }
 }

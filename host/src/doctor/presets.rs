@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::text::optional;
 use crate::backend::BackendError;
-use densekd_core::{Divisor, Ignore, Inputs, Outcome, Plan, Preset, Recipe, RowOptions, Weight};
+use densekd_core::{Divisor, Ignore, Inputs, Outcome, Overflowed, Plan, Preset, Recipe, RowOptions, Weight};
 use serde::Serialize;
 
 /// Elements of an enlarged map beyond which a preset with `upsample` is not run.
@@ -90,7 +90,7 @@ fn value(case: Case<'_>, (preset, options): (&Preset, &RowOptions), sums: &mut S
     match sums.get(case, *options) {
         Ok(sum) => {
             let scale = plan.recipe().scale();
-            let outcome = Outcome { sum, divisor: number, scale, gradient_overflowed: false };
+            let outcome = Outcome { sum, divisor: number, scale, overflowed: Overflowed::default() };
             PresetValue { divisor_number: Some(number), value: Some(outcome.value()), ..none }
         }
         Err(error) => noted(error),

@@ -1,6 +1,6 @@
 //! The teacher's and the student's tensor, found by name where no name is given.
 
-use super::entry::{Item, list};
+use super::entry::{Entry, Item, list};
 use super::kind::Kind;
 use super::{Array, Error, TensorPath, read};
 
@@ -89,13 +89,15 @@ fn only(at: &TensorPath) -> Result<TensorPath, Error> {
 
 fn namesake(at: &TensorPath, items: &[Item], other: &TensorPath) -> Result<TensorPath, Error> {
     let there = items.iter().any(|item| item.name.is_some() && item.name.as_deref() == other.name());
-    match other.name().filter(|_| there) {
-        Some(name) => Ok(at.named(name)),
-        None => Err(Error::NameNeeded {
-            path: at.path().to_owned(),
-            found: items.iter().filter_map(|item| item.name.clone()).collect(),
-        }),
+    if let Some(name) = other.name().filter(|_| there) {
+        return Ok(at.named(name));
     }
+    // A name that its own file does not have is at fault, not the namesake it cannot have.
+    Entry::read(other)?;
+    Err(Error::NameNeeded {
+        path: at.path().to_owned(),
+        found: items.iter().filter_map(|item| item.name.clone()).collect(),
+    })
 }
 
 fn shared(

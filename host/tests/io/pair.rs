@@ -103,6 +103,18 @@ fn several_or_none_are_listed() -> Outcome {
 }
 
 #[test]
+fn a_mistyped_name_is_looked_for_in_its_own_file() -> Outcome {
+    let folder = Folder::new();
+    write(&folder, "t.safetensors", &[("a", &[2]), ("b", &[3])])?;
+    write(&folder, "s.safetensors", &[("c", &[2]), ("d", &[3])])?;
+    let error = names(&folder, "t.safetensors:x", "s.safetensors").expect_err("no such name");
+    assert_error!(error, NameMissing, "t.safetensors:x` does not exist", "one of: a, b");
+    let error = names(&folder, "t.safetensors", "s.safetensors:x").expect_err("no such name");
+    assert_error!(error, NameMissing, "s.safetensors:x` does not exist", "one of: c, d");
+    Ok(())
+}
+
+#[test]
 fn faults_of_either_file_come_through() -> Outcome {
     let folder = Folder::new();
     write(&folder, "t.safetensors", &[("a", &[2])])?;
