@@ -1,7 +1,7 @@
 //! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
 
 use crate::access::{Load, Sink};
-use crate::arithmetic::Arithmetic;
+use crate::arithmetic::{Arithmetic, bregman};
 use crate::call::{KeptStatistics, Outputs, Partial};
 use crate::diverge::Diverge;
 use crate::mask::Mask;
@@ -224,7 +224,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         }
     }
 
-    /// The two separate references of a row in which the student is -inf where the teacher is not.
+    /// The two separate references of a row that one reference and a log-ratio do not hold.
     #[cold]
     fn split<N: Normalize>(
         &self,
@@ -260,7 +260,7 @@ impl<R: Arithmetic> Rows<'_, R> {
             *to = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
             return;
         }
-        if to.kl == f64::INFINITY && top_s > f64::NEG_INFINITY || to.kl.is_nan() {
+        if top_s > f64::NEG_INFINITY {
             to.kl = self.split_kl(row, per_quarter, to, buffers);
         }
     }
@@ -284,8 +284,16 @@ impl<R: Arithmetic> Rows<'_, R> {
                     let out_of_range = p > 0.0 && log_q == -0.25 * f64::MAX;
                     if t > f64::NEG_INFINITY && (s == f64::NEG_INFINITY || out_of_range) {
                         sum = f64::INFINITY;
-                    } else if t > f64::NEG_INFINITY {
-                        sum += p * (log_p - log_q);
+                    } else if s > f64::NEG_INFINITY {
+                        // Each term of p log(p/q) - p + q is at least 0, so that nothing cancels.
+                        let (ratio, q) = (log_p - log_q, libm::exp(4.0 * log_q));
+                        sum += if ratio.abs() <= 0.25 {
+                            0.25 * q * bregman(4.0 * ratio)
+                        } else if p > 0.0 {
+                            p * ratio + 0.25 * (q - p)
+                        } else {
+                            0.25 * q
+                        };
                     }
                 }
             });

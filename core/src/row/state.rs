@@ -69,6 +69,8 @@ impl Seen {
     const FAR: u8 = 16;
     /// `d` was found by an earlier sweep of the whole row, and everything is to be taken in `f64`.
     const CENTRED: u8 = 32;
+    /// The two maxima are so far apart that the log-ratio's last digits matter.
+    const APART: u8 = 64;
 
     const fn has(self, what: u8) -> bool {
         self.0 & what != 0
@@ -99,6 +101,10 @@ const PEAK: f64 = 3.0;
 /// The share of the largest |p - w| that their mean may be: a mean four times what is left of that entry, whose
 /// rounding is then within 2.5e-7 of the entry.
 const CENTRED: f64 = 0.8;
+
+/// Nats between the maxima of teacher and student from which the log-ratio of a block, kept to 2^-48 of itself,
+/// could be off by more than 4e-9.
+const APART: f64 = 1e6;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
 const NEAR: f64 = 0.75;
@@ -225,6 +231,7 @@ impl RowState {
         let (top_t, top_s) = maxima(t, s);
         let top_here = top_s;
         let (top_t, top_s) = (top_t.to_double() * 0.25, top_s.to_double() * 0.25);
+        let apart = !((top_t - top_s).abs() * scale <= APART);
         let first = self.regular == 0;
         let last_resort = far == f64::INFINITY;
         let tolerable = |error: f64, g: f64| last_resort || error <= far * g;
@@ -264,6 +271,7 @@ impl RowState {
                 }
                 total.note(t.len());
                 total.seen.note(Seen::SPREAD, !(sums.spread <= NEAR));
+                total.seen.note(Seen::APART, apart);
                 *self = total;
                 return Swept::Added;
             }
@@ -286,6 +294,7 @@ impl RowState {
                     return Swept::TooFar;
                 }
                 total.note(t.len());
+                total.seen.note(Seen::APART, apart);
                 *self = total;
                 break;
             }
@@ -372,7 +381,9 @@ impl RowState {
     /// The statistics of the row as pushed so far.
     ///
     /// A row in which the student is -inf where the teacher is not has an infinite KL divergence; its other
-    /// divergences and its gradient need the row once more (see [`crate::run`]).
+    /// divergences and its gradient need the row once more (see [`crate::run`]). So does every number of a row
+    /// whose two maxima are more than a million nats apart, or whose KL divergence is above 1000: what one sweep
+    /// knows of its value may be off in the fourth digit, or NaN.
     pub fn finish(&self, tau: Temperature) -> RowStatistics {
         let seen = self.seen;
         let blank = RowStatistics::default();
@@ -408,8 +419,8 @@ impl RowState {
         // A log-ratio in which the last digits of what it is compared with would be lost, or sums that
         // overflowed: two separate references. The KL divergence is not small then.
         let part = part.centred(scale);
-        if !(lost <= 30.0 && part.k <= 1e3 && part.l.abs() <= 1.0 && part.z.is_finite() && part.k.is_finite())
-        {
+        let holds = lost <= 30.0 && part.k <= 1e3 && part.l.abs() <= 1.0;
+        if seen.has(Seen::APART) || !(holds && part.z.is_finite() && part.k.is_finite()) {
             return RowStatistics {
                 kl: if part.k.is_finite() { part.k } else { f64::NAN },
                 kind: Kind::Split,
