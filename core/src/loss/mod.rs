@@ -1,9 +1,11 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod la;
 mod pkd;
 
 pub use at::{AtMode, AtOptions};
+pub use la::{LaBorder, LaMode, LaOptions};
 pub use pkd::PkdOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
@@ -115,6 +117,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Local affinity.
+    La: LaOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
 }

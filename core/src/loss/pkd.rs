@@ -1,4 +1,4 @@
-//! PKD, distillation by Pearson correlation: each channel of both maps to mean 0 and deviation 1, then their distance.
+//! PKD, distillation by Pearson correlation: the distance of channels of mean 0 and deviation 1.
 //!
 //! z = (x - mean) / (sd + eps) over the K = N H W values of a channel, sd over K - 1; then the squared distance of
 //! the student's z and the teacher's over 2 N C H W, which is 1 less Pearson's r up to eps. Shapes are equal.

@@ -13,7 +13,7 @@ mod view;
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub use executor::{Alone, Executor, Matrix};
 pub use plan::{MapPlan, Side};
-pub(crate) use view::{PIECE, View, head, pieces};
+pub(crate) use view::{PIECE, View, head, pieces, runs};
 
 use crate::{Error, Mask, Shape};
 use core::fmt;
