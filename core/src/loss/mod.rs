@@ -2,10 +2,12 @@
 
 mod at;
 mod la;
+mod pa;
 mod pkd;
 
 pub use at::{AtMode, AtOptions};
 pub use la::{LaBorder, LaMode, LaOptions};
+pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
@@ -119,6 +121,8 @@ losses! {
     At: AtOptions,
     /// Local affinity.
     La: LaOptions,
+    /// Pair-wise affinity.
+    Pa: PaOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
 }

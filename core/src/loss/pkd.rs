@@ -2,7 +2,7 @@
 //!
 //! z = (x - mean) / (sd + eps) over the K = N H W values of a channel, sd over K - 1; then the squared distance of
 //! the student's z and the teacher's over 2 N C H W, which is 1 less Pearson's r up to eps. Shapes are equal.
-//! Source: arXiv 2207.02039, equation 4. A channel without spread (below 1e-154 counts as none) is z = 0 and has
+//! Source: arXiv 2207.02039. A channel without spread (below 1e-154 counts as none) is z = 0 and has
 //! no gradient. Cost: two reads of both maps, one more of both for a gradient; 9 numbers of state a channel.
 
 use super::About;

@@ -51,12 +51,12 @@ impl Grid {
 
     /// [`SUMS`] numbers a pixel and side.
     pub(super) const fn edges(self, data: &[f64]) -> Planes<'_> {
-        Planes { data, planes: 2 * SUMS, width: self.width }
+        Planes { data, depth: 2 * SUMS, width: self.width }
     }
 
     /// One number a pixel and side.
     pub(super) const fn pixels(self, data: &[f64]) -> Planes<'_> {
-        Planes { data, planes: 2, width: self.width }
+        Planes { data, depth: 2, width: self.width }
     }
 
     /// The row above, or the row itself in the first one of an image.
@@ -118,13 +118,13 @@ impl Grid {
 #[derive(Clone, Copy)]
 pub(super) struct Planes<'a> {
     data: &'a [f64],
-    planes: usize,
+    depth: usize,
     width: usize,
 }
 
 impl<'a> Planes<'a> {
     pub(super) fn get(&self, row: usize, plane: usize, columns: &Range<usize>) -> &'a [f64] {
-        let from = (row * self.planes + plane) * self.width;
+        let from = (row * self.depth + plane) * self.width;
         self.data.get(from + columns.start..from + columns.end).unwrap_or_default()
     }
 }

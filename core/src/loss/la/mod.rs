@@ -16,6 +16,7 @@ use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, Vie
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Weight};
+use core::cmp::Ordering;
 use core::fmt;
 
 choice! {
@@ -136,7 +137,9 @@ impl LaOptions {
         }
         if self.mode == LaMode::L2 && !self.squared {
             let edges = out.get_mut(..EDGES * grid.width).unwrap_or_default();
-            edges.iter_mut().for_each(|edge| *edge = libm::sqrt(*edge));
+            for edge in edges {
+                *edge = libm::sqrt(*edge);
+            }
         }
     }
 
@@ -328,12 +331,10 @@ impl Formula for LaOptions {
             for to in grid.all(row, columns.clone()) {
                 let (kept, kept_columns) = &to.kept;
                 let factors = edges.get(*kept, side * SUMS + to.edge, kept_columns);
-                let other = if to.row == row {
-                    own
-                } else if to.row < row {
-                    above
-                } else {
-                    below
+                let other = match to.row.cmp(&row) {
+                    Ordering::Less => above,
+                    Ordering::Equal => own,
+                    Ordering::Greater => below,
                 };
                 let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
                 let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
