@@ -127,8 +127,6 @@ pub enum Error {
         /// The input.
         input: &'static str,
     },
-    /// Neither `kernel` nor `pool_scale` says how large a window is, or both do.
-    Window,
     /// A prepared teacher was made for another temperature or another shape.
     Prepared,
 }
@@ -158,7 +156,6 @@ impl Error {
             Self::Label { .. } => "label",
             Self::Border { .. } => "border",
             Self::Unused { .. } => "unused",
-            Self::Window => "window",
             Self::Prepared => "prepared",
         }
     }
@@ -236,9 +233,6 @@ impl fmt::Display for Error {
                  3 x 3 (2 pixels with clip)"
             ),
             Self::Unused { input } => write!(f, "this loss does not take {input}: leave it out"),
-            Self::Window => f.write_str(
-                "give the pooling window by exactly one of kernel and pool_scale, and set the other to null",
-            ),
             Self::Prepared => f.write_str(
                 "the prepared teacher was made for another temperature or shape: prepare it with this plan",
             ),

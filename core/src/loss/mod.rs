@@ -12,7 +12,7 @@ pub use pkd::PkdOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
-use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Recipe, RowOptions, Shape};
+use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Preset, Recipe, RowOptions, Shape};
 use core::fmt;
 
 /// What a loss is, in words.
@@ -75,6 +75,9 @@ macro_rules! losses {
                 }
             }
         }
+
+        /// The presets of each map loss.
+        pub(crate) const MAP_PRESETS: &[&[Preset]] = &[$(<$options>::PRESETS),+];
 
         /// The options of a map loss.
         ///
@@ -259,7 +262,7 @@ impl Term {
     /// Checks that the options go together and that the loss is defined on the shapes.
     ///
     /// # Errors
-    /// Those of [`Recipe::new`] and [`Plan::new`]; [`Error::ShapeMismatch`], [`Error::Border`], [`Error::Window`].
+    /// Those of [`Recipe::new`] and [`Plan::new`]; [`Error::ShapeMismatch`], [`Error::Border`].
     pub fn new(options: Options, student: Shape, teacher: Shape, order: Order) -> Result<Self, Error> {
         let shapes = Shapes { teacher, student };
         match options {

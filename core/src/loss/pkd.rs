@@ -122,7 +122,6 @@ impl PkdOptions {
         source: "arXiv 2207.02039",
     };
 
-    #[expect(dead_code, reason = "the list of presets takes them over")]
     pub(crate) const PRESETS: &[Preset] = &[
         Preset {
             name: "mmrazor-pkd",

@@ -15,7 +15,7 @@ use super::About;
 use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs};
 use crate::names::choice;
 use crate::options::options;
-use crate::{Epsilon, Error, Weight};
+use crate::{Epsilon, Error, Preset, Weight};
 use core::cmp::Ordering;
 use core::fmt;
 
@@ -90,6 +90,8 @@ impl LaOptions {
         summary: "local affinity: distances of a pixel to its 8 neighbours, or cosines with them",
         source: "arXiv 1810.08476",
     };
+
+    pub(crate) const PRESETS: &[Preset] = &[];
 
     const fn parts(&self, grid: Grid) -> Parts {
         let side = match self.mode {
