@@ -1,6 +1,6 @@
 //! Numbers of a type known at run time, made and read as `f64`.
 
-use crate::io::Values;
+use crate::io::{self, Data, Values};
 use densekd_core::{DType, Element, Tensor, TensorMut};
 use half::{bf16, f16};
 
@@ -48,4 +48,39 @@ pub(crate) fn as_tensor_mut(values: &mut Values) -> TensorMut<'_> {
         Values::F16(x) => TensorMut::F16(x),
         Values::Bf16(x) => TensorMut::Bf16(x),
     }
+}
+
+/// The numbers of a file, to be read by a backend.
+///
+/// ```
+/// use densekd::{core, io};
+/// let tensor = io::Tensor::new([2], vec![1.0_f32, 2.0])?;
+/// assert_eq!(core::Tensor::from(&tensor).len(), 2);
+/// # Ok::<(), io::Error>(())
+/// ```
+impl<'a> From<&'a io::Tensor> for Tensor<'a> {
+    fn from(tensor: &'a io::Tensor) -> Self {
+        match tensor.data() {
+            Data::F32(x) => Self::F32(x),
+            Data::F64(x) => Self::F64(x),
+            Data::F16(x) => Self::F16(x),
+            Data::Bf16(x) => Self::Bf16(x),
+        }
+    }
+}
+
+/// Rounds each number once; whether a finite one became infinite.
+pub(crate) fn round(dtype: DType, numbers: &[f64]) -> (Values, bool) {
+    fn overflowed<E: Element>(rounded: &[E], numbers: &[f64]) -> bool {
+        let infinite = |(x, y): (&E, &f64)| y.is_finite() && !x.widen::<f64>().is_finite();
+        rounded.iter().zip(numbers).any(infinite)
+    }
+    let values = from_f64(dtype, numbers);
+    let overflowed = match &values {
+        Values::F32(x) => overflowed(x, numbers),
+        Values::F64(_) => false,
+        Values::F16(x) => overflowed(x, numbers),
+        Values::Bf16(x) => overflowed(x, numbers),
+    };
+    (values, overflowed)
 }

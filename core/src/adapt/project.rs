@@ -66,7 +66,9 @@ impl<'a> Conv1x1<'a> {
         let m = self.positions(from.len(), to.len())?;
         on.multiply(self.matrix(), Matrix::new(from, self.inputs, m), to);
         for (row, bias) in to.chunks_mut(m.max(1)).zip(self.bias.unwrap_or_default()) {
-            row.iter_mut().for_each(|y| *y += bias);
+            for y in row {
+                *y += bias;
+            }
         }
         Ok(())
     }

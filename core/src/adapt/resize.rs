@@ -1,4 +1,4 @@
-//! Height and width: PyTorch's `interpolate`, and its transpose.
+//! Height and width: `torch.nn.functional.interpolate`, and its transpose.
 //!
 //! Output cell i of an axis from h to h' cells is made of
 //!
@@ -9,7 +9,7 @@
 //! area                       the mean of floor(i h / h') up to ceil((i + 1) h / h')
 //! ```
 //!
-//! in exact integers, where PyTorch rounds h / h' to `f32`. No mode smooths before it reduces but area.
+//! in exact integers, where torch rounds h / h' to `f32`. No mode smooths before it reduces but area.
 //! Cost: a multiply-add for each cell that an output cell is made of.
 
 use super::axis::{Axis, MAX_EXTENT, Taps};
