@@ -13,6 +13,7 @@
 //! | --- | --- |
 //! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
+//! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
 //! | read and write tensors | [`io`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
@@ -21,6 +22,7 @@
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+mod adapter;
 mod backend;
 pub mod check;
 mod cpu;
@@ -32,6 +34,7 @@ mod sinks;
 mod term;
 pub mod vectors;
 
+pub use adapter::{AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Gradient, Gradients, Pulled};
 pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 pub use cpu::Cpu;
 pub use densekd_core as core;

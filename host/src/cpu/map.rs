@@ -10,7 +10,7 @@ use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder as _};
 use rayon::prelude::*;
 
 /// Rayon's threads and matrixmultiply's kernels.
-pub(super) struct Threads;
+pub(crate) struct Threads;
 
 impl Executor for Threads {
     fn chunks(&self, buffer: &mut [f64], len: usize, work: &(dyn Fn(usize, &mut [f64]) + Sync)) {

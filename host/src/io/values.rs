@@ -59,6 +59,18 @@ impl Values {
         }
     }
 
+    /// The same, and whether a finite number was too large for the type.
+    ///
+    /// ```
+    /// use densekd::{core::DType, io::Values};
+    /// assert!(Values::rounded(DType::F16, &[1e6]).1 && !Values::rounded(DType::F32, &[1e6]).1);
+    /// ```
+    pub fn rounded(dtype: DType, numbers: &[f64]) -> (Self, bool) {
+        let values = Self::from_f64(dtype, numbers);
+        let overflowed = values.to_f64().iter().zip(numbers).any(|(x, y)| y.is_finite() && !x.is_finite());
+        (values, overflowed)
+    }
+
     /// As many zeros, to be written by a backend.
     ///
     /// ```
