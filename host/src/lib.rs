@@ -14,6 +14,7 @@
 //! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
 //! | read and write tensors | [`io`] |
+//! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
 
@@ -28,6 +29,7 @@ mod cpu;
 pub mod doctor;
 mod evaluate;
 pub mod io;
+pub mod options;
 pub mod selftest;
 mod sinks;
 mod term;
