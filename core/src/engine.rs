@@ -84,7 +84,7 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
         }
         if let Some(sink) = outputs.grad_student.as_deref_mut() {
             let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
-            partial.overflowed |= rows.gradient(
+            partial.overflowed.student |= rows.gradient(
                 lanes.clone(),
                 normalize,
                 (&statistics, &totals),
@@ -96,7 +96,7 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
         }
         if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
             let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
-            partial.overflowed |= rows.gradient(
+            partial.overflowed.teacher |= rows.gradient(
                 lanes.clone(),
                 normalize,
                 (&statistics, &totals),

@@ -95,8 +95,6 @@ pub enum Error {
         /// The factor given.
         factor: usize,
     },
-    /// `divisor_channels = 0`.
-    DivisorChannels,
     /// A gradient was asked of statistics that belong to another plan or were not filled.
     Statistics {
         /// The row whose statistics do not fit.
@@ -153,7 +151,6 @@ impl Error {
             Self::IgnoreAfter { .. } => "ignore_after",
             Self::MaskWithUpsample => "mask_with_upsample",
             Self::Upsample { .. } => "upsample",
-            Self::DivisorChannels => "divisor_channels",
             Self::Statistics { .. } => "statistics",
             Self::TeacherMissing => "teacher_missing",
             Self::TeacherGradient => "teacher_gradient",
@@ -220,7 +217,6 @@ impl fmt::Display for Error {
                 f,
                 "upsample {factor} with norm {norm} is not defined: the factor must be at least 1 and the norm spatial"
             ),
-            Self::DivisorChannels => f.write_str("divisor_channels is 0, but it must be at least 1"),
             Self::Statistics { row } => {
                 write!(f, "the statistics of row {row} were not made by this plan: run the loss first")
             }

@@ -42,6 +42,7 @@ mod diverge;
 mod element;
 mod engine;
 mod error;
+mod halves;
 mod isa;
 mod loss;
 mod map;
@@ -61,7 +62,7 @@ mod upsample;
 
 pub use access::{Place, Sink, Slab, narrow_into};
 pub use arithmetic::Arithmetic;
-pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Partial, run};
+pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Overflowed, Partial, run};
 pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
     CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,

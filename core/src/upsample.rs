@@ -161,10 +161,10 @@ pub(crate) fn run(
     });
     let place = Place { row: job.start, from: 0, index: grid.index(image, 0, 0), stride: 1 };
     if let Some(sink) = outputs.grad_student.as_deref_mut() {
-        partial.overflowed |= sink.store_f64(place, student_sums.sums);
+        partial.overflowed.student |= sink.store_f64(place, student_sums.sums);
     }
     if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
-        partial.overflowed |= sink.store_f64(place, teacher_sums.sums);
+        partial.overflowed.teacher |= sink.store_f64(place, teacher_sums.sums);
     }
     partial
 }

@@ -46,11 +46,9 @@ mod survey;
 mod term;
 
 use crate::backend::{Backend, BackendError, Submission};
-use crate::convert::{as_tensor, as_tensor_mut, from_f64, to_f64};
 use crate::io::Values;
 use densekd_core::{DType, Inputs, Mask, Norm, Plan, Tensor, Upstream};
 use grid::{RowGrid, element};
-use half::{bf16, f16};
 use ladder::Difference;
 use probe::{Place, Probe};
 use range::Range;
@@ -117,7 +115,7 @@ pub fn check(
     Inputs::new(plan, teacher, student, mask)?;
     let probe = Probe { backend, plan, teacher, student, mask, rows: RowGrid::new(plan) };
     let Gradient { stored, upstream, finite, skipped, survey } = gradient(&probe)?;
-    let stored = as_tensor(&stored);
+    let stored = stored.as_tensor();
     let places = survey.places(&probe, stored, &finite, (options.entries, options.seed));
     let differences = probe.differences(&places)?;
 
@@ -195,34 +193,25 @@ fn gradient(probe: &Probe<'_>) -> Result<Gradient, BackendError> {
     let mut attempt = 0;
     loop {
         let upstream = 2.0_f64.powi(exponent);
-        let mut stored = zeros(student.dtype(), student.len());
+        let mut stored = Values::zeros(student.dtype(), student.len());
         let mut row_values = vec![0.0; plan.rows()];
         let outcome = backend.submit(Submission {
             mask,
             upstream: Upstream::new(upstream)?,
-            grad_student: Some(as_tensor_mut(&mut stored)),
+            grad_student: Some(stored.as_tensor_mut()),
             row_values: Some(&mut row_values),
             ..Submission::new(plan, teacher, student)
         })?;
         backend.synchronise()?;
         let finite = finite_rows(probe, &row_values);
-        let survey = Survey::new(probe, as_tensor(&stored), &finite);
-        let by = range.shift(outcome.gradient_overflowed, survey.largest);
+        let survey = Survey::new(probe, stored.as_tensor(), &finite);
+        let by = range.shift(outcome.overflowed.student, survey.largest);
         attempt += 1;
         if by == 0 || attempt == 5 {
             let skipped = row_values.iter().filter(|value| !value.is_finite()).count();
             return Ok(Gradient { stored, upstream, finite, skipped, survey });
         }
         exponent = (exponent + by).clamp(-900, 900);
-    }
-}
-
-fn zeros(dtype: DType, len: usize) -> Values {
-    match dtype {
-        DType::F64 => Values::F64(vec![0.0; len]),
-        DType::F16 => Values::F16(vec![f16::ZERO; len]),
-        DType::Bf16 => Values::Bf16(vec![bf16::ZERO; len]),
-        _ => Values::F32(vec![0.0; len]),
     }
 }
 
@@ -300,7 +289,7 @@ fn judge(
     let unsure = difference.error * factor.abs();
     if !analytic.is_finite() {
         // A gradient too large for its type is infinite by right.
-        let stored = to_f64(as_tensor(&from_f64(numbers.stored, &[numeric])));
+        let stored = Values::from_f64(numbers.stored, &[numeric]).to_f64();
         let error = if stored.first() == Some(&analytic) { 0.0 } else { f64::INFINITY };
         return Some(Judgement { error, allowed: numbers.tolerance });
     }

@@ -24,7 +24,6 @@ mod readme {}
 
 mod backend;
 pub mod check;
-mod convert;
 mod cpu;
 pub mod doctor;
 mod evaluate;

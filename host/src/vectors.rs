@@ -2,7 +2,6 @@
 //!
 //! The format is described in `golden/README.md` beside the vectors.
 
-use crate::convert;
 use crate::io::Values;
 use densekd_core::{DType, Loss, OptionValue, Options};
 use serde::Deserialize;
@@ -200,7 +199,7 @@ impl Case {
         if numbers.len() != wanted {
             return Err(CaseError::Length { field, found: numbers.len(), wanted });
         }
-        Ok(convert::from_f64(self.dtype()?, numbers))
+        Ok(Values::from_f64(self.dtype()?, numbers))
     }
 
     /// The type that the inputs are stored in.

@@ -117,6 +117,25 @@ fn a_far_logit_of_the_student_alone_gives_an_infinity() {
 }
 
 #[test]
+fn half_precision_breaks_the_usual_form_first() {
+    let (teacher, mut student) = pair();
+    let ordinary = report(&teacher, &student);
+    for usual in &ordinary.usual {
+        let off = (usual.softmax_log_f16 - usual.value).abs() / usual.value;
+        assert!(off > 1e-7 && off < 0.02, "{off}");
+    }
+    // e^-24 is a number in f32, and 0 in f16.
+    student[20] = -24.0;
+    let far = report(&teacher, &student).usual[0];
+    assert_eq!(far.failed, 0);
+    assert!(far.softmax_log.is_finite() && far.softmax_log_f16 == f64::INFINITY);
+    assert!(report(&teacher, &student).to_string().contains("in f16"));
+    // Numbers that the type does not hold.
+    student[20] = 7e4;
+    assert!(report(&teacher, &student).usual[0].softmax_log_f16.is_nan());
+}
+
+#[test]
 fn identical_maps_are_named() {
     let (teacher, _) = pair();
     let same = report(&teacher, &teacher);

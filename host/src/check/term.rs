@@ -9,9 +9,8 @@ use super::ladder::{Difference, Ladder, Rung, STEPS};
 use super::range::Range;
 use super::report::{Entry, Report};
 use super::survey::Random;
-use super::{Numbers, Options, judge, zeros};
+use super::{Numbers, Options, judge};
 use crate::backend::{Backend, BackendError};
-use crate::convert::{as_tensor, as_tensor_mut, to_f64};
 use crate::io::Values;
 use crate::term::TermSubmission;
 use densekd_core::{Error, MapPlan, Outcome, Tensor, Term, Upstream};
@@ -81,7 +80,7 @@ impl Probe<'_> {
     fn check(&self, options: Options) -> Result<Report, BackendError> {
         let student = self.given.student;
         let Gradient { stored, upstream, outcome, largest } = self.gradient()?;
-        let stored = as_tensor(&stored);
+        let stored = stored.as_tensor();
         let numbers = Numbers::new(true, student.dtype());
         let factor = if outcome.divisor == 0.0 { 0.0 } else { outcome.scale / outcome.divisor };
         let mut report = Report {
@@ -151,15 +150,15 @@ impl Probe<'_> {
         let mut attempt = 0;
         loop {
             let upstream = 2.0_f64.powi(exponent);
-            let mut stored = zeros(student.dtype(), student.len());
+            let mut stored = Values::zeros(student.dtype(), student.len());
             let outcome = self.submit(TermSubmission {
                 upstream: Upstream::new(upstream)?,
-                grad_student: Some(as_tensor_mut(&mut stored)),
+                grad_student: Some(stored.as_tensor_mut()),
                 ..self.given.again(student)
             })?;
-            let sizes = to_f64(as_tensor(&stored)).into_iter().map(f64::abs);
+            let sizes = stored.to_f64().into_iter().map(f64::abs);
             let largest = sizes.filter(|x| x.is_finite()).fold(0.0, f64::max);
-            let by = range.shift(outcome.gradient_overflowed, largest);
+            let by = range.shift(outcome.overflowed.student, largest);
             attempt += 1;
             if by == 0 || attempt == 5 {
                 return Ok(Gradient { stored, upstream, outcome, largest });
@@ -175,7 +174,7 @@ impl Probe<'_> {
         start: f64,
         enough: f64,
     ) -> Result<Vec<Option<Difference>>, BackendError> {
-        let mut student = to_f64(self.given.student);
+        let mut student = numbers(self.given.student);
         let unit = typical(&student);
         let mut one = |flat: usize| {
             let centre = student.get(flat).copied().unwrap_or(f64::NAN);
@@ -209,6 +208,11 @@ impl Probe<'_> {
         };
         places.iter().map(|&flat| one(flat)).collect()
     }
+}
+
+/// The numbers, exactly.
+fn numbers(tensor: Tensor<'_>) -> Vec<f64> {
+    (0..tensor.len()).map(|flat| element(tensor, flat)).collect()
 }
 
 /// The size of the numbers, a power of two, so that most steps are exact.

@@ -8,9 +8,9 @@ use super::output::Number;
 use super::outputs::Gradients;
 use super::positions::{PositionFiles, Positions};
 use super::projection::{Part, ProjectionArgs};
-use super::target::{GradientReport, Target, as_mut, zeros};
+use super::target::{GradientReport, Target};
 use densekd::core::{Norm, Options, Order, Outcome, Shape, Term, Upstream};
-use densekd::io::Values;
+use densekd::io::{Array, Values};
 use densekd::{Submission, TermSubmission};
 use serde::Serialize;
 
@@ -110,6 +110,7 @@ pub(crate) fn evaluate(
         target.as_ref().zip(like).map_or(Ok(()), |(target, like)| target.check(like))?;
     }
 
+    let zeros = |like: &Array| Values::zeros(like.dtype(), like.len());
     let mut grad = to_student.as_ref().map(|_| zeros(&student.tensor));
     let mut grad_teacher = to_teacher.as_ref().and(teacher).map(|teacher| zeros(&teacher.tensor));
     let (inputs, outputs) = (student.shape.channels(), maps.teacher_shape().channels());
@@ -121,8 +122,8 @@ pub(crate) fn evaluate(
         mask: positions.mask(),
         projection: projection.as_projection(),
         upstream: wants.upstream,
-        grad_student: grad.as_mut().map(as_mut),
-        grad_teacher: grad_teacher.as_mut().map(as_mut),
+        grad_student: grad.as_mut().map(Values::as_tensor_mut),
+        grad_teacher: grad_teacher.as_mut().map(Values::as_tensor_mut),
         grad_projection: grad_projection.as_mut().map(|(weight, bias)| (&mut **weight, &mut **bias)),
         ..TermSubmission::new(&term, maps.teacher(), student.numbers())
     };
@@ -132,14 +133,13 @@ pub(crate) fn evaluate(
             error => error,
         })?;
 
-    let of_map = |target: &Option<Target>, gradient: Option<Values>, map: Option<&Map>| {
-        let overflowed = outcome.gradient_overflowed;
-        match (target, gradient, map) {
-            (Some(target), Some(gradient), Some(map)) => {
-                target.write(gradient, &map.tensor, (map.shape, maps.order, overflowed)).map(Some)
-            }
-            _ => Ok(None),
+    let of_map = |target: &Option<Target>, gradient: Option<Values>, map: Option<&Map>, overflowed| match (
+        target, gradient, map,
+    ) {
+        (Some(target), Some(gradient), Some(map)) => {
+            target.write(gradient, &map.tensor, (map.shape, maps.order, overflowed)).map(Some)
         }
+        _ => Ok(None),
     };
     let of_part = |target: &Option<Target>, gradient: Option<&[f64]>, part: &Option<Part>, dims| {
         let (Some(target), Some(gradient), Some(part)) = (target, gradient, part) else { return Ok(None) };
@@ -147,7 +147,7 @@ pub(crate) fn evaluate(
         target.write(gradient, &part.tensor, (Shape::new(dims)?, Order::Nchw, overflowed)).map(Some)
     };
     let (weight, bias) = grad_projection.as_ref().map(|(weight, bias)| (&**weight, &**bias)).unzip();
-    let teacher_shape = maps.teacher_shape().dims();
+    let (teacher_shape, overflowed) = (maps.teacher_shape().dims(), outcome.overflowed);
     Ok(PairReport {
         value: Number(outcome.value()),
         shape: student.shape.dims(),
@@ -161,8 +161,8 @@ pub(crate) fn evaluate(
         scale: Number(outcome.scale),
         per_channel: rows.map(|rows| channels(&rows, student.shape.channels(), &outcome)),
         gradients: GradientReports {
-            grad: of_map(to_student, grad, Some(student))?,
-            grad_teacher: of_map(to_teacher, grad_teacher, teacher)?,
+            grad: of_map(to_student, grad, Some(student), overflowed.student)?,
+            grad_teacher: of_map(to_teacher, grad_teacher, teacher, overflowed.teacher)?,
             grad_projection: of_part(to_weight, weight, &projection.weight, [outputs, inputs, 1, 1])?,
             grad_projection_bias: of_part(to_bias, bias, &projection.bias, [outputs, 1, 1, 1])?,
         },

@@ -249,7 +249,7 @@ impl Failure {
     /// A short stable name for machines.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::File(error) => file_code(error),
+            Self::File(error) => error.code(),
             Self::Backend(BackendError::Request(source))
             | Self::Request(source)
             | Self::Tensor { source, .. }
@@ -300,8 +300,8 @@ impl Failure {
 /// Whether options alone are at fault, whatever the tensors.
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
-        DivisorChannels, Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample,
-        NotADistribution, Share, TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight, Window,
+        Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample, NotADistribution, Share,
+        TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight, Window,
     };
     matches!(
         error,
@@ -314,7 +314,6 @@ const fn is_option(error: &core::Error) -> bool {
             | IgnoreAfter { .. }
             | MaskWithUpsample
             | Upsample { .. }
-            | DivisorChannels
             | Share { .. }
             | Window
             | Unused { .. }
@@ -332,25 +331,5 @@ fn refusal(loss: Loss, option: &str, source: &OptionError) -> String {
             format!("loss {loss} has no option {option}; its options are {}", known.join(", "))
         }
         source => format!("loss {loss}, {option}: {source}"),
-    }
-}
-
-const fn file_code(error: &io::Error) -> &'static str {
-    use io::Error::{
-        Bf16ToNpy, Dtype, Extension, Missing, NameEmpty, NameMissing, NameNeeded, NameUnwanted, NotAFile,
-        PairAmbiguous, PairNone, Read, Truncated, Write, WriteFormat,
-    };
-    match error {
-        Missing { .. } => "file_missing",
-        NotAFile { .. } => "not_a_file",
-        Extension { .. } => "file_extension",
-        Read { .. } => "file_read",
-        Write { .. } => "file_write",
-        WriteFormat { .. } | Bf16ToNpy { .. } => "file_write_format",
-        NameUnwanted { .. } | NameEmpty { .. } | NameNeeded { .. } | NameMissing { .. } => "tensor_name",
-        PairAmbiguous { .. } | PairNone { .. } => "tensor_pair",
-        Truncated { .. } => "file_truncated",
-        Dtype { .. } => "tensor_dtype",
-        _ => "file_format",
     }
 }

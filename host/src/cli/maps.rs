@@ -5,7 +5,7 @@ use super::parse::named;
 use clap::{Args, ValueHint};
 use densekd::BackendError;
 use densekd::core::{self, Options, Order, Shape, Term};
-use densekd::io::{self, Data, Tensor, TensorPath};
+use densekd::io::{self, Array, TensorPath};
 use std::path::{Path, PathBuf};
 
 /// The two arguments, and how the files lie in memory.
@@ -101,7 +101,7 @@ pub(crate) fn place(argument: &Path) -> Result<TensorPath, Failure> {
 /// A map, and where it was found.
 pub(crate) struct Map {
     /// Its numbers in the shape of the file.
-    pub(crate) tensor: Tensor,
+    pub(crate) tensor: Array,
     /// Its place.
     pub(crate) at: TensorPath,
     /// `[N, C, H, W]`.
@@ -109,14 +109,14 @@ pub(crate) struct Map {
 }
 
 impl Map {
-    fn new(tensor: Tensor, at: TensorPath, order: Order) -> Result<Self, Failure> {
+    fn new(tensor: Array, at: TensorPath, order: Order) -> Result<Self, Failure> {
         let shape = shape(&tensor, &at, order)?;
         Ok(Self { tensor, at, shape })
     }
 
     /// Its numbers.
     pub(crate) fn numbers(&self) -> core::Tensor<'_> {
-        numbers(&self.tensor)
+        self.tensor.as_tensor()
     }
 }
 
@@ -188,8 +188,8 @@ impl Maps {
     }
 }
 
-fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
-    let dims = match (tensor.shape(), order) {
+fn shape(array: &Array, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
+    let dims = match (array.shape(), order) {
         (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => [n, c, h, w],
         (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => [1, c, h, w],
         (&[n, c], _) => [n, c, 1, 1],
@@ -202,13 +202,4 @@ fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failur
         }
     };
     Shape::new(dims).map_err(|source| Failure::Tensor { at: at.clone(), source })
-}
-
-fn numbers(tensor: &Tensor) -> core::Tensor<'_> {
-    match tensor.data() {
-        Data::F32(numbers) => core::Tensor::F32(numbers),
-        Data::F64(numbers) => core::Tensor::F64(numbers),
-        Data::F16(numbers) => core::Tensor::F16(numbers),
-        Data::Bf16(numbers) => core::Tensor::Bf16(numbers),
-    }
 }

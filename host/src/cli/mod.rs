@@ -1,6 +1,7 @@
 //! The command line: arguments in, a report and an exit code out. All computing is the library's.
 #![allow(clippy::result_large_err, reason = "a failure is made once, and then the program ends")]
 
+mod bench;
 mod check;
 mod doctor;
 mod evaluate;
@@ -120,6 +121,8 @@ struct Cli {
 enum Command {
     #[command(about = "Evaluate a loss, and its gradient", long_about = LOSS_ABOUT, after_help = LOSS_EXAMPLES)]
     Loss(Box<loss::LossCommand>),
+    #[command(about = "Time every loss against the speed of memory")]
+    Bench(bench::BenchCommand),
     #[command(about = "Evaluate test vectors", long_about = SELFTEST_ABOUT, after_help = SELFTEST_EXAMPLES)]
     Selftest(selftest::SelftestCommand),
     #[command(
@@ -168,6 +171,7 @@ fn run(command: &Command, json: bool) -> Result<bool, Failure> {
     match command {
         Command::Loss(command) => command.run(json).map(|()| true),
         Command::Selftest(command) => command.run(json),
+        Command::Bench(command) => command.run(json).map(|()| true),
         Command::Check(command) => command.run(json),
         Command::Doctor(command) => command.run(json).map(|()| true),
         Command::List(command) => command.run(json).map(|()| true),

@@ -2,10 +2,9 @@
 
 use super::failure::Failure;
 use super::maps::{Maps, place};
-use super::target::{as_mut, zeros};
 use clap::{Args, ValueHint};
-use densekd::core::{Element, Error, Options, Projection, TensorMut, narrow_into};
-use densekd::io::{self, Data, Tensor, TensorPath, Values};
+use densekd::core::{Error, Options, Projection};
+use densekd::io::{self, Array, TensorPath, Values};
 use std::path::{Path, PathBuf};
 
 /// The flags.
@@ -66,7 +65,7 @@ impl Parts {
 /// One tensor of it.
 pub(crate) struct Part {
     /// As it lies in the file.
-    pub(crate) tensor: Tensor,
+    pub(crate) tensor: Array,
     numbers: Vec<f64>,
 }
 
@@ -78,28 +77,15 @@ impl Part {
             let (found, wanted) = (tensor.shape().to_vec(), wanted.to_vec());
             return Err(Failure::ProjectionShape { what, at: at.clone(), found, wanted });
         }
-        let numbers = match tensor.data() {
-            Data::F32(x) => widen(x),
-            Data::F64(x) => widen(x),
-            Data::F16(x) => widen(x),
-            Data::Bf16(x) => widen(x),
-        };
+        let numbers = tensor.to_f64();
         Ok(Self { tensor, numbers })
     }
 
     /// A gradient in the type of the file, and whether a finite number was too large for it.
     pub(crate) fn narrow(&self, gradient: &[f64]) -> (Values, bool) {
-        let mut values = zeros(&self.tensor);
-        let overflowed = match as_mut(&mut values) {
-            TensorMut::F32(x) => narrow_into(x.iter_mut(), gradient),
-            TensorMut::F64(x) => narrow_into(x.iter_mut(), gradient),
-            TensorMut::F16(x) => narrow_into(x.iter_mut(), gradient),
-            TensorMut::Bf16(x) => narrow_into(x.iter_mut(), gradient),
-        };
+        let values = Values::from_f64(self.tensor.dtype(), gradient);
+        let stored = values.to_f64();
+        let overflowed = gradient.iter().zip(&stored).any(|(x, stored)| x.is_finite() && !stored.is_finite());
         (values, overflowed)
     }
-}
-
-fn widen<E: Element>(numbers: &[E]) -> Vec<f64> {
-    numbers.iter().map(|x| x.widen()).collect()
 }

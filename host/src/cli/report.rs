@@ -228,8 +228,9 @@ impl<'a> Many<'a> {
 
     /// The row of a file, beside the longest name.
     pub(crate) fn row(name: &str, width: usize, pair: &PairReport) -> String {
-        let overflowed = pair.gradients.iter().any(|(_, grad)| grad.overflowed);
-        let note = if overflowed { "  gradient overflowed" } else { "" };
+        let overflowed = pair.gradients.iter().filter(|(_, grad)| grad.overflowed);
+        let overflowed = overflowed.map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
+        let note = if overflowed.is_empty() { overflowed } else { format!("  {overflowed} overflowed") };
         format!("{name:width$}  {:<24}  {:?}  {}{note}\n", pair.value, pair.shape, pair.dtype)
     }
 

@@ -2,7 +2,8 @@
 
 use crate::backend::MapSubmission;
 use densekd_core::{
-    Alone, Element, Error, Executor, MapCall, MapPlan, Matrix, Outcome, Side, Slab, TensorMut, Upstream,
+    Alone, Element, Error, Executor, MapCall, MapPlan, Matrix, Outcome, Overflowed, Side, Slab, TensorMut,
+    Upstream,
 };
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder as _};
@@ -45,7 +46,7 @@ pub(super) fn run(call: &MapCall<'_>, submission: MapSubmission<'_>) -> Result<O
     if let Some(gradients) = grad_projection {
         call.pull_projection((&outcome, upstream), &state, gradients, &Threads)?;
     }
-    Ok(Outcome { gradient_overflowed: student | teacher, ..outcome })
+    Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
 }
 
 /// What the bands of a gradient share.

@@ -5,7 +5,7 @@ use super::text::optional;
 use crate::backend::BackendError;
 use crate::term::TermSubmission;
 use densekd_core::{
-    Divisor, Ignore, Inputs, Options, Outcome, Plan, Preset, Recipe, RowOptions, Term, Weight,
+    Divisor, Ignore, Inputs, Options, Outcome, Overflowed, Plan, Preset, Recipe, RowOptions, Term, Weight,
 };
 use serde::Serialize;
 
@@ -132,7 +132,7 @@ fn value(case: Case<'_>, (preset, options): (&Preset, &RowOptions), sums: &mut S
     match sums.get(case, *options) {
         Ok(sum) => {
             let scale = plan.recipe().scale();
-            let outcome = Outcome { sum, divisor: number, scale, gradient_overflowed: false };
+            let outcome = Outcome { sum, divisor: number, scale, overflowed: Overflowed::default() };
             PresetValue { divisor_number: Some(number), value: Some(outcome.value()), ..none }
         }
         Err(error) => noted(error),
