@@ -253,16 +253,15 @@ impl Failure {
             Self::Backend(BackendError::Request(source))
             | Self::Request(source)
             | Self::Tensor { source, .. }
-            | Self::Pair { source, .. } => source.code(),
-            Self::Option { source: OptionError::Value(source), .. } => source.code(),
+            | Self::Pair { source, .. }
+            | Self::Option { source: OptionError::Value(source), .. } => source.code(),
             Self::Option { .. } => "option",
             Self::Tensors { .. } => "usage",
-            Self::LabelsShape { .. } => "positions_shape",
             Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
             Self::Backend(_) => "unsupported",
             Self::Rank { .. } => "rank",
-            Self::PositionsShape { .. } => "positions_shape",
+            Self::PositionsShape { .. } | Self::LabelsShape { .. } => "positions_shape",
             Self::MaskValue { .. } => "mask_value",
             Self::NoCuda => "no_backend",
             Self::OutputIsInput { .. } => "output_is_input",

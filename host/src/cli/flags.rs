@@ -139,7 +139,7 @@ fn lasting(value: OptionValue<'_>, names: &[&'static str]) -> Option<OptionValue
 
 /// What the option means, and for each default the losses that have it.
 fn help(name: &str) -> String {
-    let mut meanings: Vec<(&str, Vec<(String, Vec<&str>)>)> = Vec::new();
+    let mut meanings: Groups<&str, Groups<String, Vec<&str>>> = Vec::new();
     for (loss, field) in losses_with(name) {
         let default = Setting::of(&loss.defaults(), name).map(|setting| setting.to_string());
         let at = group(&mut meanings, field.help.trim().trim_end_matches('.'));
@@ -156,8 +156,11 @@ fn help(name: &str) -> String {
     text.collect::<Vec<_>>().join("\n")
 }
 
+/// What is kept under keys.
+type Groups<K, V> = Vec<(K, V)>;
+
 /// What is kept under a key, at first nothing; keys stay in the order in which they came.
-fn group<K: PartialEq, V: Default>(groups: &mut Vec<(K, V)>, key: K) -> &mut V {
+fn group<K: PartialEq, V: Default>(groups: &mut Groups<K, V>, key: K) -> &mut V {
     let at = groups.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
         groups.push((key, V::default()));
         groups.len() - 1

@@ -49,7 +49,7 @@ fn losses() -> (String, Value) {
     let mut list = Vec::new();
     for loss in Loss::ALL {
         let (About { name, summary, source }, defaults) = (loss.about(), loss.defaults());
-        text += &format!("{name}: {summary} ({source})\n");
+        text.extend([name, ": ", summary, " (", source, ")\n"]);
         let mut rows = Vec::new();
         let mut fields = Vec::new();
         for Field { name, help, wanted, names } in defaults.fields() {

@@ -17,6 +17,7 @@ use clap::Args;
 use densekd::core::Upstream;
 use densekd::io::{self, TensorPath};
 use indicatif::{ProgressBar, ProgressStyle};
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::Path;
 
@@ -95,7 +96,7 @@ impl LossCommand {
 
     fn files(&self, job: &Job<'_>) -> Result<(), Failure> {
         let teacher = job.sides.teacher.map(place).transpose()?;
-        let pair = FilePair { stem: Default::default(), teacher, student: place(job.sides.student)? };
+        let pair = FilePair { stem: OsString::new(), teacher, student: place(job.sides.student)? };
         let files = self.positions.places()?;
         let report = self.one(job, &pair, &files, |inputs| self.outputs.targets(inputs))?;
         let single = Single::new(&job.head, &report);

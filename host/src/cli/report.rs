@@ -72,7 +72,9 @@ impl Head {
     fn add_first(&self, lines: &mut Lines) {
         lines.add("loss", self.loss);
         lines.add("preset", self.preset.unwrap_or("none"));
-        self.formula.iter().for_each(|formula| add_formula(lines, formula));
+        if let Some(formula) = &self.formula {
+            add_formula(lines, formula);
+        }
     }
 
     /// `divisor`: its number, which several files need not share.
@@ -152,10 +154,14 @@ impl<'a> Single<'a> {
         let mut lines = Lines::default();
         self.head.add_first(&mut lines);
         lines.add("value", value);
-        teacher.iter().for_each(|teacher| lines.add("teacher", teacher));
+        if let Some(teacher) = teacher {
+            lines.add("teacher", teacher);
+        }
         lines.add("student", student);
         lines.add("shape", format!("{shape:?} ([N, C, H, W]), {} in the files", self.head.layout));
-        teacher_shape.iter().for_each(|shape| lines.add("teacher shape", format!("{shape:?}")));
+        if let Some(shape) = teacher_shape {
+            lines.add("teacher shape", format!("{shape:?}"));
+        }
         match teacher_dtype {
             Some(teacher) if teacher != dtype => {
                 lines.add("dtype", format!("{dtype} (student), {teacher} (teacher)"));
