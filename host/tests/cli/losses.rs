@@ -2,7 +2,7 @@
 
 use crate::run;
 use crate::support::{Folder, Run, STUDENT, TEACHER, assert_close, densekd, numbers, read};
-use densekd::core::{Labels, Loss, Options, Order, Preset, Projection, Shape, Term};
+use densekd::core::{Error, Labels, Loss, OptionValue, Options, Order, Preset, Projection, Shape, Term};
 use densekd::{Cpu, TermSubmission};
 use serde_json::json;
 use std::ffi::OsString;
@@ -17,6 +17,18 @@ struct Given {
     folder: Folder,
     options: Options,
     words: Vec<OsString>,
+}
+
+/// A loss with its defaults, and a window where it has none by default.
+fn ready(loss: Loss) -> (Options, Vec<&'static str>) {
+    let mut options = loss.defaults();
+    let mut words = vec!["--loss", loss.name()];
+    let shape = Shape::new(SHAPE).expect("a shape");
+    if Term::new(options, shape, shape, Order::Nchw) == Err(Error::Window) {
+        options.set("kernel", OptionValue::Pair([2, 2])).expect("a window");
+        words.extend(["--kernel", "2,2"]);
+    }
+    (options, words)
 }
 
 fn labels() -> Vec<i64> {
@@ -75,11 +87,11 @@ impl Given {
 
 #[test]
 fn every_loss_and_every_preset_gives_what_the_library_gives() {
-    let losses = Loss::ALL.iter().map(|loss| ("--loss", loss.name(), loss.defaults()));
-    let presets = Preset::ALL.iter().map(|preset| ("--preset", preset.name, preset.options));
-    for (flag, name, options) in losses.chain(presets) {
-        let given = Given::new(options);
-        let report = given.run("loss", &[flag, name]).json();
+    let losses = Loss::ALL.iter().map(|&loss| ready(loss));
+    let presets = Preset::ALL.iter().map(|preset| (preset.options, vec!["--preset", preset.name]));
+    for (options, words) in losses.chain(presets) {
+        let (given, name) = (Given::new(options), words[1]);
+        let report = given.run("loss", &words).json();
         assert_eq!(report["loss"], options.loss().name(), "{name}");
         assert_close(report["value"].as_f64().expect("a number"), given.wanted(), 1e-14);
         assert_eq!(report["teacher"].is_null(), !options.takes_teacher(), "{name}");
@@ -115,8 +127,9 @@ fn every_option_is_a_flag_that_takes_its_own_default() {
 #[test]
 fn the_gradient_of_every_loss_is_right() {
     for loss in Loss::ALL {
-        let given = Given::new(loss.defaults());
-        let report = given.run("check", &["--loss", loss.name(), "--samples-checked", "12"]).json();
+        let (options, mut words) = ready(*loss);
+        words.extend(["--samples-checked", "12"]);
+        let report = Given::new(options).run("check", &words).json();
         assert_eq!(report["ok"], true, "{loss}: {report}");
         assert!(report["entries"].as_u64() >= Some(8), "{loss}: {report}");
     }
@@ -196,10 +209,12 @@ fn channels_of_teacher_and_student_may_differ_where_the_loss_says_so() {
 #[test]
 fn folders_hold_the_maps_of_any_loss() {
     for loss in Loss::ALL {
-        let given = Given::new(loss.defaults());
-        let value = given.run("loss", &["--loss", loss.name()]).value();
+        let (options, words) = ready(*loss);
+        let given = Given::new(options);
+        let value = given.run("loss", &words).value();
         let out = given.folder.join("gradients");
-        let mut words = vec![OsString::from("loss"), "--loss".into(), loss.name().into(), "--json".into()];
+        let mut words: Vec<OsString> =
+            ["loss", "--json"].into_iter().chain(words).map(OsString::from).collect();
         for (place, name) in [("teachers", "t.npy"), ("students", "s.npy")] {
             if given.folder.join(name).exists() {
                 let folder = given.folder.folder(place);
