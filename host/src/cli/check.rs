@@ -9,6 +9,7 @@ use super::parse::count;
 use super::positions::{PositionArgs, Positions};
 use super::projection::ProjectionArgs;
 use clap::Args;
+use densekd::core::OptionValue;
 use densekd::{TermSubmission, check};
 use std::num::NonZeroUsize;
 
@@ -37,6 +38,10 @@ impl CheckCommand {
     /// Whether the gradient is right.
     pub(crate) fn run(&self, json: bool) -> Result<bool, Failure> {
         let Choice { options, .. } = self.loss.choose()?;
+        let option = "detach_norm";
+        if options.get(option) == Some(OptionValue::Flag(true)) {
+            return Err(Failure::Detached { loss: options.loss(), option });
+        }
         self.pair.sides_of(&options)?;
         self.positions.check(&options)?;
         self.projection.check(&options)?;

@@ -160,6 +160,17 @@ pub(crate) enum Failure {
         /// The loss.
         loss: Loss,
     },
+    /// A gradient that is no derivative.
+    #[error(
+        "with {} the gradient of loss {loss} leaves a part of the derivative out, by definition, so differences of \
+         the value cannot be it: check with {}", flag(.option), flag(&format!("no_{option}"))
+    )]
+    Detached {
+        /// The loss.
+        loss: Loss,
+        /// The option that leaves it out.
+        option: &'static str,
+    },
     /// A folder against a file.
     #[error("`{}` is a folder and `{}` is not: give two files or two folders", .folder.display(), .other.display())]
     FolderAndFile {
@@ -267,6 +278,7 @@ impl Failure {
             Self::OutputIsInput { .. } => "output_is_input",
             Self::OutputTwice { .. } => "output_twice",
             Self::PerChannel { .. } | Self::PerChannelOfMaps { .. } => "per_channel",
+            Self::Detached { .. } => "detached",
             Self::FolderAndFile { .. } => "folder_and_file",
             Self::FolderUnwanted { .. } => "folder_unwanted",
             Self::Folder { .. } => "folder",
@@ -285,6 +297,7 @@ impl Failure {
             Self::Option { .. }
             | Self::Tensors { .. }
             | Self::PerChannelOfMaps { .. }
+            | Self::Detached { .. }
             | Self::OutputIsInput { .. }
             | Self::OutputTwice { .. }
             | Self::PerChannel { .. }

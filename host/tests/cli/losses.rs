@@ -138,6 +138,16 @@ fn the_gradient_of_every_loss_is_right() {
 }
 
 #[test]
+fn a_gradient_that_is_no_derivative_by_definition_is_not_checked() {
+    for preset in Preset::ALL {
+        if preset.options.get("detach_norm") == Some(OptionValue::Flag(true)) {
+            run!["check", TEACHER, STUDENT, "--preset", preset.name]
+                .fails(2, &["--detach-norm", "by definition", "--no-detach-norm"]);
+        }
+    }
+}
+
+#[test]
 fn a_flag_that_the_loss_has_not_is_refused_with_those_it_has() {
     run!["loss", "a.npy", "b.npy", "--loss", "at", "--tau", "2"]
         .fails(2, &["loss at has no option --tau", "--mode, --p, --eps, --weight"]);
