@@ -15,6 +15,7 @@
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
 //! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
 //! | read and write tensors | [`io`] |
+//! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
 
@@ -29,6 +30,7 @@ mod cpu;
 pub mod doctor;
 mod evaluate;
 pub mod io;
+pub mod options;
 pub mod selftest;
 mod sinks;
 mod term;

@@ -10,7 +10,7 @@ pub use la::{LaBorder, LaMode, LaOptions};
 pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
 
-use crate::map::{Formula, MapPlan, Shapes};
+use crate::map::{Formula, MapPlan, Needs, Shapes};
 use crate::names::UnknownName;
 use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Preset, Recipe, RowOptions, Shape};
 use core::fmt;
@@ -227,6 +227,40 @@ impl Options {
         match self {
             Self::Cwd(options) | Self::Pi(options) => Some(options),
             Self::Map(_) => None,
+        }
+    }
+
+    /// Whether the loss compares with a teacher.
+    ///
+    /// ```
+    /// assert!(densekd_core::Loss::At.defaults().takes_teacher());
+    /// ```
+    pub fn takes_teacher(&self) -> bool {
+        self.needs().teacher
+    }
+
+    /// Whether the loss takes classes from labels, which it then cannot do without.
+    ///
+    /// ```
+    /// assert!(!densekd_core::Loss::At.defaults().takes_labels());
+    /// ```
+    pub fn takes_labels(&self) -> bool {
+        self.needs().labels
+    }
+
+    /// Whether the loss takes a 1x1 convolution of the student.
+    ///
+    /// ```
+    /// assert!(!densekd_core::Loss::At.defaults().takes_projection());
+    /// ```
+    pub fn takes_projection(&self) -> bool {
+        self.needs().projection
+    }
+
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Cwd(_) | Self::Pi(_) => Needs::TEACHER,
+            Self::Map(options) => options.formula().needs(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod check;
 mod doctor;
 mod evaluate;
 mod failure;
+mod flags;
 mod folder;
 mod list;
 mod loss;
@@ -13,8 +14,10 @@ mod machine;
 mod maps;
 mod options;
 mod output;
+mod outputs;
 mod parse;
 mod positions;
+mod projection;
 mod report;
 mod selftest;
 mod settings;
@@ -36,13 +39,16 @@ under the settings of the published codes.";
 const LOSS_ABOUT: &str = "\
 Evaluate a loss between a teacher's and a student's map, and its gradient.
 
-  value = weight * tau^2 / D * sum over rows of divergence(norm(T), norm(S))
+Row losses: value = weight * tau^2 / D * sum over rows of divergence(norm(T), norm(S)). Channel-wise distillation \
+(cwd, the default) turns each channel into a distribution over positions, softmax(x / tau), and asks the student \
+by KL divergence to look where the teacher looks. Pixel-wise distillation (pi) does the same over the channels of \
+each position: what is this pixel?
 
-Channel-wise distillation (cwd, the default) turns each channel into a distribution over positions, \
-softmax(x / tau), and asks the student by KL divergence to look where the teacher looks. Pixel-wise distillation \
-(pi) does the same over the channels of each position: what is this pixel?
+Losses of whole maps: `densekd list losses` has them with their options, --explain prints a formula in full.
 
-TEACHER and STUDENT are tensors [N, C, H, W], or two folders of them, paired by file name without ending.";
+TEACHER and STUDENT are tensors [N, C, H, W], or two folders of them, paired by file name without ending. A loss \
+without a teacher takes STUDENT alone. An option goes with the losses that are named beside its default in the \
+list below; another loss refuses it.";
 
 const LOSS_EXAMPLES: &str = "\
 Examples:
@@ -50,7 +56,9 @@ Examples:
   densekd loss teacher.npy student.npy --preset mmrazor-cwd --json
   densekd loss teacher.npy student.npy --loss pi --tau 2 --labels labels.npy --ignore-index 255
   densekd loss teacher.npy student.npy --grad gradient.npy --per-channel
+  densekd loss teacher.npy student.npy --loss at --mode paper
   densekd loss teachers/ students/ --grad gradients/
+  densekd loss --preset skd-pi --explain
 
 Exit code: 0 done, 1 it could not be done, 2 the arguments are wrong.";
 
@@ -129,7 +137,7 @@ enum Command {
         after_help = DOCTOR_EXAMPLES
     )]
     Doctor(doctor::DoctorCommand),
-    /// List losses, presets or backends
+    /// List losses with their options, presets or backends
     #[command(after_help = "Example: densekd list presets --json")]
     List(list::ListCommand),
     /// Print the completions of a shell
