@@ -313,7 +313,7 @@ impl Failure {
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
         Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample, NotADistribution, Share,
-        TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight, Window,
+        TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight,
     };
     matches!(
         error,
@@ -327,7 +327,6 @@ const fn is_option(error: &core::Error) -> bool {
             | MaskWithUpsample
             | Upsample { .. }
             | Share { .. }
-            | Window
             | Unused { .. }
             | LabelsMissing
             | TeacherGradient

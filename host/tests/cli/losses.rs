@@ -2,7 +2,7 @@
 
 use crate::run;
 use crate::support::{Folder, Run, STUDENT, TEACHER, assert_close, densekd, numbers, read};
-use densekd::core::{Error, Labels, Loss, OptionValue, Options, Order, Preset, Projection, Shape, Term};
+use densekd::core::{Labels, Loss, OptionValue, Options, Order, Preset, Projection, Shape, Term};
 use densekd::{Cpu, TermSubmission};
 use serde_json::json;
 use std::ffi::OsString;
@@ -19,16 +19,8 @@ struct Given {
     words: Vec<OsString>,
 }
 
-/// A loss with its defaults, and a window where it has none by default.
 fn ready(loss: Loss) -> (Options, Vec<&'static str>) {
-    let mut options = loss.defaults();
-    let mut words = vec!["--loss", loss.name()];
-    let shape = Shape::new(SHAPE).expect("a shape");
-    if Term::new(options, shape, shape, Order::Nchw) == Err(Error::Window) {
-        options.set("kernel", OptionValue::Pair([2, 2])).expect("a window");
-        words.extend(["--kernel", "2,2"]);
-    }
-    (options, words)
+    (loss.defaults(), vec!["--loss", loss.name()])
 }
 
 fn labels() -> Vec<i64> {
