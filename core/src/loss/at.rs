@@ -5,7 +5,9 @@
 //! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
 
 use super::{About, MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, larger, pieces};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, larger, pieces,
+};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -228,7 +230,9 @@ impl Formula for AtOptions {
             out.fill(f64::NAN);
         }
     }
+}
 
+impl Explain for AtOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, p, eps, weight } = self;
         writeln!(

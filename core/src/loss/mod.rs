@@ -10,7 +10,7 @@ pub use la::{LaBorder, LaMode, LaOptions};
 pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
 
-use crate::map::{Formula, MapPlan, Needs, Shapes};
+use crate::map::{Explain, Formula, MapPlan, Needs, Shapes};
 use crate::names::UnknownName;
 use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Preset, Recipe, RowOptions, Shape};
 use core::fmt;
@@ -110,6 +110,10 @@ macro_rules! losses {
             /// [`OptionError`] where there is none, or it cannot have this value.
             pub fn set(&mut self, name: &str, value: OptionValue<'_>) -> Result<(), OptionError> {
                 match self { $(Self::$variant(options) => options.set(name, value)),+ }
+            }
+
+            fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$variant(options) => options.explain(f)),+ }
             }
 
             pub(crate) const fn formula(&self) -> &dyn Formula {
@@ -270,7 +274,7 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cwd(options) | Self::Pi(options) => options.explain(f),
-            Self::Map(options) => options.formula().explain(f),
+            Self::Map(options) => options.explain(f),
         }
     }
 }

@@ -145,7 +145,11 @@ pub(crate) trait Formula: Sync {
         weight.fill(0.0);
         bias.fill(0.0);
     }
+}
 
+/// What is told of a formula. Apart from [`Formula`], so that a program which runs a loss need not link the
+/// formatting of numbers.
+pub(crate) trait Explain {
     /// The formula with its divisor and these settings, for a reader.
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }

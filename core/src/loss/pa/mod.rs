@@ -13,7 +13,7 @@ use self::gram::{BLOCK, Nodes, SLOTS, Units, block_of, differences, pulls};
 use self::windows::{Maximum, Mean, Windows, position};
 use super::About;
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, Shapes, Side, View, larger, runs};
+use crate::map::{At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, larger, runs};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Shape, Share, Weight};
@@ -291,7 +291,9 @@ impl Formula for PaOptions {
             }
         }
     }
+}
 
+impl Explain for PaOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pool, eps, weight) = (self.pool, self.eps.get(), self.weight.get());
         match (self.kernel, self.pool_scale.get()) {
