@@ -1,8 +1,10 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod ho;
 
 pub use at::{AtMode, AtOptions};
+pub use ho::{HoAdversary, HoOptions, HoRole};
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -113,6 +115,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Holistic distillation.
+    Ho: HoOptions,
 }
 
 const CWD: About = About {

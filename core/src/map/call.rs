@@ -262,8 +262,8 @@ impl<'a> MapCall<'a> {
         let (formula, scale) = (self.formula(), outcome.gradient_scale(upstream));
         let plan = self.inputs.plan;
         let shape = plan.shape(side);
-        let (channels, m) = (shape.channels(), shape.positions());
-        let n = band.start / (channels * m);
+        let (channels, m) = (shape.channels(), shape.positions().max(1));
+        let n = band.start / (channels * m).max(1);
         let local = |flat: usize| flat - n * channels * m;
         let (rows, positions) = match plan.order() {
             Order::Nchw => (local(band.start) / m..local(band.end).div_ceil(m), 0..m),

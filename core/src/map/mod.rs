@@ -1,16 +1,18 @@
 //! Losses of whole maps: the machine that runs the formulas of [`loss`](crate::loss) which are no row losses.
 //!
-//! A formula is two passes. *measure* reads both maps, leaves what the gradient needs in the caller's state, and
-//! gives the sum and its divisor; *pull* gives the gradient of the sum at any piece of a channel from the maps
-//! and the state alone, so that a gradient is written once, by any number of threads, in either memory order.
+//! A formula is two passes. *measure* reads both maps, leaves what the gradient needs in the caller's state, and gives the sum and its divisor; *pull* gives the gradient of
+//! the sum at any piece of a channel from the maps and the state alone, so that a gradient is written once, by any
+//! number of threads, in either memory order.
 //! All arithmetic is `f64`; inputs are converted exactly.
 
 mod call;
+mod count;
 mod executor;
 mod plan;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
+pub(crate) use count::real;
 pub use executor::{Alone, Executor, Matrix};
 pub use plan::{MapPlan, Side};
 pub(crate) use view::{PIECE, View, head, pieces};
