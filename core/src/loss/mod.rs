@@ -2,9 +2,11 @@
 
 mod at;
 mod ho;
+mod ifvd;
 
 pub use at::{AtMode, AtOptions};
 pub use ho::{HoAdversary, HoOptions, HoRole};
+pub use ifvd::IfvdOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -115,6 +117,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Intra-class feature variation.
+    Ifvd: IfvdOptions,
     /// Holistic distillation.
     Ho: HoOptions,
 }
