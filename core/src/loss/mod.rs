@@ -1,12 +1,18 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod ho;
+mod ifvd;
 mod la;
+mod mimic;
 mod pa;
 mod pkd;
 
 pub use at::{AtMode, AtOptions};
+pub use ho::{HoAdversary, HoOptions, HoRole};
+pub use ifvd::IfvdOptions;
 pub use la::{LaBorder, LaMode, LaOptions};
+pub use mimic::MimicOptions;
 pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
 
@@ -132,6 +138,12 @@ losses! {
     Pa: PaOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
+    /// Intra-class feature variation.
+    Ifvd: IfvdOptions,
+    /// Feature mimicking.
+    Mimic: MimicOptions,
+    /// Holistic distillation.
+    Ho: HoOptions,
 }
 
 const CWD: About = About {

@@ -52,6 +52,34 @@ impl<'a> View<'a> {
         self.load.load(Place { row, from, index, stride }, buffer)
     }
 
+    /// Every number of an image, in pieces that do not depend on the memory order.
+    pub(crate) fn each(self, n: usize, mut f: impl FnMut(&[f64])) {
+        let mut buffer = [0.0; PIECE];
+        for piece in pieces(0..self.shape.positions()) {
+            for c in 0..self.shape.channels() {
+                f(self.positions(n, c, piece.start, head(&mut buffer, &piece)));
+            }
+        }
+    }
+
+    /// The largest magnitude of an image; NaN where one of its numbers is.
+    pub(crate) fn largest(self, n: usize) -> f64 {
+        let mut largest = 0.0_f64;
+        self.each(n, |x| {
+            for x in x {
+                // A NaN must not be passed over.
+                largest = if x.is_nan() {
+                    *x
+                } else if x.abs() > largest {
+                    x.abs()
+                } else {
+                    largest
+                };
+            }
+        });
+        largest
+    }
+
     /// One number.
     pub(crate) fn at(self, n: usize, c: usize, position: usize) -> f64 {
         let mut one = [0.0];
