@@ -1,8 +1,10 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
+pub use smooth_ce::SmoothCeOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -113,6 +115,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Cross-entropy with smoothed labels.
+    SmoothCe: SmoothCeOptions,
 }
 
 const CWD: About = About {
