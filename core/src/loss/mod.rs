@@ -1,9 +1,11 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod dkd;
 mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
+pub use dkd::DkdOptions;
 pub use smooth_ce::SmoothCeOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
@@ -115,6 +117,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Decoupled distillation.
+    Dkd: DkdOptions,
     /// Cross-entropy with smoothed labels.
     SmoothCe: SmoothCeOptions,
 }
