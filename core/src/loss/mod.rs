@@ -1,10 +1,13 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod dist;
 mod dkd;
+mod pearson;
 mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
+pub use dist::DistOptions;
 pub use dkd::DkdOptions;
 pub use smooth_ce::SmoothCeOptions;
 
@@ -117,6 +120,8 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Relations between classes and between positions.
+    Dist: DistOptions,
     /// Decoupled distillation.
     Dkd: DkdOptions,
     /// Cross-entropy with smoothed labels.
