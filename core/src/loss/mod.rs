@@ -3,12 +3,15 @@
 mod at;
 mod dist;
 mod dkd;
+mod edges;
 mod pearson;
+mod rkd;
 mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
 pub use dist::DistOptions;
 pub use dkd::DkdOptions;
+pub use rkd::RkdOptions;
 pub use smooth_ce::SmoothCeOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
@@ -124,6 +127,8 @@ losses! {
     Dist: DistOptions,
     /// Decoupled distillation.
     Dkd: DkdOptions,
+    /// Relations between images.
+    Rkd: RkdOptions,
     /// Cross-entropy with smoothed labels.
     SmoothCe: SmoothCeOptions,
 }
