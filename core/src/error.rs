@@ -1,7 +1,7 @@
 //! One type for each way in which a request can be wrong. Every other layer (files, C, Python, the command
 //! line) maps this list and adds its own.
 
-use crate::{Divergence, Norm};
+use crate::{Divergence, Divisor, Norm};
 use core::fmt;
 
 /// What was wrong with a request, with the value found and the way out in its text.
@@ -95,6 +95,11 @@ pub enum Error {
         /// The factor given.
         factor: usize,
     },
+    /// A loss of positions is divided by something other than `sum`, `batch` or `batch_positions`.
+    Divisor {
+        /// The divisor given.
+        found: Divisor,
+    },
     /// A gradient was asked of statistics that belong to another plan or were not filled.
     Statistics {
         /// The row whose statistics do not fit.
@@ -149,6 +154,7 @@ impl Error {
             Self::IgnoreAfter { .. } => "ignore_after",
             Self::MaskWithUpsample => "mask_with_upsample",
             Self::Upsample { .. } => "upsample",
+            Self::Divisor { .. } => "divisor",
             Self::Statistics { .. } => "statistics",
             Self::TeacherMissing => "teacher_missing",
             Self::TeacherGradient => "teacher_gradient",
@@ -214,6 +220,9 @@ impl fmt::Display for Error {
                 f,
                 "upsample {factor} with norm {norm} is not defined: the factor must be at least 1 and the norm spatial"
             ),
+            Self::Divisor { found } => {
+                write!(f, "divisor {found} is not defined for this loss: use sum, batch or batch_positions")
+            }
             Self::Statistics { row } => {
                 write!(f, "the statistics of row {row} were not made by this plan: run the loss first")
             }

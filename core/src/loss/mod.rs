@@ -1,20 +1,30 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod dist;
+mod dkd;
+mod edges;
 mod ho;
 mod ifvd;
 mod la;
 mod mimic;
 mod pa;
+mod pearson;
 mod pkd;
+mod rkd;
+mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
+pub use dist::DistOptions;
+pub use dkd::DkdOptions;
 pub use ho::{HoAdversary, HoOptions, HoRole};
 pub use ifvd::IfvdOptions;
 pub use la::{LaBorder, LaMode, LaOptions};
 pub use mimic::MimicOptions;
 pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
+pub use rkd::RkdOptions;
+pub use smooth_ce::SmoothCeOptions;
 
 use crate::map::{Explain, Formula, MapPlan, Needs, Shapes};
 use crate::names::UnknownName;
@@ -144,6 +154,14 @@ losses! {
     Mimic: MimicOptions,
     /// Holistic distillation.
     Ho: HoOptions,
+    /// Relations between classes and between positions.
+    Dist: DistOptions,
+    /// Decoupled distillation.
+    Dkd: DkdOptions,
+    /// Relations between images.
+    Rkd: RkdOptions,
+    /// Cross-entropy with smoothed labels.
+    SmoothCe: SmoothCeOptions,
 }
 
 const CWD: About = About {

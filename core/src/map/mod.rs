@@ -7,6 +7,7 @@
 //! All arithmetic is `f64`; inputs are converted exactly.
 
 mod call;
+mod classes;
 mod count;
 mod cut;
 mod executor;
@@ -17,6 +18,7 @@ mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
+pub(crate) use classes::{LogSumExp, Targets, spans};
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
@@ -29,6 +31,12 @@ pub(crate) use view::{PIECE, View, head, pieces, runs};
 use crate::{Error, Mask, Shape};
 use core::fmt;
 use core::ops::Range;
+
+/// A count among numbers.
+#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
+pub(crate) const fn number(count: usize) -> f64 {
+    count as f64
+}
 
 /// The shapes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -312,8 +312,8 @@ impl Failure {
 /// Whether options alone are at fault, whatever the tensors.
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
-        Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample, NotADistribution, Share,
-        TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight,
+        Divisor, Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample, NotADistribution,
+        Share, TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight,
     };
     matches!(
         error,
@@ -330,6 +330,7 @@ const fn is_option(error: &core::Error) -> bool {
             | Unused { .. }
             | LabelsMissing
             | TeacherGradient
+            | Divisor { .. }
     )
 }
 
