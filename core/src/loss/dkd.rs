@@ -39,7 +39,7 @@ use super::About;
 use crate::arithmetic::{Arithmetic, bregman, log1p_excess, two_difference};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, number,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, real,
     spans,
 };
 use crate::options::options;
@@ -323,8 +323,8 @@ impl Formula for DkdOptions {
         });
         let sum = state.chunks(Kept::LEN).map(|kept| Kept::read(kept).value).sum();
         let divisor = match self.divisor {
-            Divisor::Batch => number(shape.images()),
-            Divisor::BatchPositions => number(targets.count()),
+            Divisor::Batch => real(shape.images()),
+            Divisor::BatchPositions => real(targets.count()),
             _ => 1.0,
         };
         Ok(Measured { sum, divisor })

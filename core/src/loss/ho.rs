@@ -85,7 +85,6 @@ impl HoOptions {
     };
 
     /// The discriminator's step weighs its loss by 0.1 and the penalty in it by 10.
-
     pub(crate) const PRESETS: &[Preset] = &[
         preset("torchdistiller-ho-generator", TORCH_DISTILLER, HoRole::Generator, 0.001),
         preset("torchdistiller-ho-discriminator", TORCH_DISTILLER, HoRole::Discriminator, 0.1),

@@ -44,7 +44,7 @@ use super::About;
 use super::edges::{CLAMP, Edges, Length, Triangle, distance, huber, huber_slope, squared_distance};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, number, pieces,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
 };
 use crate::options::options;
 use crate::{Error, Preset, Weight};
@@ -203,7 +203,7 @@ impl RkdOptions {
     /// The means of both sides' distances.
     fn units(plan: Plan, distances: &[f64]) -> [Unit; 2] {
         let images = plan.images;
-        let pairs = number(images) * (number(images) - 1.0);
+        let pairs = real(images) * (real(images) - 1.0);
         let all = |side| {
             let from =
                 move |i| plan.edges(distances, i, side).all().enumerate().filter(move |&(j, _)| j != i);
@@ -222,7 +222,7 @@ impl RkdOptions {
 
     /// An image's part of the value, and its coefficients of both sides.
     fn image(&self, plan: Plan, i: usize, distances: &[f64], units: [Unit; 2], c: [&mut [f64]; 2]) -> f64 {
-        let images = number(plan.images);
+        let images = real(plan.images);
         let (per_pair, per_angle) = (
             self.distance_weight.get() / (images * images),
             self.angle_weight.get() / (images * images * images),

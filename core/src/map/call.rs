@@ -289,7 +289,9 @@ impl<'a> MapCall<'a> {
                         out.fill(0.0);
                     } else {
                         formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
-                        out.iter_mut().for_each(|x| *x *= scale);
+                        for x in out.iter_mut() {
+                            *x *= scale;
+                        }
                     }
                     overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
                 }

@@ -1,4 +1,4 @@
-//! Maps read in pieces: positions of a channel, or channels of a position, in either memory order.
+//! Maps read in pieces of a channel, in either memory order.
 
 use crate::access::{Load, Place};
 use crate::{Order, Shape};
@@ -31,25 +31,6 @@ impl<'a> View<'a> {
     {
         let place = place(self.shape, self.order, (n, c, from));
         self.load.load(place, buffer)
-    }
-
-    /// As many channels of a position as the buffer has, from channel `from` on.
-    pub(crate) fn channels<'b>(
-        self,
-        n: usize,
-        position: usize,
-        from: usize,
-        buffer: &'b mut [f64],
-    ) -> &'b [f64]
-    where
-        'a: 'b,
-    {
-        let stride = match self.order {
-            Order::Nchw => self.shape.positions(),
-            Order::Nhwc => 1,
-        };
-        let Place { row, from, index, .. } = place(self.shape, self.order, (n, from, position));
-        self.load.load(Place { row, from, index, stride }, buffer)
     }
 
     /// Every number of an image, in pieces that do not depend on the memory order.
