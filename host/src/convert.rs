@@ -1,7 +1,7 @@
 //! Numbers of a type known at run time, made and read as `f64`.
 
 use crate::io::{self, Data, Values};
-use densekd_core::{DType, Element, Tensor, TensorMut};
+use densekd_core::{DType, Element, Order, Tensor, TensorMut};
 use half::{bf16, f16};
 
 /// Rounds each number once.
@@ -83,4 +83,22 @@ pub(crate) fn round(dtype: DType, numbers: &[f64]) -> (Values, bool) {
         Values::Bf16(x) => overflowed(x, numbers),
     };
     (values, overflowed)
+}
+
+/// `[N, C, H, W]` of a map's dimensions as a file has them in this memory order: of one image where there are three,
+/// of logits where there are two.
+///
+/// ```
+/// use densekd::core::Order;
+/// assert_eq!(densekd::map_dims(&[4, 5, 3], Order::Nhwc), Some([1, 3, 4, 5]));
+/// assert_eq!(densekd::map_dims(&[8, 10], Order::Nhwc), Some([8, 10, 1, 1]));
+/// assert_eq!(densekd::map_dims(&[7], Order::Nchw), None);
+/// ```
+pub const fn map_dims(dims: &[usize], order: Order) -> Option<[usize; 4]> {
+    match (dims, order) {
+        (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => Some([n, c, h, w]),
+        (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => Some([1, c, h, w]),
+        (&[n, c], _) => Some([n, c, 1, 1]),
+        _ => None,
+    }
 }

@@ -14,6 +14,7 @@
 //! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
 //! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
+//! | add up several terms with weights and schedules | [`objective`] |
 //! | read and write tensors | [`io`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
@@ -30,6 +31,7 @@ mod cpu;
 pub mod doctor;
 mod evaluate;
 pub mod io;
+pub mod objective;
 pub mod selftest;
 mod sinks;
 mod term;
@@ -37,6 +39,7 @@ pub mod vectors;
 
 pub use adapter::{AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Gradient, Gradients, Pulled};
 pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
+pub use convert::map_dims;
 pub use cpu::Cpu;
 pub use densekd_core as core;
 pub use evaluate::{loss, loss_and_gradient};

@@ -4,7 +4,8 @@ use super::failure::Failure;
 use super::parse::named;
 use clap::{Args, ValueHint};
 use densekd::core::{self, Order, Shape};
-use densekd::io::{self, Data, Tensor, TensorPath};
+use densekd::io::{self, Tensor, TensorPath};
+use densekd::map_dims;
 use std::path::{Path, PathBuf};
 
 /// The two arguments, and how the files lie in memory.
@@ -75,36 +76,22 @@ impl Maps {
 
     /// The teacher's numbers.
     pub(crate) fn teacher(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.teacher)
+        (&self.pair.teacher).into()
     }
 
     /// The student's numbers.
     pub(crate) fn student(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.student)
+        (&self.pair.student).into()
     }
 }
 
 fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
-    let dims = match (tensor.shape(), order) {
-        (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => [n, c, h, w],
-        (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => [1, c, h, w],
-        (&[n, c], _) => [n, c, 1, 1],
-        (shape, _) => {
-            let wanted = match order {
-                Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
-                Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
-            };
-            return Err(Failure::Rank { at: at.clone(), shape: shape.to_vec(), wanted });
-        }
+    let Some(dims) = map_dims(tensor.shape(), order) else {
+        let wanted = match order {
+            Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
+            Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
+        };
+        return Err(Failure::Rank { at: at.clone(), shape: tensor.shape().to_vec(), wanted });
     };
     Shape::new(dims).map_err(|source| Failure::Tensor { at: at.clone(), source })
-}
-
-fn numbers(tensor: &Tensor) -> core::Tensor<'_> {
-    match tensor.data() {
-        Data::F32(numbers) => core::Tensor::F32(numbers),
-        Data::F64(numbers) => core::Tensor::F64(numbers),
-        Data::F16(numbers) => core::Tensor::F16(numbers),
-        Data::Bf16(numbers) => core::Tensor::Bf16(numbers),
-    }
 }
