@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::folder::{Companions, FilePair, pairs};
 use super::machine::{BackendArgs, Machine};
 use super::maps::{Maps, PairArgs, place};
+use super::objective::{ObjectiveArgs, Surroundings};
 use super::options::{Choice, LossArgs};
 use super::output::{print, print_json};
 use super::parse::number;
@@ -14,6 +15,7 @@ use super::target::{Target, has_ending, same};
 use clap::{Args, ValueHint};
 use densekd::core::{self, Upstream};
 use densekd::io::{self, TensorPath};
+use densekd::objective::Objective;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs;
 use std::io::IsTerminal as _;
@@ -28,6 +30,8 @@ pub(crate) struct LossCommand {
     loss: LossArgs,
     #[command(flatten)]
     positions: PositionArgs,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
     #[command(flatten)]
     backend: BackendArgs,
     /// Write the gradient to the student here (.npy or .safetensors), in the student's shape and type; for two
@@ -63,6 +67,9 @@ struct Job {
 impl LossCommand {
     /// Evaluates and reports.
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
+        if let Some(objective) = self.objective.read()? {
+            return self.terms(&objective, json);
+        }
         let choice = self.loss.choose()?;
         let options = choice.recipe.options();
         if options.upsample.get() > 1 && self.positions.is_given() {
@@ -86,6 +93,17 @@ impl LossCommand {
             (true, false) => Err(folder_and_file(teacher, student)),
             (false, true) => Err(folder_and_file(student, teacher)),
         }
+    }
+
+    fn terms(&self, objective: &Objective, json: bool) -> Result<(), Failure> {
+        self.grad.as_ref().map_or(Ok(()), |folder| self.prepare(folder))?;
+        let around = Surroundings {
+            pair: &self.pair,
+            machine: &self.backend.start()?,
+            upstream: self.upstream,
+            grad: self.grad.as_deref(),
+        };
+        self.objective.run(objective, &around, json)
     }
 
     fn files(&self, job: &Job) -> Result<(), Failure> {

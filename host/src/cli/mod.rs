@@ -10,6 +10,7 @@ mod list;
 mod loss;
 mod machine;
 mod maps;
+mod objective;
 mod options;
 mod output;
 mod parse;
@@ -50,6 +51,7 @@ Examples:
   densekd loss teacher.npy student.npy --loss pi --tau 2 --labels labels.npy --ignore-index 255
   densekd loss teacher.npy student.npy --grad gradient.npy --per-channel
   densekd loss teachers/ students/ --grad gradients/
+  densekd loss --objective kd.toml teacher.safetensors student.safetensors --step 500 --grad gradients/
 
 Exit code: 0 done, 1 it could not be done, 2 the arguments are wrong.";
 

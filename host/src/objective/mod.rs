@@ -143,6 +143,19 @@ impl ObjectiveTerm {
         }
     }
 
+    /// The tensors of the student that the term has a gradient to.
+    ///
+    /// ```
+    /// use densekd::core::Loss;
+    /// let term = densekd::objective::ObjectiveTerm::new("logits", Loss::Cwd.defaults());
+    /// assert_eq!(term.trained().collect::<Vec<_>>(), ["logits"]);
+    /// ```
+    pub fn trained(&self) -> impl Iterator<Item = &str> {
+        let parameters =
+            self.project.iter().flat_map(|project| [Some(&project.weight), project.bias.as_ref()]);
+        [Some(&self.student)].into_iter().chain(parameters).flatten().map(String::as_str)
+    }
+
     /// Where a key stands, or the nearest to it that is known.
     fn place(&self, key: &str) -> Place {
         let known = self.places.get(key).or_else(|| self.places.get("name"));
