@@ -14,6 +14,7 @@
 //! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
 //! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
+//! | add up several terms with weights and schedules | [`objective`] |
 //! | read and write tensors | [`io`] |
 //! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
@@ -30,6 +31,7 @@ mod cpu;
 pub mod doctor;
 mod evaluate;
 pub mod io;
+pub mod objective;
 pub mod options;
 pub mod selftest;
 mod sinks;

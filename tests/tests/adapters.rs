@@ -1,4 +1,4 @@
-//! Resizes and 1x1 convolutions: against PyTorch's definitions as written, and against their own transposes.
+//! Resizes and 1x1 convolutions: against the definitions of torch as written, and against their own transposes.
 
 mod maps;
 
@@ -36,7 +36,7 @@ fn pull(resize: &Resize, gradient: &[f64]) -> Vec<f64> {
     to
 }
 
-/// One output cell of an axis as PyTorch's sources have it: cells and weights.
+/// One output cell of an axis as the sources of torch have it: cells and weights.
 #[allow(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
@@ -78,7 +78,7 @@ proptest! {
     #![proptest_config(config(192))]
 
     #[test]
-    fn a_resize_is_what_pytorch_defines(
+    fn a_resize_is_what_torch_defines(
         mode in prop::sample::select(&MODES[..]), from in [1_usize..12, 1..90], to in [1_usize..12, 1..90], seed: u64
     ) {
         let plane = numbers(from[0] * from[1], &mut Rng::with_seed(seed));

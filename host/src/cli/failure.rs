@@ -5,6 +5,7 @@ use densekd::BackendError;
 use densekd::core;
 use densekd::core::{Loss, Norm, OptionError, Shape};
 use densekd::io::{self, TensorPath};
+use densekd::objective::ObjectiveError;
 use std::path::PathBuf;
 
 /// Why a command gave up. Every message names what was found, what was wanted and the way out.
@@ -16,6 +17,17 @@ pub(crate) enum Failure {
     /// The plan was refused, or could not be run.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// An objective that cannot be read or evaluated.
+    #[error(transparent)]
+    Objective(#[from] ObjectiveError),
+    /// A tensor whose name cannot be that of a file.
+    #[error(
+        "--grad writes a file for each tensor of the student, and `{name}` cannot name one: rename the tensor"
+    )]
+    GradientName {
+        /// The tensor.
+        name: String,
+    },
     /// Options that do not go together.
     #[error(transparent)]
     Request(#[from] core::Error),
@@ -271,6 +283,8 @@ impl Failure {
             Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
             Self::Backend(_) => "unsupported",
+            Self::Objective(_) => "objective",
+            Self::GradientName { .. } => "gradient_name",
             Self::Rank { .. } => "rank",
             Self::PositionsShape { .. } | Self::LabelsShape { .. } => "positions_shape",
             Self::MaskValue { .. } => "mask_value",

@@ -5,6 +5,7 @@ use super::failure::Failure;
 use super::folder::{Companions, FilePair, alone, pairs};
 use super::machine::{BackendArgs, Machine};
 use super::maps::{Maps, PairArgs, Sides, place};
+use super::objective::{ObjectiveArgs, Surroundings};
 use super::options::{Choice, LossArgs};
 use super::output::{print, print_json};
 use super::outputs::{Gradients, OutputArgs};
@@ -16,6 +17,7 @@ use super::target::Target;
 use clap::Args;
 use densekd::core::Upstream;
 use densekd::io::{self, TensorPath};
+use densekd::objective::Objective;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
@@ -32,6 +34,8 @@ pub(crate) struct LossCommand {
     positions: PositionArgs,
     #[command(flatten)]
     projection: ProjectionArgs,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
     #[command(flatten)]
     backend: BackendArgs,
     #[command(flatten)]
@@ -66,6 +70,9 @@ struct Job<'a> {
 impl LossCommand {
     /// Evaluates and reports.
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
+        if let Some(objective) = self.objective.read()? {
+            return self.terms(&objective, json);
+        }
         let choice = self.loss.choose()?;
         let options = &choice.options;
         if self.explain && !self.pair.is_given() {
@@ -92,6 +99,19 @@ impl LossCommand {
             None if student.is_dir() => self.folders(&job),
             None => self.files(&job),
         }
+    }
+
+    fn terms(&self, objective: &Objective, json: bool) -> Result<(), Failure> {
+        let sides = self.pair.sides("an objective", true)?;
+        self.outputs.prepare(&sides.paths().collect::<Vec<_>>())?;
+        let around = Surroundings {
+            sides,
+            order: self.pair.order(),
+            machine: &self.backend.start()?,
+            upstream: self.upstream,
+            grad: self.outputs.student(),
+        };
+        self.objective.run(objective, &around, json)
     }
 
     fn files(&self, job: &Job<'_>) -> Result<(), Failure> {

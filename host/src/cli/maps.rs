@@ -57,7 +57,8 @@ impl PairArgs {
         self.sides(&format!("loss {}", options.loss()), options.takes_teacher())
     }
 
-    fn sides(&self, what: &str, with_teacher: bool) -> Result<Sides<'_>, Failure> {
+    /// Both tensors, or the student's alone, for what asks for them.
+    pub(crate) fn sides(&self, what: &str, with_teacher: bool) -> Result<Sides<'_>, Failure> {
         match (self.first.as_deref(), self.second.as_deref(), with_teacher) {
             (Some(teacher), Some(student), true) => Ok(Sides { teacher: Some(teacher), student }),
             (Some(student), None, false) => Ok(Sides { teacher: None, student }),
@@ -189,17 +190,12 @@ impl Maps {
 }
 
 fn shape(array: &Array, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
-    let dims = match (array.shape(), order) {
-        (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => [n, c, h, w],
-        (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => [1, c, h, w],
-        (&[n, c], _) => [n, c, 1, 1],
-        (shape, _) => {
-            let wanted = match order {
-                Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
-                Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
-            };
-            return Err(Failure::Rank { at: at.clone(), shape: shape.to_vec(), wanted });
-        }
+    let Some(dims) = array.dims(order) else {
+        let wanted = match order {
+            Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
+            Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
+        };
+        return Err(Failure::Rank { at: at.clone(), shape: array.shape().to_vec(), wanted });
     };
     Shape::new(dims).map_err(|source| Failure::Tensor { at: at.clone(), source })
 }

@@ -12,6 +12,7 @@ mod list;
 mod loss;
 mod machine;
 mod maps;
+mod objective;
 mod options;
 mod output;
 mod outputs;
@@ -59,6 +60,7 @@ Examples:
   densekd loss teacher.npy student.npy --loss at --mode paper
   densekd loss teachers/ students/ --grad gradients/
   densekd loss --preset skd-pi --explain
+  densekd loss --objective kd.toml teacher.safetensors student.safetensors --step 500 --grad gradients/
 
 Exit code: 0 done, 1 it could not be done, 2 the arguments are wrong.";
 

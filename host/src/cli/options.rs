@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::flags::{HEADING, flags, settings};
 use super::parse::preset;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
-use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use clap::{Arg, ArgGroup, ArgMatches, Args, Command, FromArgMatches};
 use densekd::core::{Loss, OptionValue, Options, Preset, Recipe};
 
 /// Which loss, and every option of every loss as a flag: made from the registry, as it is known only there which
@@ -63,7 +63,10 @@ impl Args for LossArgs {
             let long = arg.get_id().as_str().to_owned();
             arg.long(long).value_name("NAME").help_heading(HEADING)
         };
-        command.args([named(loss), named(preset)]).args(flags())
+        let args: Vec<Arg> = [named(loss), named(preset)].into_iter().chain(flags()).collect();
+        let ids: Vec<_> = args.iter().map(|arg| arg.get_id().clone()).collect();
+        // The group under which other flags know all of these.
+        command.args(args).group(ArgGroup::new("LossArgs").args(ids).multiple(true))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

@@ -52,6 +52,11 @@ impl OutputArgs {
         ]
     }
 
+    /// Where the gradient to the student goes.
+    pub(crate) fn student(&self) -> Option<&Path> {
+        self.grad.as_deref()
+    }
+
     /// Refuses one place for two gradients, and a gradient to a teacher that the loss has not.
     pub(crate) fn check(&self, options: &Options) -> Result<(), Failure> {
         if self.grad_teacher.is_some() && !options.takes_teacher() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use densekd_core::{DType, Element, Tensor};
+use densekd_core::{DType, Element, Order, Tensor};
 use half::{bf16, f16};
 
 use super::entry::{Bytes, Entry};
@@ -105,6 +105,27 @@ impl Array {
     /// The dimensions, slowest first.
     pub fn shape(&self) -> &[usize] {
         &self.shape
+    }
+
+    /// `[N, C, H, W]` of a map's dimensions as they lie in this memory order: of one image where there are three,
+    /// of logits where there are two; none where they are no map's.
+    ///
+    /// ```
+    /// use densekd::core::Order;
+    /// use densekd::io::Array;
+    ///
+    /// let image = Array::new([4, 5, 3], vec![0.0_f32; 60])?;
+    /// assert_eq!(image.dims(Order::Nhwc), Some([1, 3, 4, 5]));
+    /// assert_eq!(Array::new([7], vec![0.0_f32; 7])?.dims(Order::Nchw), None);
+    /// # Ok::<(), densekd::io::Error>(())
+    /// ```
+    pub fn dims(&self, order: Order) -> Option<[usize; 4]> {
+        match (self.shape(), order) {
+            (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => Some([n, c, h, w]),
+            (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => Some([1, c, h, w]),
+            (&[n, c], _) => Some([n, c, 1, 1]),
+            _ => None,
+        }
     }
 
     /// The type of the numbers.
