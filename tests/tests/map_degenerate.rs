@@ -301,8 +301,8 @@ fn labels_of_no_class_have_no_term() {
 /// The zero vector has direction 0 and takes no gradient.
 #[test]
 fn zero_vectors_take_no_gradient() {
-    let shape = [2, 3, 3, 4];
-    let [n, c, h, w] = shape;
+    let shape = [3, 3, 3, 4];
+    let [_, c, h, w] = shape;
     let image = c * h * w;
     for loss in ["at", "rkd", "ho"] {
         let mut case = case(loss, shape);
@@ -348,13 +348,13 @@ fn zero_vectors_take_no_gradient() {
     // Two opposite pixels: the prototype is 0.
     case = self::case("ifvd", [1, 2, 1, 2]);
     (case.student, case.labels) = (vec![1.5, -1.5, 0.25, -0.25], Some((vec![1, 1], [1, 2])));
-    assert!(zero(&checked(&case).grad_student) && n == 2);
+    assert!(zero(&checked(&case).grad_student));
 }
 
 #[test]
 fn constant_maps_have_no_direction() {
     let shape = [2, 3, 3, 4];
-    let [_, c, h, w] = shape;
+    let [_, _, h, w] = shape;
     // A constant whose mean is rounded.
     for number in [0.1, 0.0, 1e6 + 0.1] {
         for squared in [true, false] {
@@ -384,7 +384,7 @@ fn constant_maps_have_no_direction() {
         assert!(zero(&pixel(&checked(&case).grad_student, [2, 3, 1, 2], 0, 1)), "{number}");
         case.student.fill(number);
         let got = checked(&case.with("intra_weight", Number(1.0)));
-        assert!(zero(&got.grad_student) && (got.value - 2.0).abs() < 1e-12 && c == 3, "{got:?}");
+        assert!(zero(&got.grad_student) && (got.value - 2.0).abs() < 1e-12, "{got:?}");
     }
 }
 

@@ -92,6 +92,12 @@ fn terms(case: &MapCase, value: f64) -> f64 {
     let mean =
         |x: &[f64]| x.iter().map(|x| x.abs()).sum::<f64>() / f64::from(u32::try_from(x.len()).unwrap_or(1));
     let of_scores = mean(&case.student) + case.teacher.as_deref().map_or(0.0, mean);
+    if case.loss == "dist" {
+        // 1 - r, whatever is left of it.
+        let tau = if case.setting("tau_square") == Setting::Flag(true) { number(case, "tau") } else { 1.0 };
+        let of_rows_and_columns = number(case, "inter_weight") + number(case, "intra_weight");
+        return number(case, "weight").abs() * tau * tau * of_rows_and_columns;
+    }
     let signed = case.loss == "ho" && case.setting("role") != Setting::Name("gradient_penalty");
     if signed { scale(case) * of_scores } else { value.abs() }
 }

@@ -4,6 +4,7 @@ use densekd_core::DType;
 use densekd_tests::backends::Sequential;
 use densekd_tests::map_samples::draw;
 use densekd_tests::maps::{LOSSES, MapGot, MapWay, ask};
+use densekd_tests::oracle;
 use densekd_tests::oracle::maps::{MapCase, Setting};
 use densekd_tests::samples::{log_between, normal};
 use fastrand::Rng;
@@ -111,7 +112,7 @@ fn order(rng: &mut Rng, len: usize) -> Vec<usize> {
 }
 
 fn close(got: &[f64], want: &[f64], case: &MapCase) {
-    let largest = want.iter().fold(1e-6 * weight(case), |largest, x| largest.max(x.abs()));
+    let largest = want.iter().fold(1e-3 * weight(case), |largest, x| largest.max(x.abs()));
     for (got, want) in got.iter().zip(want) {
         assert!((got - want).abs() <= 1e-10 * largest, "{got:e} for {want:e}: {case:?}");
     }
@@ -247,7 +248,24 @@ proptest! {
             case.student[i] = (share * p + (1.0 - share) / classes).ln();
         }
         let value = run(&case).value;
-        assert!(value.abs() <= 1e-25 * weight(&case), "{value:e}: {case:?}");
+        assert!(value.abs() <= 1e-14 * weight(&case), "{value:e}: {case:?}");
+    }
+
+    /// Near the teacher the loss is a square, and keeps its digits.
+    #[test]
+    fn close_maps_keep_their_digits(seed: u64) {
+        for loss in OF_EQUAL_MAPS {
+            let mut case = equal(loss, seed);
+            let mut rng = Rng::with_seed(seed);
+            // What is added is added exactly, and small against every number.
+            for (s, t) in case.student.iter_mut().zip(case.teacher.iter_mut().flatten()) {
+                *t = (*t * 1048576.0).round() / 1048576.0;
+                *s = *t + (normal(&mut rng) * 1024.0).round() / 2.0_f64.powi(34);
+            }
+            let (got, want) = (run(&case).value, oracle::maps::value(&case));
+            let nothing = 1e-20 * weight(&case);
+            assert!((got - want).abs() <= 1e-6 * want.abs() + nothing, "{got:e}, not {want:e}: {case:?}");
+        }
     }
 
     #[test]
@@ -322,7 +340,8 @@ fn ho_has_closed_values() {
         // Two samples of length 5 and 1: (4^2 + 0) / 2.
         let penalty = scores("gradient_penalty", adversary, &[3.0, 4.0, 0.0, 1.0], None);
         assert_eq!(penalty.value, 16.0);
-        assert_eq!(penalty.grad_student, [2.0 * 4.0 * 0.6, 2.0 * 4.0 * 0.8, 0.0, 0.0]);
+        let off = penalty.grad_student.iter().zip([4.8, 6.4, 0.0, 0.0]).map(|(got, want)| (got - want).abs());
+        assert!(off.fold(0.0, f64::max) < 1e-14, "{penalty:?}");
     }
     let wgan = scores("discriminator", "wgan-gp", &[0.5; 4], Some(&[0.25; 4]));
     assert_eq!((wgan.value, wgan.grad_student, wgan.grad_teacher), (0.5, vec![0.5; 4], vec![-0.5; 4]));

@@ -107,6 +107,11 @@ fn labels_and_shapes() -> Vec<Provoked> {
         (of(options(Loss::Pa, &without), DIMS, DIMS), "window", window),
         (of(Loss::Cwd.defaults(), DIMS, [n, 3, h, w]), "shape_mismatch", align),
     ];
+    for name in ["positions", "batch_channels", "elements"] {
+        let divisor = [("divisor", OptionValue::Name(name))];
+        let error = of(options(Loss::Dkd, &divisor), DIMS, DIMS);
+        provoked.push((error, "divisor", &["use sum, batch or batch_positions"]));
+    }
     for loss in [Loss::Pkd, Loss::Dist, Loss::Dkd] {
         provoked.push((of(loss.defaults(), DIMS, [n, 3, h, w]), "shape_mismatch", align));
     }
