@@ -216,20 +216,20 @@ pub const MAPS: [MapLine; 11] = [
     },
     MapLine {
         loss: "mimic",
-        value: 1e-9,
+        value: 8e-16,
         gradient: 1e-9,
         reason: "as pkd where standardised; else y within 2 u of its terms",
     },
     MapLine {
         loss: "pkd",
-        value: 1e-9,
+        value: 1e-15,
         gradient: 1e-9,
         reason: "of two values a channel all but eps of z is given: gradients are u / eps",
     },
     MapLine {
         loss: "dist",
         value: 1e-15,
-        gradient: 1e-9,
+        gradient: 3e-11,
         reason: "1 - r within 4 u of 1; of two classes or positions r is 1 but for eps: gradients are u / eps",
     },
     MapLine { loss: "dkd", value: 1e-15, gradient: 8e-16, reason: "two divergences, each within 4 u" },

@@ -17,9 +17,10 @@ const CASES: usize = 50;
 /// How many entries of a tensor are compared one by one; the rest along a direction.
 const ENTRIES: usize = 12;
 
-/// Values and gradients below this share of the loss's scale are 0 but for the rounding of numbers around 1: how
-/// close they are to each other says nothing.
-const NOTHING: f64 = 1e-10;
+/// Values, and gradients, below these shares of the loss's scale are 0 but for the rounding of numbers around 1, or
+/// what an eps leaves: how close they are to each other says nothing.
+const NO_VALUE: f64 = 1e-10;
+const NO_GRADIENT: f64 = 1e-6;
 
 /// How large the rounding may be.
 const FLOOR: f64 = 1e-13;
@@ -114,8 +115,8 @@ fn largest(x: &[f64]) -> f64 {
 }
 
 /// An error as a share of what it is in, or as one of the scale where there is nothing but rounding.
-fn share(error: f64, of: f64, scale: f64, bound: f64) -> f64 {
-    if of > NOTHING * scale {
+fn share(error: f64, (of, nothing): (f64, f64), scale: f64, bound: f64) -> f64 {
+    if of > nothing * scale {
         error / of
     } else if error <= FLOOR * scale {
         0.0
@@ -127,7 +128,7 @@ fn share(error: f64, of: f64, scale: f64, bound: f64) -> f64 {
 fn see(case: &MapCase, want: f64, truths: &[Truth], got: &MapGot, dtype: DType, worst: &mut Worst) {
     let line = of_maps(&case.loss);
     let scale = scale(case);
-    let error = share((got.value - want).abs(), terms(case, want), scale, line.value);
+    let error = share((got.value - want).abs(), (terms(case, want), NO_VALUE), scale, line.value);
     assert!(error <= line.value, "value {:e}, not {want:e} ({error:e}), {dtype}: {case:?}", got.value);
     worst.value = worst.value.max(error);
     for truth in truths {
@@ -143,7 +144,7 @@ fn see(case: &MapCase, want: f64, truths: &[Truth], got: &MapGot, dtype: DType, 
                 continue;
             }
             let error = ((got - want).abs() - (ulp * want.abs() + least)).max(0.0);
-            let error = share(error, largest, scale, line.gradient);
+            let error = share(error, (largest, NO_GRADIENT), scale, line.gradient);
             assert!(
                 error <= line.gradient,
                 "{of:?}[{i}] {got:e}, not {want:e} ({error:e}), {dtype}: {case:?}"
