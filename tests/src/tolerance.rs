@@ -207,7 +207,12 @@ pub const MAPS: [MapLine; 11] = [
         gradient: 1.5e-15,
         reason: "differences within 1 u, their squares' sums within 3 u",
     },
-    MapLine { loss: "pa", value: 1e-11, gradient: 1e-11, reason: "" },
+    MapLine {
+        loss: "pa",
+        value: 4e-15,
+        gradient: 8e-15,
+        reason: "cosines within 4 u of 1, whose differences are squared: more of close ones",
+    },
     MapLine {
         loss: "ifvd",
         value: 1e-15,
@@ -217,20 +222,20 @@ pub const MAPS: [MapLine; 11] = [
     MapLine {
         loss: "mimic",
         value: 8e-16,
-        gradient: 1e-9,
+        gradient: 3e-10,
         reason: "as pkd where standardised; else y within 2 u of its terms",
     },
     MapLine {
         loss: "pkd",
         value: 1e-15,
-        gradient: 1e-9,
-        reason: "of two values a channel all but eps of z is given: gradients are u / eps",
+        gradient: 4e-11,
+        reason: "z within 4 u; of two values a channel z is given but for eps, and gradients are what eps leaves: u / eps",
     },
     MapLine {
         loss: "dist",
         value: 1e-15,
-        gradient: 3e-11,
-        reason: "1 - r within 4 u of 1; of two classes or positions r is 1 but for eps: gradients are u / eps",
+        gradient: 8e-15,
+        reason: "1 - r within 4 u of 1; probabilities and correlations within 8 u each",
     },
     MapLine { loss: "dkd", value: 1e-15, gradient: 8e-16, reason: "two divergences, each within 4 u" },
     MapLine {

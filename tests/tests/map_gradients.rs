@@ -20,10 +20,10 @@ const ENTRIES: usize = 12;
 /// Values, and gradients, below these shares of the loss's scale are 0 but for the rounding of numbers around 1, or
 /// what an eps leaves: how close they are to each other says nothing.
 const NO_VALUE: f64 = 1e-10;
-const NO_GRADIENT: f64 = 1e-6;
+const NO_GRADIENT: f64 = 1e-5;
 
 /// How large the rounding may be.
-const FLOOR: f64 = 1e-13;
+const FLOOR: f64 = 1e-14;
 
 /// Losses that multiply matrices, which the CPU backend leaves to a library that adds in another order.
 const MULTIPLY: [&str; 2] = ["pa", "mimic"];

@@ -26,7 +26,7 @@ fn term(loss: Loss) -> Term {
 }
 
 /// What a submission is refused for.
-fn refused(term: &Term, teacher: bool, ask: impl FnOnce(&mut TermSubmission<'_>)) -> Error {
+fn refused<'a>(term: &'a Term, teacher: bool, ask: impl FnOnce(&mut TermSubmission<'a>)) -> Error {
     let mut submission = TermSubmission::new(term, teacher.then(|| MAP[..].into()), &MAP[..]);
     ask(&mut submission);
     match submission.submit(&Cpu::new()) {
@@ -135,7 +135,7 @@ fn settings() -> Vec<Provoked> {
         Err(OptionError::Value(error)) => error,
         other => panic!("{other:?}"),
     };
-    let share = &["is not a share", "from 0 to 1"][..];
+    let share = &["a share is", "from 0 to 1"][..];
     vec![
         (of(Loss::SmoothCe, "smoothing", OptionValue::Number(1.5)), "share", share),
         (of(Loss::SmoothCe, "smoothing", OptionValue::Number(-0.1)), "share", share),
