@@ -186,14 +186,23 @@ impl OptionType for i64 {
     }
 }
 
-impl OptionType for Option<NonZeroUsize> {
-    const WANTED: &'static str = "null or an integer of at least 1";
-    fn from_value(value: OptionValue<'_>) -> Result<Self, Refusal> {
-        if value == OptionValue::Null { Ok(None) } else { NonZeroUsize::from_value(value).map(Some) }
-    }
-    fn to_value(self) -> OptionValue<'static> {
-        self.map_or(OptionValue::Null, OptionType::to_value)
-    }
+macro_rules! optional {
+    ($($type:ty: $wanted:literal),+) => {$(
+        impl OptionType for Option<$type> {
+            const WANTED: &'static str = $wanted;
+            fn from_value(value: OptionValue<'_>) -> Result<Self, Refusal> {
+                if value == OptionValue::Null { Ok(None) } else { <$type>::from_value(value).map(Some) }
+            }
+            fn to_value(self) -> OptionValue<'static> {
+                self.map_or(OptionValue::Null, OptionType::to_value)
+            }
+        }
+    )+};
+}
+
+optional! {
+    NonZeroUsize: "null or an integer of at least 1",
+    Share: "null or a number from 0 to 1"
 }
 
 impl OptionType for Option<[NonZeroUsize; 2]> {

@@ -5,7 +5,7 @@
 //! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
 
 use super::About;
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces};
+use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, larger, pieces};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Weight};
@@ -113,14 +113,7 @@ impl AtOptions {
         for piece in pieces(0..m) {
             for c in 0..channels {
                 for &x in view.positions(n, c, piece.start, head(&mut buffer, &piece)) {
-                    // A NaN must not be passed over.
-                    unit = if x.is_nan() {
-                        x
-                    } else if x.abs() > unit {
-                        x.abs()
-                    } else {
-                        unit
-                    };
+                    unit = larger(unit, x);
                 }
             }
         }

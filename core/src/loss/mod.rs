@@ -1,8 +1,14 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
+mod la;
+mod pa;
+mod pkd;
 
 pub use at::{AtMode, AtOptions};
+pub use la::{LaBorder, LaMode, LaOptions};
+pub use pa::{PaEpsMode, PaOptions, PaPool};
+pub use pkd::PkdOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -113,6 +119,12 @@ macro_rules! losses {
 losses! {
     /// Attention transfer.
     At: AtOptions,
+    /// Local affinity.
+    La: LaOptions,
+    /// Pair-wise affinity.
+    Pa: PaOptions,
+    /// Pearson correlation of channels.
+    Pkd: PkdOptions,
 }
 
 const CWD: About = About {

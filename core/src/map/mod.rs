@@ -7,13 +7,15 @@
 
 mod call;
 mod executor;
+mod magnitude;
 mod plan;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub use executor::{Alone, Executor, Matrix};
+pub(crate) use magnitude::larger;
 pub use plan::{MapPlan, Side};
-pub(crate) use view::{PIECE, View, head, pieces};
+pub(crate) use view::{PIECE, View, head, pieces, runs};
 
 use crate::{Error, Mask, Shape};
 use core::fmt;

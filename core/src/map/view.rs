@@ -75,6 +75,15 @@ pub(crate) fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> 
     range.step_by(PIECE).map(move |from| from..(from + PIECE).min(end))
 }
 
+/// A range of positions as rows of a map: each row's number and its columns.
+pub(crate) fn runs(positions: Range<usize>, width: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let width = width.max(1);
+    (positions.start / width..positions.end.div_ceil(width)).map(move |row| {
+        let start = row * width;
+        (row, positions.start.max(start) - start..positions.end.min(start + width) - start)
+    })
+}
+
 /// As much of the buffer as a piece has.
 pub(crate) fn head<'b>(buffer: &'b mut [f64; PIECE], piece: &Range<usize>) -> &'b mut [f64] {
     buffer.get_mut(..piece.len()).unwrap_or_default()

@@ -1,0 +1,375 @@
+//! LA, local affinity: how far from its neighbours a pixel's vector is, or how alike in direction.
+//!
+//! `l2`: A(i) = the sum of |x(i) - x(j)|^2, or of |x(i) - x(j)|, over the 8 neighbours j; then the squared distance
+//! of the student's A and the teacher's, over the centres. `cos`: the squared distance of the cosines of x(i) and
+//! x(j), over centres and neighbours. Channels may differ, H and W may not. Source: arXiv 1810.08476.
+//!
+//! A pair pulls both ways by one factor K, kept at the edge between the two pixels: the gradient is the sum over j of
+//! K(i,j) (x(j) - x(i)), for a cosine and D(i) x(i), gathered from 9 pixels of the own map. Cost: two reads of both
+//! maps (of one row and the one below), three of a side for its gradient; 12 numbers of state a pixel, 14 for cosines.
+
+mod grid;
+
+use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
+use super::About;
+use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs};
+use crate::names::choice;
+use crate::options::options;
+use crate::{Epsilon, Error, Weight};
+use core::cmp::Ordering;
+use core::fmt;
+
+choice! {
+    /// What local affinity compares (`mode`).
+    ///
+    /// ```
+    /// assert_eq!("cos".parse(), Ok(densekd_core::LaMode::Cos));
+    /// ```
+    LaMode, "mode" {
+        /// The sum of the distances to the neighbours.
+        L2 = "l2",
+        /// The cosine with each neighbour.
+        Cos = "cos",
+    }
+}
+
+choice! {
+    /// Which pixels are centres of a neighbourhood (`border`).
+    ///
+    /// ```
+    /// assert_eq!("clip".parse(), Ok(densekd_core::LaBorder::Clip));
+    /// ```
+    LaBorder, "border" {
+        /// Those with 8 neighbours.
+        Interior = "interior",
+        /// All, with the neighbours that exist.
+        Clip = "clip",
+    }
+}
+
+options! {
+    /// Options of local affinity. Channels may differ; images, height and width may not.
+    ///
+    /// ```
+    /// use densekd_core::{LaMode, LaOptions};
+    /// assert_eq!(LaOptions::DEFAULT.mode, LaMode::L2);
+    /// ```
+    LaOptions {
+        /// Distances, or cosines.
+        mode: LaMode = LaMode::L2,
+        /// Whether distances are squared before they are added up.
+        squared: bool = true,
+        /// Centres with 8 neighbours only, or all.
+        border: LaBorder = LaBorder::Interior,
+        /// The smallest norm that a vector is divided by for its cosine.
+        eps: Epsilon = Epsilon::literal(1e-8),
+        /// Multiplies value and gradient.
+        weight: Weight = Weight::ONE,
+    }
+}
+
+/// The planes of a side at pixels where each has one.
+const TEACHER: usize = 0;
+const STUDENT: usize = 1;
+
+/// What is kept of every row, one part after the other.
+struct Parts {
+    /// [`SUMS`] a pixel and side: at first sums over channels, at last the factors K.
+    edges: usize,
+    /// One a pixel and side: A less the other side's A, or 1 / max(|x|, eps).
+    pixels: usize,
+    /// What the row adds to the sum.
+    value: usize,
+    /// One a pixel and side: the factors D of cosines.
+    centres: usize,
+}
+
+impl LaOptions {
+    pub(crate) const ABOUT: About = About {
+        name: "la",
+        summary: "local affinity: distances of a pixel to its 8 neighbours, or cosines with them",
+        source: "arXiv 1810.08476",
+    };
+
+    const fn parts(&self, grid: Grid) -> Parts {
+        let side = match self.mode {
+            LaMode::L2 => 0,
+            LaMode::Cos => grid.width,
+        };
+        Parts { edges: 2 * SUMS * grid.width, pixels: 2 * grid.width, value: 1, centres: 2 * side }
+    }
+
+    fn is_centre(&self, grid: Grid, row: usize, x: usize) -> bool {
+        let inside = |i: usize, len: usize| i > 0 && i + 1 < len;
+        self.border == LaBorder::Clip || (inside(grid.place(row).1, grid.height) && inside(x, grid.width))
+    }
+
+    /// How often a pair counts: once for each of the two that is a centre.
+    fn count(&self, grid: Grid, (row, x): (usize, usize), (row_to, x_to): (usize, usize)) -> f64 {
+        f64::from(u8::from(self.is_centre(grid, row, x)) + u8::from(self.is_centre(grid, row_to, x_to)))
+    }
+
+    /// The sums over a side's channels: at edges of squared differences, or of products; at pixels of squares.
+    fn sums(&self, grid: Grid, view: View<'_>, row: usize, out: &mut [f64]) {
+        let mut buffers: [Buffer; 2] = [[0.0; PIECE + 2]; 2];
+        let [own_buffer, below_buffer] = &mut buffers;
+        out.fill(0.0);
+        for piece in pieces(0..grid.width) {
+            for c in 0..view.shape().channels() {
+                let own = Near::load(grid, view, (row, c), &piece, own_buffer);
+                let below = Near::load(grid, view, (grid.below(row), c), &piece, below_buffer);
+                let sums = plane(out, grid.width, EDGES, &piece).iter_mut().zip(own.get(&piece));
+                match self.mode {
+                    // An infinite input is NaN from here on; an infinite sum of finite ones is not.
+                    LaMode::L2 => sums.for_each(|(sum, x)| *sum += x * 0.0),
+                    LaMode::Cos => sums.for_each(|(sum, x)| *sum += x * x),
+                }
+                for to in grid.forward(row, piece.clone()) {
+                    let other = if to.row == row { own } else { below };
+                    let pairs = own.get(&to.columns).iter().zip(other.get(&to.others));
+                    let sums = plane(out, grid.width, to.edge, &to.columns).iter_mut().zip(pairs);
+                    match self.mode {
+                        LaMode::L2 => sums.for_each(|(sum, (a, b))| *sum += (b - a) * (b - a)),
+                        LaMode::Cos => sums.for_each(|(sum, (a, b))| *sum += a * b),
+                    }
+                }
+            }
+        }
+        if self.mode == LaMode::L2 && !self.squared {
+            let edges = out.get_mut(..EDGES * grid.width).unwrap_or_default();
+            for edge in edges {
+                *edge = libm::sqrt(*edge);
+            }
+        }
+    }
+
+    /// A less the other side's A at centres, else 0.
+    fn differences(&self, grid: Grid, edges: Planes<'_>, row: usize, out: &mut [f64]) {
+        let all = 0..grid.width;
+        let (to_teacher, to_student) = out.split_at_mut(grid.width.min(out.len()));
+        let own = |side| edges.get(row, side * SUMS + EDGES, &all);
+        for ((difference, t), s) in to_student.iter_mut().zip(own(TEACHER)).zip(own(STUDENT)) {
+            *difference = s - t;
+        }
+        for to in grid.all(row, all.clone()) {
+            let (kept, columns) = &to.kept;
+            let edge = |side| edges.get(*kept, side * SUMS + to.edge, columns);
+            let other = |side| edges.get(to.row, side * SUMS + EDGES, &to.others);
+            let t = edge(TEACHER).iter().zip(other(TEACHER)).map(|(edge, other)| edge + other);
+            let s = edge(STUDENT).iter().zip(other(STUDENT)).map(|(edge, other)| edge + other);
+            let differences = plane(to_student, grid.width, 0, &to.columns);
+            differences.iter_mut().zip(t).zip(s).for_each(|((difference, t), s)| *difference += s - t);
+        }
+        for (x, (t, s)) in to_teacher.iter_mut().zip(to_student).enumerate() {
+            *s = if self.is_centre(grid, row, x) { *s } else { 0.0 };
+            *t = -*s;
+        }
+    }
+
+    /// 1 / max(|x|, eps), and 0 for the zero vector, which has no direction.
+    fn inverses(&self, grid: Grid, edges: Planes<'_>, row: usize, out: &mut [f64]) {
+        for (side, out) in out.chunks_mut(grid.width.max(1)).enumerate() {
+            let squares = edges.get(row, side * SUMS + EDGES, &(0..grid.width));
+            for (out, &square) in out.iter_mut().zip(squares) {
+                let (norm, eps) = (libm::sqrt(square), self.eps.get());
+                *out = if square == 0.0 { 0.0 } else { 1.0 / if norm < eps { eps } else { norm } };
+            }
+        }
+    }
+
+    /// Products at edges become cosines.
+    fn cosines(grid: Grid, inverses: Planes<'_>, row: usize, edges: &mut [f64]) {
+        for to in grid.forward(row, 0..grid.width) {
+            for side in [TEACHER, STUDENT] {
+                let from =
+                    inverses.get(row, side, &to.columns).iter().zip(inverses.get(to.row, side, &to.others));
+                let cosines = plane(edges, grid.width, side * SUMS + to.edge, &to.columns).iter_mut();
+                cosines.zip(from).for_each(|(cosine, (a, b))| *cosine *= a * b);
+            }
+        }
+    }
+
+    /// What a row adds to the sum: of its centres, or of the edges that its pixels keep.
+    fn value(&self, grid: Grid, edges: Planes<'_>, pixels: Planes<'_>, row: usize) -> f64 {
+        if self.mode == LaMode::L2 {
+            return pixels.get(row, STUDENT, &(0..grid.width)).iter().map(|x| x * x).sum();
+        }
+        let of_direction = grid.forward(row, 0..grid.width).map(|to| {
+            let cosines = |side| edges.get(row, side * SUMS + to.edge, &to.columns);
+            let pairs = cosines(TEACHER).iter().zip(cosines(STUDENT)).zip(to.columns.clone().zip(to.others));
+            let terms = pairs
+                .map(|((t, s), (x, x_to))| self.count(grid, (row, x), (to.row, x_to)) * (s - t) * (s - t));
+            terms.sum::<f64>()
+        });
+        of_direction.sum()
+    }
+
+    /// D + the sum of K over the neighbours, since they multiply x(j) - x(i): for both sides of cosines.
+    fn centres(&self, grid: Grid, edges: Planes<'_>, inverses: Planes<'_>, row: usize, out: &mut [f64]) {
+        out.fill(0.0);
+        for to in grid.all(row, 0..grid.width) {
+            let (kept, columns) = &to.kept;
+            for (own, other) in [(TEACHER, STUDENT), (STUDENT, TEACHER)] {
+                let cosines = |side| edges.get(*kept, side * SUMS + to.edge, columns).iter();
+                let squares = edges.get(row, own * SUMS + EDGES, &to.columns);
+                let from =
+                    inverses.get(row, own, &to.columns).iter().zip(inverses.get(to.row, own, &to.others));
+                let places = to.columns.clone().zip(to.others.clone());
+                let pairs = cosines(own).zip(cosines(other)).zip(from).zip(squares).zip(places);
+                let out = plane(out, grid.width, own, &to.columns).iter_mut();
+                for (out, ((((a, b), (own, other)), square), (x, x_to))) in out.zip(pairs) {
+                    // A clamped norm does not change with x.
+                    let turned = if libm::sqrt(*square) > self.eps.get() { a / square } else { 0.0 };
+                    let count = self.count(grid, (row, x), (to.row, x_to));
+                    *out += 2.0 * count * (a - b) * (own * other - turned);
+                }
+            }
+        }
+    }
+
+    /// The factors K, in place of what stood at the edges.
+    fn factors(&self, grid: Grid, pixels: Planes<'_>, row: usize, edges: &mut [f64]) {
+        let (teacher, student) = edges.split_at_mut((SUMS * grid.width).min(edges.len()));
+        for to in grid.forward(row, 0..grid.width) {
+            let pairs =
+                |side| pixels.get(row, side, &to.columns).iter().zip(pixels.get(to.row, side, &to.others));
+            let t = plane(teacher, grid.width, to.edge, &to.columns).iter_mut().zip(pairs(TEACHER));
+            let s = plane(student, grid.width, to.edge, &to.columns).iter_mut().zip(pairs(STUDENT));
+            match self.mode {
+                LaMode::L2 if self.squared => t.chain(s).for_each(|(edge, (a, b))| *edge = -4.0 * (a + b)),
+                LaMode::L2 => t.chain(s).for_each(|(edge, (a, b))| {
+                    *edge = if *edge == 0.0 { 0.0 } else { -2.0 * (a + b) / *edge };
+                }),
+                LaMode::Cos => {
+                    let places = to.columns.clone().zip(to.others.clone());
+                    for (((t, (ta, tb)), (s, (sa, sb))), (x, x_to)) in t.zip(s).zip(places) {
+                        let slope = 2.0 * self.count(grid, (row, x), (to.row, x_to)) * (*s - *t);
+                        (*t, *s) = (-slope * ta * tb, slope * sa * sb);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Formula for LaOptions {
+    fn scale(&self) -> f64 {
+        self.weight.get()
+    }
+
+    fn check(&self, shapes: &Shapes) -> Result<(), Error> {
+        shapes.same_positions()?;
+        let [_, _, height, width] = shapes.student.dims();
+        let least = match self.border {
+            LaBorder::Interior => height.min(width) >= 3,
+            LaBorder::Clip => height * width >= 2,
+        };
+        if least { Ok(()) } else { Err(Error::Border { height, width }) }
+    }
+
+    fn state(&self, shapes: &Shapes) -> usize {
+        let grid = Grid::new(shapes.student);
+        let Parts { edges, pixels, value, centres } = self.parts(grid);
+        grid.rows() * (edges + pixels + value + centres)
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
+    fn measure(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
+        let grid = Grid::new(maps.student.shape());
+        let row = self.parts(grid);
+        let mut part = |row: usize| state.split_off_mut(..grid.rows() * row).unwrap_or_default();
+        let (edges, pixels, values) = (part(row.edges), part(row.pixels), part(row.value));
+        let centres = part(row.centres);
+        on.chunks(edges, row.edges, &|row, out| {
+            let (teacher, student) = out.split_at_mut(out.len() / 2);
+            self.sums(grid, maps.teacher, row, teacher);
+            self.sums(grid, maps.student, row, student);
+        });
+        on.chunks(pixels, row.pixels, &|row, out| match self.mode {
+            LaMode::L2 => self.differences(grid, grid.edges(edges), row, out),
+            LaMode::Cos => self.inverses(grid, grid.edges(edges), row, out),
+        });
+        if self.mode == LaMode::Cos {
+            on.chunks(edges, row.edges, &|row, out| Self::cosines(grid, grid.pixels(pixels), row, out));
+        }
+        on.chunks(values, row.value, &|row, out| {
+            out.fill(self.value(grid, grid.edges(edges), grid.pixels(pixels), row));
+        });
+        on.chunks(centres, row.centres, &|row, out| {
+            self.centres(grid, grid.edges(edges), grid.pixels(pixels), row, out);
+        });
+        on.chunks(edges, row.edges, &|row, out| self.factors(grid, grid.pixels(pixels), row, out));
+        let divisor = match (self.mode, self.border) {
+            (LaMode::L2, LaBorder::Interior) => grid.interior(),
+            (LaMode::L2, LaBorder::Clip) => grid.rows() * grid.width,
+            (LaMode::Cos, LaBorder::Interior) => 8 * grid.interior(),
+            (LaMode::Cos, LaBorder::Clip) => grid.pairs(),
+        };
+        Ok(Measured { sum: values.iter().sum(), divisor: divisor as f64 })
+    }
+
+    fn pull(&self, maps: &Maps<'_>, mut state: &[f64], at: &At, out: &mut [f64]) {
+        let grid = Grid::new(maps.student.shape());
+        let row = self.parts(grid);
+        let mut part = |row: usize| state.split_off(..grid.rows() * row).unwrap_or_default();
+        let (edges, _, centres) = (part(row.edges), part(row.pixels + row.value), part(row.centres));
+        let (edges, centres) = (grid.edges(edges), grid.pixels(centres));
+        let (view, side) = match at.side {
+            Side::Teacher => (maps.teacher, TEACHER),
+            Side::Student => (maps.student, STUDENT),
+        };
+        let mut buffers: [Buffer; 3] = [[0.0; PIECE + 2]; 3];
+        let [above, below, own] = &mut buffers;
+        out.fill(0.0);
+        let mut rest = out;
+        for (y, columns) in runs(at.positions.clone(), grid.width) {
+            let row = at.n * grid.height + y;
+            let out = rest.split_off_mut(..columns.len()).unwrap_or_default();
+            let above = Near::load(grid, view, (grid.above(row), at.c), &columns, above);
+            let below = Near::load(grid, view, (grid.below(row), at.c), &columns, below);
+            let own = Near::load(grid, view, (row, at.c), &columns, own);
+            for to in grid.all(row, columns.clone()) {
+                let (kept, kept_columns) = &to.kept;
+                let factors = edges.get(*kept, side * SUMS + to.edge, kept_columns);
+                let other = match to.row.cmp(&row) {
+                    Ordering::Less => above,
+                    Ordering::Equal => own,
+                    Ordering::Greater => below,
+                };
+                let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
+                let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
+                out.iter_mut()
+                    .zip(pairs)
+                    .for_each(|(out, ((x, other), factor))| *out += factor * (other - x));
+            }
+            let pairs = own.get(&columns).iter().zip(centres.get(row, side, &columns));
+            out.iter_mut().zip(pairs).for_each(|(out, (x, factor))| *out += factor * x);
+        }
+    }
+
+    fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let weight = self.weight.get();
+        let (centres, pairs) = match self.border {
+            LaBorder::Interior => ("(N (H-2) (W-2))", "(8 N (H-2) (W-2))"),
+            LaBorder::Clip => ("(N H W)", "(N (2 H (W-1) + 2 W (H-1) + 4 (H-1) (W-1)))"),
+        };
+        match self.mode {
+            LaMode::L2 => {
+                let square = if self.squared { "^2" } else { "" };
+                writeln!(
+                    f,
+                    "A(i) = sum_j |x_i - x_j|_2{square}  over the neighbours j (8, or those that exist)"
+                )?;
+                write!(f, "loss = {weight} / {centres} * sum_i (A_s - A_t)^2")
+            }
+            LaMode::Cos => {
+                let eps = self.eps.get();
+                writeln!(
+                    f,
+                    "a_ij = <x_i, x_j> / (max(|x_i|, {eps:e}) max(|x_j|, {eps:e}))  for each neighbour j"
+                )?;
+                write!(f, "loss = {weight} / {pairs} * sum_ij (a_s - a_t)^2")
+            }
+        }
+    }
+}
