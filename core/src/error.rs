@@ -1,7 +1,7 @@
 //! One type for each way in which a request can be wrong. Every other layer (files, C, Python, the command
 //! line) maps this list and adds its own.
 
-use crate::{Divergence, Norm};
+use crate::{Divergence, Divisor, Norm};
 use core::fmt;
 
 /// What was wrong with a request, with the value found and the way out in its text.
@@ -97,6 +97,11 @@ pub enum Error {
     },
     /// `divisor_channels = 0`.
     DivisorChannels,
+    /// A loss of positions is divided by something other than `sum`, `batch` or `batch_positions`.
+    Divisor {
+        /// The divisor given.
+        found: Divisor,
+    },
     /// A gradient was asked of statistics that belong to another plan or were not filled.
     Statistics {
         /// The row whose statistics do not fit.
@@ -154,6 +159,7 @@ impl Error {
             Self::MaskWithUpsample => "mask_with_upsample",
             Self::Upsample { .. } => "upsample",
             Self::DivisorChannels => "divisor_channels",
+            Self::Divisor { .. } => "divisor",
             Self::Statistics { .. } => "statistics",
             Self::TeacherMissing => "teacher_missing",
             Self::TeacherGradient => "teacher_gradient",
@@ -221,6 +227,9 @@ impl fmt::Display for Error {
                 "upsample {factor} with norm {norm} is not defined: the factor must be at least 1 and the norm spatial"
             ),
             Self::DivisorChannels => f.write_str("divisor_channels is 0, but it must be at least 1"),
+            Self::Divisor { found } => {
+                write!(f, "divisor {found} is not defined for this loss: use sum, batch or batch_positions")
+            }
             Self::Statistics { row } => {
                 write!(f, "the statistics of row {row} were not made by this plan: run the loss first")
             }

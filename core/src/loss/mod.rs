@@ -9,6 +9,18 @@ pub use at::{AtMode, AtOptions};
 pub use la::{LaBorder, LaMode, LaOptions};
 pub use pa::{PaEpsMode, PaOptions, PaPool};
 pub use pkd::PkdOptions;
+mod dist;
+mod dkd;
+mod edges;
+mod pearson;
+mod rkd;
+mod smooth_ce;
+
+pub use at::{AtMode, AtOptions};
+pub use dist::DistOptions;
+pub use dkd::DkdOptions;
+pub use rkd::RkdOptions;
+pub use smooth_ce::SmoothCeOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -125,6 +137,14 @@ losses! {
     Pa: PaOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
+    /// Relations between classes and between positions.
+    Dist: DistOptions,
+    /// Decoupled distillation.
+    Dkd: DkdOptions,
+    /// Relations between images.
+    Rkd: RkdOptions,
+    /// Cross-entropy with smoothed labels.
+    SmoothCe: SmoothCeOptions,
 }
 
 const CWD: About = About {

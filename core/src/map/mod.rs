@@ -6,12 +6,14 @@
 //! All arithmetic is `f64`; inputs are converted exactly.
 
 mod call;
+mod classes;
 mod executor;
 mod magnitude;
 mod plan;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
+pub(crate) use classes::{LogSumExp, Targets, spans};
 pub use executor::{Alone, Executor, Matrix};
 pub(crate) use magnitude::larger;
 pub use plan::{MapPlan, Side};
@@ -20,6 +22,12 @@ pub(crate) use view::{PIECE, View, head, pieces, runs};
 use crate::{Error, Mask, Shape};
 use core::fmt;
 use core::ops::Range;
+
+/// A count among numbers.
+#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
+pub(crate) const fn number(count: usize) -> f64 {
+    count as f64
+}
 
 /// The shapes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

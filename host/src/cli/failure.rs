@@ -234,7 +234,7 @@ impl Failure {
 /// Whether options alone are at fault, whatever the tensors.
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
-        DivisorChannels, Epsilon, EpsilonUnused, IgnoreAfter, MaskWithUpsample, NotADistribution,
+        Divisor, DivisorChannels, Epsilon, EpsilonUnused, IgnoreAfter, MaskWithUpsample, NotADistribution,
         Temperature, Upsample, Upstream, Weight,
     };
     matches!(
@@ -249,6 +249,7 @@ const fn is_option(error: &core::Error) -> bool {
             | MaskWithUpsample
             | Upsample { .. }
             | DivisorChannels
+            | Divisor { .. }
     )
 }
 

@@ -1,0 +1,100 @@
+//! What relations between images are made of: lengths, squared distances, and the angles of triangles from them.
+
+/// The smallest square of a distance.
+pub(super) const CLAMP: f64 = 1e-12;
+
+pub(super) fn huber(d: f64) -> f64 {
+    if d.abs() < 1.0 { 0.5 * d * d } else { d.abs() - 0.5 }
+}
+
+pub(super) fn huber_slope(d: f64) -> f64 {
+    if d.abs() < 1.0 { d } else { d.signum() }
+}
+
+/// An image's length.
+#[derive(Clone, Copy)]
+pub(super) struct Length {
+    /// 1/max(|x|, eps), 0 for a zero image; 1 without `normalize`; NaN where the image is not finite.
+    pub(super) inverse: f64,
+    /// |u|^2, of normalised images.
+    pub(super) square: f64,
+    /// 1 where the length of u is a constraint, else 0.
+    pub(super) radial: f64,
+}
+
+impl Length {
+    pub(super) const LEN: usize = 3;
+
+    pub(super) fn read(from: &[f64]) -> Self {
+        match *from {
+            [inverse, square, radial, ..] => Self { inverse, square, radial },
+            _ => Self { inverse: f64::NAN, square: 0.0, radial: 0.0 },
+        }
+    }
+
+    pub(super) fn write(self, to: &mut [f64]) {
+        let from = [self.inverse, self.square, self.radial];
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+    }
+}
+
+/// The edges from an image.
+#[derive(Clone, Copy)]
+pub(super) struct Edges<'a> {
+    pub(super) squares: &'a [f64],
+    pub(super) inverses: &'a [f64],
+}
+
+impl<'a> Edges<'a> {
+    pub(super) fn to(&self, j: usize) -> (f64, f64) {
+        (self.squares.get(j).copied().unwrap_or(0.0), self.inverses.get(j).copied().unwrap_or(0.0))
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = (f64, f64)> + use<'a> {
+        self.squares.iter().copied().zip(self.inverses.iter().copied())
+    }
+}
+
+/// |a x - b y|^2, in lanes that do not wait for each other.
+pub(super) fn squared_distance((x, a): (&[f64], f64), (y, b): (&[f64], f64)) -> f64 {
+    let mut lanes = [0.0; 8];
+    for (x, y) in x.chunks(8).zip(y.chunks(8)) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            let d = x * a - y * b;
+            *lane += d * d;
+        }
+    }
+    lanes.iter().sum()
+}
+
+/// D of Q.
+pub(super) fn distance(square: f64) -> f64 {
+    libm::sqrt(if square < CLAMP { CLAMP } else { square })
+}
+
+/// A triangle of a side, seen from image i: the corners i, j, k by their squared sides and inverse roots.
+pub(super) struct Triangle {
+    /// The angles' cosines at i, j and k.
+    pub(super) psi: [f64; 3],
+    /// Their derivatives by `Q_ij`, twice.
+    pub(super) slope: [f64; 3],
+}
+
+impl Triangle {
+    #[inline(always)]
+    pub(super) fn new(
+        (ij, inverse_ij): (f64, f64),
+        (ik, inverse_ik): (f64, f64),
+        (jk, inverse_jk): (f64, f64),
+    ) -> Self {
+        let at_i = 0.5 * (ij + ik - jk) * inverse_ij * inverse_ik;
+        let at_j = 0.5 * (ij + jk - ik) * inverse_ij * inverse_jk;
+        let at_k = 0.5 * (ik + jk - ij) * inverse_ik * inverse_jk;
+        let slope = [
+            inverse_ij * (inverse_ik - at_i * inverse_ij),
+            inverse_ij * (inverse_jk - at_j * inverse_ij),
+            -inverse_ik * inverse_jk,
+        ];
+        Self { psi: [at_i, at_j, at_k], slope }
+    }
+}
