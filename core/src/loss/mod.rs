@@ -3,10 +3,12 @@
 mod at;
 mod ho;
 mod ifvd;
+mod mimic;
 
 pub use at::{AtMode, AtOptions};
 pub use ho::{HoAdversary, HoOptions, HoRole};
 pub use ifvd::IfvdOptions;
+pub use mimic::MimicOptions;
 
 use crate::map::{Formula, MapPlan, Shapes};
 use crate::names::UnknownName;
@@ -119,6 +121,8 @@ losses! {
     At: AtOptions,
     /// Intra-class feature variation.
     Ifvd: IfvdOptions,
+    /// Feature mimicking.
+    Mimic: MimicOptions,
     /// Holistic distillation.
     Ho: HoOptions,
 }

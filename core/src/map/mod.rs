@@ -10,14 +10,18 @@ mod call;
 mod count;
 mod cut;
 mod executor;
+mod moments;
 mod plan;
+mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
+pub(crate) use moments::{Moments, Standard};
 pub use plan::{MapPlan, Side};
+pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces};
 
 use crate::{Error, Mask, Shape};
