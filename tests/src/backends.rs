@@ -79,7 +79,9 @@ impl Backend for Sequential {
             to_teacher.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         )?;
         if let Some(gradients) = submission.grad_projection {
-            MapCall::new(inputs)?.pull_projection((&outcome, upstream), &state, gradients, &Alone)?;
+            let call = MapCall::new(inputs)?;
+            call.measure(&mut state, &Alone)?;
+            call.pull_projection((&outcome, upstream), &state, gradients, &Alone)?;
         }
         Ok(outcome)
     }

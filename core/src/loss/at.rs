@@ -1,11 +1,11 @@
 //! Attention transfer (AT): where a map's energy lies, whatever its channels are.
 //!
-//! Q(j) = (1/C) sum over c of |x_cj|^p, v = Q / max(|Q|, eps) over the positions of an image; then the squared
+//! Q(j) = (1/C) sum over c of `|x_cj|^p`, v = Q / max(|Q|, eps) over the positions of an image; then the squared
 //! (`code`) or plain (`paper`) distance of the student's v and the teacher's. Source: arXiv 1612.03928, equation 2;
 //! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
 
 use super::About;
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, larger, pieces};
+use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Weight};
@@ -108,19 +108,12 @@ impl AtOptions {
     /// Q in units of the largest magnitude, into `q`.
     fn energy(&self, view: View<'_>, n: usize, q: &mut [f64]) -> Energy {
         let (channels, m) = (view.shape().channels(), view.shape().positions());
-        let mut buffer = [0.0; PIECE];
-        let mut unit = 0.0_f64;
-        for piece in pieces(0..m) {
-            for c in 0..channels {
-                for &x in view.positions(n, c, piece.start, head(&mut buffer, &piece)) {
-                    unit = larger(unit, x);
-                }
-            }
-        }
+        let unit = view.largest(n);
         if unit == 0.0 {
             q.fill(0.0);
             return Energy { unit: 1.0, norm: 1.0, clamped: true };
         }
+        let mut buffer = [0.0; PIECE];
         for piece in pieces(0..m) {
             let q = q.get_mut(piece.clone()).unwrap_or_default();
             q.fill(0.0);
@@ -131,7 +124,7 @@ impl AtOptions {
         }
         let norm = libm::sqrt(q.iter().map(|q| q * q).sum());
         // eps is in the units of Q as defined, with 1/C.
-        let eps = self.eps.get() * channels as f64 / self.power(unit);
+        let eps = self.eps.get() * real(channels) / self.power(unit);
         Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
     }
 }
@@ -182,10 +175,10 @@ impl Formula for AtOptions {
             let dot = [if t.clamped { 0.0 } else { slope * dt }, if s.clamped { 0.0 } else { slope * ds }];
             Image { value, unit: [t.unit, s.unit], norm: [t.norm, s.norm], dot, slope }.write(image);
         });
-        let sum = state.chunks(len).map(|image| Image::read(image).value).sum();
+        let sum = state.chunks(len.max(1)).map(|image| Image::read(image).value).sum();
         let divisor = match self.mode {
-            AtMode::Code => images as f64 * m as f64,
-            AtMode::Paper => images as f64,
+            AtMode::Code => real(images) * real(m),
+            AtMode::Paper => real(images),
         };
         Ok(Measured { sum, divisor })
     }

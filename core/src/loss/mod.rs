@@ -1,24 +1,28 @@
 //! Every loss by name. A map loss is one file here: its options, its source and its formula.
 
 mod at;
-mod la;
-mod pa;
-mod pkd;
-
-pub use at::{AtMode, AtOptions};
-pub use la::{LaBorder, LaMode, LaOptions};
-pub use pa::{PaEpsMode, PaOptions, PaPool};
-pub use pkd::PkdOptions;
 mod dist;
 mod dkd;
 mod edges;
+mod ho;
+mod ifvd;
+mod la;
+mod mimic;
+mod pa;
 mod pearson;
+mod pkd;
 mod rkd;
 mod smooth_ce;
 
 pub use at::{AtMode, AtOptions};
 pub use dist::DistOptions;
 pub use dkd::DkdOptions;
+pub use ho::{HoAdversary, HoOptions, HoRole};
+pub use ifvd::IfvdOptions;
+pub use la::{LaBorder, LaMode, LaOptions};
+pub use mimic::MimicOptions;
+pub use pa::{PaEpsMode, PaOptions, PaPool};
+pub use pkd::PkdOptions;
 pub use rkd::RkdOptions;
 pub use smooth_ce::SmoothCeOptions;
 
@@ -135,6 +139,10 @@ losses! {
     La: LaOptions,
     /// Pair-wise affinity.
     Pa: PaOptions,
+    /// Intra-class feature variation.
+    Ifvd: IfvdOptions,
+    /// Feature mimicking.
+    Mimic: MimicOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
     /// Relations between classes and between positions.
@@ -145,6 +153,8 @@ losses! {
     Rkd: RkdOptions,
     /// Cross-entropy with smoothed labels.
     SmoothCe: SmoothCeOptions,
+    /// Holistic distillation.
+    Ho: HoOptions,
 }
 
 const CWD: About = About {

@@ -237,6 +237,16 @@ impl<'a> MapCall<'a> {
     /// # Errors
     /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::Label`].
     pub fn measure(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
+        let outcome = self.value(state, on)?;
+        self.inputs.with_maps(|maps| self.formula().prepare(maps, state, on));
+        Ok(outcome)
+    }
+
+    /// The value where no gradient will be asked for; what the state then holds is of no use.
+    ///
+    /// # Errors
+    /// As those of [`measure`](Self::measure).
+    pub fn value(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
         self.check_state(state)?;
         let formula = self.formula();
         let Measured { sum, divisor } = self.inputs.with_maps(|maps| formula.measure(maps, state, on))?;
@@ -262,8 +272,8 @@ impl<'a> MapCall<'a> {
         let (formula, scale) = (self.formula(), outcome.gradient_scale(upstream));
         let plan = self.inputs.plan;
         let shape = plan.shape(side);
-        let (channels, m) = (shape.channels(), shape.positions());
-        let n = band.start / (channels * m);
+        let (channels, m) = (shape.channels(), shape.positions().max(1));
+        let n = band.start / (channels * m).max(1);
         let local = |flat: usize| flat - n * channels * m;
         let (rows, positions) = match plan.order() {
             Order::Nchw => (local(band.start) / m..local(band.end).div_ceil(m), 0..m),
@@ -321,9 +331,9 @@ impl<'a> MapCall<'a> {
     }
 }
 
-/// Runs a whole map loss on the caller's thread.
+/// Runs a whole map loss on the caller's thread; gradients to a projection are [`MapCall`]'s to give.
 ///
-/// Bit for bit the same as any backend that spreads the passes.
+/// Bit for bit the same as any backend that spreads the passes and multiplies matrices in the same order.
 ///
 /// # Errors
 /// As those of [`MapCall`].
@@ -348,7 +358,10 @@ pub fn run_map(
     grad_teacher: Option<&mut dyn Sink>,
 ) -> Result<Outcome, Error> {
     let call = MapCall::new(inputs)?;
-    let outcome = call.measure(state, &super::Alone)?;
+    let outcome = match (&grad_student, &grad_teacher) {
+        (None, None) => call.value(state, &super::Alone)?,
+        _ => call.measure(state, &super::Alone)?,
+    };
     let pull = |side, sink: Option<&mut dyn Sink>| -> Result<bool, Error> {
         let Some(sink) = sink else { return Ok(false) };
         let mut overflowed = false;

@@ -78,9 +78,15 @@ pub trait Executor: Sync {
 
     /// `out = a b`, row by row; `out` holds `a.rows() * b.columns()` numbers. Called from within a chunk, too.
     fn multiply(&self, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f64]) {
+        out.fill(0.0);
+        self.multiply_add(a, b, out);
+    }
+
+    /// `out += a b`, as [`multiply`](Self::multiply): the one to implement.
+    fn multiply_add(&self, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f64]) {
         for (row, out) in out.chunks_mut(b.columns().max(1)).enumerate() {
             for (column, out) in out.iter_mut().enumerate() {
-                *out = (0..a.columns()).map(|i| a.at(row, i) * b.at(i, column)).sum();
+                *out += (0..a.columns()).map(|i| a.at(row, i) * b.at(i, column)).sum::<f64>();
             }
         }
     }

@@ -1,22 +1,31 @@
 //! Losses of whole maps: the machine that runs the formulas of [`loss`](crate::loss) which are no row losses.
 //!
-//! A formula is two passes. *measure* reads both maps, leaves what the gradient needs in the caller's state, and
-//! gives the sum and its divisor; *pull* gives the gradient of the sum at any piece of a channel from the maps
-//! and the state alone, so that a gradient is written once, by any number of threads, in either memory order.
+//! A formula is two passes. *measure* reads both maps, leaves what the gradient needs in the caller's state (with
+//! *prepare*, which a value alone does without), and gives the sum and its divisor; *pull* gives the gradient of
+//! the sum at any piece of a channel from the maps and the state alone, so that a gradient is written once, by any
+//! number of threads, in either memory order.
 //! All arithmetic is `f64`; inputs are converted exactly.
 
 mod call;
 mod classes;
+mod count;
+mod cut;
 mod executor;
 mod magnitude;
+mod moments;
 mod plan;
+mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub(crate) use classes::{LogSumExp, Targets, spans};
+pub(crate) use count::real;
+pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
 pub(crate) use magnitude::larger;
+pub(crate) use moments::{Moments, Standard};
 pub use plan::{MapPlan, Side};
+pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 
 use crate::{Error, Mask, Shape};
@@ -136,6 +145,12 @@ pub(crate) trait Formula: Sync {
     /// # Errors
     /// For labels that are no classes.
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error>;
+
+    /// Fills what the gradients need of the state and the value does not; after [`measure`](Self::measure), where
+    /// there will be a gradient.
+    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
+        let _ = (maps, state, on);
+    }
 
     /// The gradient of the sum at some positions of a channel; `out` has one number a position.
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]);

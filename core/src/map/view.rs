@@ -1,6 +1,7 @@
 //! Maps read in pieces: positions of a channel, or channels of a position, in either memory order.
 
 use crate::access::{Load, Place};
+use crate::map::larger;
 use crate::{Order, Shape};
 use core::ops::Range;
 
@@ -33,23 +34,21 @@ impl<'a> View<'a> {
         self.load.load(place, buffer)
     }
 
-    /// As many channels of a position as the buffer has, from channel `from` on.
-    pub(crate) fn channels<'b>(
-        self,
-        n: usize,
-        position: usize,
-        from: usize,
-        buffer: &'b mut [f64],
-    ) -> &'b [f64]
-    where
-        'a: 'b,
-    {
-        let stride = match self.order {
-            Order::Nchw => self.shape.positions(),
-            Order::Nhwc => 1,
-        };
-        let Place { row, from, index, .. } = place(self.shape, self.order, (n, from, position));
-        self.load.load(Place { row, from, index, stride }, buffer)
+    /// Every number of an image, in pieces that do not depend on the memory order.
+    pub(crate) fn each(self, n: usize, mut f: impl FnMut(&[f64])) {
+        let mut buffer = [0.0; PIECE];
+        for piece in pieces(0..self.shape.positions()) {
+            for c in 0..self.shape.channels() {
+                f(self.positions(n, c, piece.start, head(&mut buffer, &piece)));
+            }
+        }
+    }
+
+    /// The largest magnitude of an image; NaN where one of its numbers is.
+    pub(crate) fn largest(self, n: usize) -> f64 {
+        let mut largest = 0.0_f64;
+        self.each(n, |x| largest = x.iter().copied().fold(largest, larger));
+        largest
     }
 
     /// One number.

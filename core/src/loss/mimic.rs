@@ -1,0 +1,400 @@
+//! Feature mimicking (MIMIC): the student's features, through a 1x1 convolution, are the teacher's.
+//!
+//! S is `[N, C_s, H, W]`, T `[N, C_t, H, W]`; y = W s + b with W `[C_t, C_s]` (the identity where absent) and b
+//! `[C_t]` (0 where absent). Value: (y - t)^2, mean over all elements; with `standardise`, y and t first become
+//! z = (x - mean) / (sd + eps) of their channel over N, H and W. Source: `FitNets`, arXiv 1412.6550, equation 3.
+//!
+//! Cost: one read of both maps (`standardise`: the teacher's twice), one product of matrices for the value and one
+//! for each of the gradients to S and W. State, in `f64`: S and its gradient, y - t, with `standardise` the gradient
+//! to y.
+
+use super::About;
+use crate::loss::{MapOptions, Options};
+use crate::map::{
+    At, Executor, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Standard, Tile,
+    Tiles, View, cut, cut_mut, head, real, row, row_mut,
+};
+use crate::options::options;
+use crate::{Epsilon, Error, Preset, Weight};
+use core::fmt;
+
+options! {
+    /// Options of feature mimicking. Channels may differ where there is a projection; images, height and width may
+    /// not.
+    ///
+    /// ```
+    /// use densekd_core::MimicOptions;
+    /// assert!(!MimicOptions::DEFAULT.standardise);
+    /// ```
+    MimicOptions {
+        /// Both sides to mean 0 and deviation 1 a channel first.
+        standardise: bool = false,
+        /// Added to the deviation that a channel is divided by.
+        eps: Epsilon = Epsilon::literal(1e-6),
+        /// Multiplies value and gradient.
+        weight: Weight = Weight::ONE,
+    }
+}
+
+const fn preset(
+    name: &'static str,
+    (repository, source): (&'static str, &'static str),
+    options: MimicOptions,
+) -> Preset {
+    Preset { name, options: Options::Map(MapOptions::Mimic(options)), repository, source }
+}
+
+/// Rows of the projection's gradient that are worked on together: enough to be worth packing for a product.
+const ROWS: usize = 32;
+
+/// Numbers of a channel of a tile, with `standardise`: mean and squares of y and of t, then the sums of e^2 and of
+/// e z, z that of y and that of t.
+const SUMS: usize = 4;
+
+/// Numbers of a channel, with `standardise`: mean and squares of y and of t, sums of e z of both.
+const CHANNEL: usize = 6;
+
+impl MimicOptions {
+    pub(crate) const ABOUT: About = About {
+        name: "mimic",
+        summary: "feature mimicking: mean squared difference of features, the student's through a 1x1 convolution",
+        source: "arXiv 1412.6550",
+    };
+
+    #[allow(dead_code, reason = "the list of presets joins them")]
+    pub(crate) const PRESETS: &[Preset] = &[
+        preset(
+            "cirkd-mimic",
+            ("winycg/CIRKD", "losses/fitnet.py, scripts (projection without bias)"),
+            Self { weight: Weight::literal(10.0), ..Self::DEFAULT },
+        ),
+        preset(
+            "paddle-mimic",
+            ("PaddlePaddle/PaddleDetection", "ppdet/slim/distill_loss.py, MimicFeatureLoss"),
+            Self { standardise: true, ..Self::DEFAULT },
+        ),
+    ];
+}
+
+/// A call: what its passes share.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    options: &'a MimicOptions,
+    maps: &'a Maps<'a>,
+    layout: Layout,
+}
+
+/// Where things are in the state: tiles, each with its parts, then the channels.
+#[derive(Clone, Copy)]
+struct Layout {
+    tiles: Tiles,
+    /// S; e, the difference of y and t; half the gradient to y, where that is not e itself; half the gradient to
+    /// S; sums.
+    parts: [usize; 5],
+    channels: usize,
+}
+
+impl Layout {
+    fn new(options: &MimicOptions, shapes: &Shapes) -> Self {
+        let tiles = Tiles::new(shapes.student);
+        let (inputs, outputs) = (shapes.student.channels(), shapes.teacher.channels());
+        let (student, teacher) = (inputs * tiles.width(), outputs * tiles.width());
+        let (pulled, sums, channel) = if options.standardise { (teacher, SUMS, CHANNEL) } else { (0, 1, 0) };
+        Self {
+            tiles,
+            parts: [student, teacher, pulled, student, outputs * sums],
+            channels: outputs * channel,
+        }
+    }
+
+    /// Numbers of a tile.
+    fn tile(&self) -> usize {
+        self.parts.iter().sum()
+    }
+
+    fn all_tiles(&self) -> usize {
+        self.tiles.count() * self.tile()
+    }
+}
+
+/// Of y and of t: how a channel is standardised, and the sum of e z over it.
+struct Channel {
+    y: (Standard, f64),
+    t: (Standard, f64),
+}
+
+impl<'a> Job<'a> {
+    fn new(options: &'a MimicOptions, maps: &'a Maps<'a>) -> Self {
+        let shapes = Shapes { teacher: maps.teacher.shape(), student: maps.student.shape() };
+        Self { options, maps, layout: Layout::new(options, &shapes) }
+    }
+
+    /// Channels of student and teacher.
+    fn sizes(&self) -> [usize; 2] {
+        [self.maps.student.shape().channels(), self.maps.teacher.shape().channels()]
+    }
+
+    /// y of a tile, as rows of channels; with S as such rows where there is a weight.
+    fn project(&self, tile: &Tile, students: &mut [f64], outputs: &mut [f64], on: &dyn Executor) {
+        let ([inputs, channels], length) = (self.sizes(), tile.positions.len());
+        let to = if self.maps.projection.weight.is_some() { &mut *students } else { &mut *outputs };
+        let mut buffer = [0.0; PIECE];
+        for c in 0..inputs {
+            let s = read(self.maps.student, tile, c, &mut buffer);
+            row_mut(to, c, length).iter_mut().zip(s).for_each(|(to, s)| *to = *s);
+        }
+        if let Some(weight) = self.maps.projection.weight {
+            let [outputs] = cut_mut(outputs, [channels * length]);
+            on.multiply(
+                Matrix::new(weight, channels, inputs),
+                Matrix::new(students, inputs, length),
+                outputs,
+            );
+        }
+        for (o, bias) in self.maps.projection.bias.unwrap_or_default().iter().enumerate() {
+            for y in row_mut(outputs, o, length) {
+                *y += bias;
+            }
+        }
+    }
+
+    /// Joins the tiles' moments into the channels'.
+    fn join_moments(&self, tiles: &[f64], channels: &mut [f64]) {
+        for (o, channel) in channels.chunks_mut(CHANNEL).enumerate() {
+            let mut both = [Moments::default(); 2];
+            for (i, state) in tiles.chunks(self.layout.tile().max(1)).enumerate() {
+                let [.., sums] = cut(state, self.layout.parts);
+                let count = real(self.layout.tiles.tile(i).positions.len());
+                if let [mean_y, squares_y, mean_t, squares_t] = *row(sums, o, SUMS) {
+                    let [y, t] = both;
+                    both = [
+                        y.with(Moments::from_numbers([count, mean_y, squares_y])),
+                        t.with(Moments::from_numbers([count, mean_t, squares_t])),
+                    ];
+                }
+            }
+            let [[_, mean_y, squares_y], [_, mean_t, squares_t]] = both.map(Moments::numbers);
+            write(channel, [mean_y, squares_y, mean_t, squares_t]);
+        }
+    }
+
+    /// Joins the tiles' sums into the channels'; the sum of e^2.
+    fn join_sums(&self, tiles: &[f64], channels: &mut [f64]) -> f64 {
+        let mut sum = 0.0;
+        for (o, channel) in channels.chunks_mut(CHANNEL).enumerate() {
+            let mut dots = [0.0; 2];
+            for state in tiles.chunks(self.layout.tile().max(1)) {
+                let [.., sums] = cut(state, self.layout.parts);
+                if let [squares, dot_y, dot_t, _] = *row(sums, o, SUMS) {
+                    sum += squares;
+                    dots = [dots[0] + dot_y, dots[1] + dot_t];
+                }
+            }
+            write(row_mut(channel, 2, 2), dots);
+        }
+        sum
+    }
+
+    fn channel(&self, channels: &[f64], o: usize) -> Channel {
+        let mut numbers = [f64::NAN; CHANNEL];
+        numbers.iter_mut().zip(row(channels, o, CHANNEL)).for_each(|(to, from)| *to = *from);
+        let [mean_y, squares_y, mean_t, squares_t, dot_y, dot_t] = numbers;
+        let shape = self.maps.student.shape();
+        let count = real(shape.images()) * real(shape.positions());
+        let standard =
+            |mean, squares| Moments::from_numbers([count, mean, squares]).standard(self.options.eps);
+        Channel { y: (standard(mean_y, squares_y), dot_y), t: (standard(mean_t, squares_t), dot_t) }
+    }
+
+    /// The rows of half the gradient to y, of a tile's parts.
+    fn cotangents<'b>(&self, state: &'b [f64]) -> &'b [f64] {
+        let [_, e, pulled, ..] = cut(state, self.layout.parts);
+        if self.options.standardise { pulled } else { e }
+    }
+
+    fn tile_states<'b>(&self, state: &'b [f64]) -> impl Iterator<Item = (Tile, &'b [f64])> {
+        let (layout, [state]) = (self.layout, cut(state, [self.layout.all_tiles()]));
+        state.chunks(layout.tile().max(1)).enumerate().map(move |(i, state)| (layout.tiles.tile(i), state))
+    }
+}
+
+/// A channel of a tile.
+fn read<'b>(view: View<'b>, tile: &Tile, c: usize, buffer: &'b mut [f64; PIECE]) -> &'b [f64] {
+    view.positions(tile.n, c, tile.positions.start, head(buffer, &tile.positions))
+}
+
+fn write<const K: usize>(to: &mut [f64], from: [f64; K]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
+}
+
+impl Formula for MimicOptions {
+    fn needs(&self) -> Needs {
+        Needs { projection: true, ..Needs::TEACHER }
+    }
+
+    fn scale(&self) -> f64 {
+        self.weight.get()
+    }
+
+    fn check(&self, shapes: &Shapes) -> Result<(), Error> {
+        shapes.same_positions()
+    }
+
+    fn state(&self, shapes: &Shapes) -> usize {
+        let layout = Layout::new(self, shapes);
+        layout.all_tiles() + layout.channels
+    }
+
+    fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
+        let job = Job::new(self, maps);
+        let layout = job.layout;
+        let [tiles, channels] = cut_mut(state, [layout.all_tiles(), layout.channels]);
+        on.chunks(tiles, layout.tile(), &|i, state| {
+            let tile = layout.tiles.tile(i);
+            let [students, outputs, _, _, sums] = cut_mut(state, layout.parts);
+            job.project(&tile, students, outputs, on);
+            let mut buffer = [0.0; PIECE];
+            for (o, sums) in sums.chunks_mut(if self.standardise { SUMS } else { 1 }).enumerate() {
+                let y = row_mut(outputs, o, tile.positions.len());
+                let t = read(maps.teacher, &tile, o, &mut buffer);
+                if self.standardise {
+                    let [[_, mean_y, squares_y], [_, mean_t, squares_t]] =
+                        [Moments::of(y).numbers(), Moments::of(t).numbers()];
+                    write(sums, [mean_y, squares_y, mean_t, squares_t]);
+                } else {
+                    y.iter_mut().zip(t).for_each(|(y, t)| *y -= t);
+                    write(sums, [y.iter().map(|e| e * e).sum()]);
+                }
+            }
+        });
+        let sum = if self.standardise {
+            job.join_moments(tiles, channels);
+            on.chunks(tiles, layout.tile(), &|i, state| {
+                let tile = layout.tiles.tile(i);
+                let [_, outputs, _, _, sums] = cut_mut(state, layout.parts);
+                let mut buffer = [0.0; PIECE];
+                for (o, to) in sums.chunks_mut(SUMS).enumerate() {
+                    let Channel { y: (ys, _), t: (ts, _) } = job.channel(channels, o);
+                    let t = read(maps.teacher, &tile, o, &mut buffer);
+                    let mut sums = [0.0; 3];
+                    for (y, &t) in row_mut(outputs, o, tile.positions.len()).iter_mut().zip(t) {
+                        let (zy, zt) = (ys.z(*y), ts.z(t));
+                        let e = zy - zt;
+                        let [squares, dot_y, dot_t] = sums;
+                        (sums, *y) = ([squares + e * e, dot_y + e * zy, dot_t + e * zt], e);
+                    }
+                    write(to, sums);
+                }
+            });
+            job.join_sums(tiles, channels)
+        } else {
+            job.tile_states(tiles).map(|(_, state)| cut(state, layout.parts)[4].iter().sum::<f64>()).sum()
+        };
+        Ok(Measured { sum, divisor: real(maps.teacher.shape().len()) })
+    }
+
+    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
+        let job = Job::new(self, maps);
+        let layout = job.layout;
+        let [inputs, outputs] = job.sizes();
+        let [tiles, channels] = cut_mut(state, [layout.all_tiles(), layout.channels]);
+        on.chunks(tiles, layout.tile(), &|i, state| {
+            let tile = layout.tiles.tile(i);
+            let length = tile.positions.len();
+            let [_, e, pulled, gradient, _] = cut_mut(state, layout.parts);
+            let mut buffer = [0.0; PIECE];
+            if self.standardise {
+                for o in 0..outputs {
+                    let Channel { y: (ys, dot), t: (ts, _) } = job.channel(channels, o);
+                    let t = read(maps.teacher, &tile, o, &mut buffer);
+                    let e = row(e, o, length).iter().zip(t);
+                    for (to, (e, &t)) in row_mut(pulled, o, length).iter_mut().zip(e) {
+                        *to = ys.pull(*e, e + ts.z(t), dot);
+                    }
+                }
+            }
+            if let Some(weight) = maps.projection.weight {
+                let pulled = if self.standardise { &*pulled } else { &*e };
+                let [gradient] = cut_mut(gradient, [inputs * length]);
+                let weight = Matrix::new(weight, outputs, inputs).transposed();
+                on.multiply(weight, Matrix::new(pulled, outputs, length), gradient);
+            }
+        });
+    }
+
+    fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
+        let job = Job::new(self, maps);
+        let layout = job.layout;
+        let mut rest = out;
+        for (i, positions) in layout.tiles.over(at.n, at.positions.clone()) {
+            let [out, tail] = cut_mut(rest, [positions.len(), usize::MAX]);
+            rest = tail;
+            let whole = layout.tiles.tile(i).positions;
+            let state_of = row(state, i, layout.tile());
+            let [_, e, _, gradient, _] = cut(state_of, layout.parts);
+            let rows = match (at.side, maps.projection.weight) {
+                (Side::Teacher, _) => e,
+                (Side::Student, None) => job.cotangents(state_of),
+                (Side::Student, Some(_)) => gradient,
+            };
+            let from = row(rows, at.c, whole.len()).get(positions.start - whole.start..).unwrap_or_default();
+            match (at.side, self.standardise) {
+                (Side::Student, _) => out.iter_mut().zip(from).for_each(|(out, half)| *out = 2.0 * half),
+                (Side::Teacher, false) => out.iter_mut().zip(from).for_each(|(out, e)| *out = -2.0 * e),
+                (Side::Teacher, true) => {
+                    let channels = state.get(layout.all_tiles()..).unwrap_or_default();
+                    let (ts, dot) = job.channel(channels, at.c).t;
+                    let mut buffer = [0.0; PIECE];
+                    let t = read(maps.teacher, &Tile { n: at.n, positions }, at.c, &mut buffer);
+                    for ((out, e), &t) in out.iter_mut().zip(from).zip(t) {
+                        *out = -2.0 * ts.pull(*e, ts.z(t), dot);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pull_projection(
+        &self,
+        maps: &Maps<'_>,
+        state: &[f64],
+        weight: &mut [f64],
+        bias: &mut [f64],
+        on: &dyn Executor,
+    ) {
+        let job = Job::new(self, maps);
+        let [inputs, outputs] = job.sizes();
+        on.chunks(bias, 1, &|o, bias| {
+            let sum = |(tile, state): (Tile, &[f64])| -> f64 {
+                row(job.cotangents(state), o, tile.positions.len()).iter().sum()
+            };
+            bias.fill(2.0 * job.tile_states(state).map(sum).sum::<f64>());
+        });
+        weight.fill(0.0);
+        if maps.projection.weight.is_none() {
+            return;
+        }
+        on.chunks(weight, ROWS * inputs, &|i, rows| {
+            let (from, count) = (i * ROWS, ROWS.min(outputs - i * ROWS));
+            for (tile, state) in job.tile_states(state) {
+                let length = tile.positions.len();
+                let [students, ..] = cut(state, job.layout.parts);
+                let pulled = job.cotangents(state).get(from * length..).unwrap_or_default();
+                let students = Matrix::new(students, inputs, length).transposed();
+                on.multiply_add(Matrix::new(pulled, count, length), students, rows);
+            }
+            for x in rows {
+                *x *= 2.0;
+            }
+        });
+    }
+
+    fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { standardise, eps, weight } = self;
+        writeln!(f, "y = W s + b  at each position (no projection: y = s)")?;
+        if *standardise {
+            writeln!(f, "y and t := (x - mean) / (sd + {:e})  of each channel over N H W", eps.get())?;
+        }
+        write!(f, "loss = {} / (N C_t H W) * sum (y - t)^2", weight.get())
+    }
+}
