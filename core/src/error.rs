@@ -175,7 +175,7 @@ impl fmt::Display for Error {
             }
             Self::Weight { found } => write!(f, "weight is {found:?}, but it must be finite"),
             Self::Epsilon { found } => write!(f, "eps is {found:?}, but it must be finite and at least 0"),
-            Self::Share { found } => write!(f, "{found:?} is not a share: it must be from 0 to 1"),
+            Self::Share { found } => write!(f, "a share is {found:?}, but it must be from 0 to 1"),
             Self::Upstream { found } => {
                 write!(f, "the upstream gradient is {found:?}, but it must be finite: skip this step")
             }

@@ -6,6 +6,8 @@ pub mod backends;
 pub mod engine;
 pub mod error;
 pub mod kind;
+pub mod map_samples;
+pub mod maps;
 pub mod oracle;
 pub mod rows;
 pub mod samples;

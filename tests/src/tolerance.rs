@@ -178,3 +178,101 @@ pub fn tolerance(kind: Kind, dtype: DType) -> Bound {
         other => panic!("{other} has no column"),
     }
 }
+
+/// What is tolerated of a loss of whole maps, whatever type its maps are stored in: inputs are converted exactly,
+/// all arithmetic is `f64`, and only a gradient is rounded once more, by [`stored`] of an entry.
+#[derive(Clone, Copy, Debug)]
+pub struct MapLine {
+    /// The loss.
+    pub loss: &'static str,
+    /// Of the value, as a share of the terms that it is a sum of.
+    pub value: f64,
+    /// Of a gradient's entry in `f64`, as a share of the tensor's largest.
+    pub gradient: f64,
+    /// Where the bounds come from, in units u = 2^-53.
+    pub reason: &'static str,
+}
+
+/// The table of the map losses, held to random maps of up to 240 numbers.
+pub const MAPS: [MapLine; 11] = [
+    MapLine {
+        loss: "at",
+        value: 1e-15,
+        gradient: 1.5e-14,
+        reason: "v within 3 u of sums; e cancels, so that gradients have u |v| / |e| of close maps",
+    },
+    MapLine {
+        loss: "la",
+        value: 8e-16,
+        gradient: 1.5e-15,
+        reason: "differences within 1 u, their squares' sums within 3 u",
+    },
+    MapLine {
+        loss: "pa",
+        value: 4e-15,
+        gradient: 8e-15,
+        reason: "cosines within 4 u of 1, whose differences are squared: more of close ones",
+    },
+    MapLine {
+        loss: "ifvd",
+        value: 1e-15,
+        gradient: 3e-14,
+        reason: "cosines within 4 u; f cancels as e of at does, and x less its part along c",
+    },
+    MapLine {
+        loss: "mimic",
+        value: 8e-16,
+        gradient: 3e-10,
+        reason: "as pkd where standardised; else y within 2 u of its terms",
+    },
+    MapLine {
+        loss: "pkd",
+        value: 1e-15,
+        gradient: 4e-11,
+        reason: "z within 4 u; of two values a channel z is given but for eps, and gradients are what eps leaves: u / eps",
+    },
+    MapLine {
+        loss: "dist",
+        value: 1e-15,
+        gradient: 8e-15,
+        reason: "1 - r within 4 u of 1; probabilities and correlations within 8 u each",
+    },
+    MapLine { loss: "dkd", value: 1e-15, gradient: 8e-16, reason: "two divergences, each within 4 u" },
+    MapLine {
+        loss: "rkd",
+        value: 3e-15,
+        gradient: 3e-13,
+        reason: "distances and angles within 4 u, which the edges between close samples magnify",
+    },
+    MapLine {
+        loss: "smooth_ce",
+        value: 5e-16,
+        gradient: 1.2e-14,
+        reason: "log q within 2 u; q - y cancels of confident rows",
+    },
+    MapLine { loss: "ho", value: 1e-15, gradient: 5e-16, reason: "means and lengths within 2 u" },
+];
+
+/// The line of a map loss.
+///
+/// # Panics
+/// For a loss that has none.
+pub fn of_maps(loss: &str) -> MapLine {
+    let line = MAPS.iter().find(|line| line.loss == loss);
+    *line.unwrap_or_else(|| panic!("the table has no line for {loss}"))
+}
+
+/// What storing a number in a type changes: this share of it, and this much.
+///
+/// # Panics
+/// For a type that has no column.
+pub fn stored(dtype: DType) -> (f64, f64) {
+    let two = |exponent: i32| 2.0_f64.powi(exponent);
+    match dtype {
+        DType::F64 => (0.0, 0.0),
+        DType::F32 => (two(-24), two(-150)),
+        DType::F16 => (two(-11), two(-25)),
+        DType::Bf16 => (two(-8), two(-134)),
+        other => panic!("{other} has no column"),
+    }
+}

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a refusal is what is asked for")]
 
+mod map_errors;
+
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::num::NonZeroUsize;
@@ -211,7 +213,7 @@ fn uses() -> Vec<Provoked> {
 }
 
 fn provoked() -> Vec<Provoked> {
-    [numbers(), shapes(), options(), buffers(), uses()].concat()
+    [numbers(), shapes(), options(), buffers(), uses(), map_errors::provoked()].concat()
 }
 
 #[test]

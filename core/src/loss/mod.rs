@@ -146,12 +146,12 @@ losses! {
     La: LaOptions,
     /// Pair-wise affinity.
     Pa: PaOptions,
-    /// Pearson correlation of channels.
-    Pkd: PkdOptions,
     /// Intra-class feature variation.
     Ifvd: IfvdOptions,
     /// Feature mimicking.
     Mimic: MimicOptions,
+    /// Pearson correlation of channels.
+    Pkd: PkdOptions,
     /// Holistic distillation.
     Ho: HoOptions,
     /// Relations between classes and between positions.

@@ -1,6 +1,7 @@
 //! Maps read in pieces of a channel, in either memory order.
 
 use crate::access::{Load, Place};
+use crate::map::larger;
 use crate::{Order, Shape};
 use core::ops::Range;
 
@@ -46,18 +47,7 @@ impl<'a> View<'a> {
     /// The largest magnitude of an image; NaN where one of its numbers is.
     pub(crate) fn largest(self, n: usize) -> f64 {
         let mut largest = 0.0_f64;
-        self.each(n, |x| {
-            for x in x {
-                // A NaN must not be passed over.
-                largest = if x.is_nan() {
-                    *x
-                } else if x.abs() > largest {
-                    x.abs()
-                } else {
-                    largest
-                };
-            }
-        });
+        self.each(n, |x| largest = x.iter().copied().fold(largest, larger));
         largest
     }
 

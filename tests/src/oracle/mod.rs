@@ -24,6 +24,7 @@ mod case;
 mod divergence;
 pub mod fast;
 mod layout;
+pub mod maps;
 mod number;
 mod real_rows;
 mod row;

@@ -41,11 +41,7 @@ use Number::{Finite, Infinite, Nan};
 impl From<f64> for Number {
     /// Exact.
     fn from(x: f64) -> Self {
-        match Real::try_from(x) {
-            Ok(real) if x.is_finite() => Finite(real.with_precision(BITS).value()),
-            _ if x.is_infinite() => Infinite { negative: x < 0.0 },
-            _ => Nan,
-        }
+        Self::with_bits(x, BITS)
     }
 }
 
@@ -57,6 +53,15 @@ impl From<usize> for Number {
 }
 
 impl Number {
+    /// Exact, and with so many bits (at least the 53 of an f64) in what is computed from it and its like.
+    pub(super) fn with_bits(x: f64, bits: usize) -> Self {
+        match Real::try_from(x) {
+            Ok(real) if x.is_finite() => Finite(real.with_precision(bits).value()),
+            _ if x.is_infinite() => Infinite { negative: x < 0.0 },
+            _ => Nan,
+        }
+    }
+
     /// 0.
     pub(super) fn zero() -> Self {
         Self::from(0.0)
@@ -138,7 +143,8 @@ impl Number {
             Infinite { negative: true } => Self::zero(),
             Infinite { negative: false } => self.clone(),
             Finite(x) if x.to_f64().value() < NO_EXPONENTIAL => Self::zero(),
-            Finite(x) => Finite(x.exp()),
+            // e^0 is exact, of no bits at all, and nothing could be divided by it.
+            Finite(x) => Finite(x.exp().with_precision(x.precision()).value()),
         }
     }
 
@@ -150,6 +156,26 @@ impl Number {
             Finite(x) => Finite(x.ln()),
             infinite => infinite.clone(),
         }
+    }
+
+    /// The root of x >= 0.
+    pub(super) fn sqrt(&self) -> Self {
+        match self {
+            _ if self.is_zero() => self.clone(),
+            _ if self.is_nan() || self.is_negative() => Nan,
+            Finite(x) => x.context().sqrt(x.repr()).map_or(Nan, |root| Finite(root.value())),
+            infinite => infinite.clone(),
+        }
+    }
+
+    /// The magnitude.
+    pub(super) fn abs(&self) -> Self {
+        if self.is_negative() { -self } else { self.clone() }
+    }
+
+    /// x^n by repeated multiplication.
+    pub(super) fn power(&self, n: usize) -> Self {
+        (1..n).fold(self.clone(), |power, _| power * self)
     }
 
     /// 0 for what is left when terms cancel that exact arithmetic would cancel.
@@ -255,6 +281,7 @@ operator!(Add add, Sub sub, Mul mul, Div div);
 
 impl Sum for Number {
     fn sum<I: Iterator<Item = Self>>(terms: I) -> Self {
-        terms.fold(Self::zero(), |sum, term| sum + term)
+        // Not from 0: it would bring its own bits.
+        terms.reduce(|sum, term| sum + term).unwrap_or_else(Self::zero)
     }
 }
