@@ -27,7 +27,7 @@ fn settings(loss: &str) -> Vec<(&'static str, Setting)> {
         "pa" => vec![
             ("pool", Name("max")),
             ("kernel", Pair([1, 1])),
-            ("pool_scale", Null),
+            ("pool_scale", Number(0.5)),
             ("eps_mode", Name("max")),
             ("eps", Number(1e-12)),
             ("detach_norm", Flag(false)),
