@@ -1,4 +1,4 @@
-//! The golden vectors of the row losses, by every way through the library: the core on one thread and the CPU
+//! The golden vectors of every loss, by every way through the library: the core on one thread and the CPU
 //! backend on several, channels first and channels last, and the `f32` vectors once more in `f64`.
 
 use densekd::{Backend, selftest, vectors::Case};
@@ -25,7 +25,7 @@ fn passes(backend: &dyn Backend, cases: &[Case]) {
 
 fn every_vector() -> Vec<Case> {
     let cases = selftest::built_in();
-    assert_eq!(cases.len(), 57 + 15, "cwd and pi");
+    assert_eq!(cases.len(), 57 + 15 + 68, "cwd, pi and the losses of maps");
     cases
 }
 
