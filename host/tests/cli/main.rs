@@ -7,6 +7,7 @@ mod commands;
 mod folders;
 mod gradient;
 mod loss;
+mod objective;
 mod output;
 mod positions;
 mod presets;
