@@ -9,7 +9,7 @@ use densekd_tests::oracle::maps::{MapCase, Setting, value};
 use densekd_tests::samples::normal;
 use fastrand::Rng;
 
-use Setting::{Flag, Integer, Name, Null, Number, Pair};
+use Setting::{Flag, Integer, Name, Number, Pair};
 
 const NAN: f64 = f64::NAN;
 const NOT_FINITE: [f64; 3] = [NAN, f64::INFINITY, f64::NEG_INFINITY];

@@ -8,6 +8,7 @@ mod folders;
 mod gradient;
 mod loss;
 mod losses;
+mod objective;
 mod output;
 mod positions;
 mod presets;
