@@ -21,7 +21,7 @@ impl Executor for Threads {
         let shape = (a.rows(), b.columns());
         match (view(a), view(b), ArrayViewMut2::from_shape(shape, &mut *out)) {
             (Some(a), Some(b), Ok(mut out)) if a.ncols() == b.nrows() => {
-                general_mat_mul(1.0, &a, &b, 1.0, &mut out)
+                general_mat_mul(1.0, &a, &b, 1.0, &mut out);
             }
             // Sizes that do not fit are the core's to define.
             _ => Alone.multiply_add(a, b, out),

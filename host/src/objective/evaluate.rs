@@ -283,7 +283,7 @@ impl ObjectiveTerm {
                 let (name, found) = (project.weight.clone(), weight.shape().to_vec());
                 return Err(self.fault("project.weight", Problem::Shape { name, found, wanted }));
             }
-            let bias = bias.as_ref().map(|bias| bias.to_f64());
+            let bias = bias.as_ref().map(Array::to_f64);
             adapter = adapter.with_projection(weight.to_f64(), bias).map_err(request("project"))?;
         }
         if let Some(resize) = self.resize.filter(|resize| resize.side == side) {

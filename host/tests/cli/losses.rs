@@ -9,8 +9,10 @@ use std::ffi::OsString;
 
 const SHAPE: [usize; 4] = [3, 4, 6, 6];
 
-/// Classes at another resolution than the maps', some of them ignored.
-const LABELS: [usize; 3] = [3, 12, 9];
+/// The shape of the labels: prototypes take another resolution than the maps', the others the maps'.
+fn labels_shape(options: Options) -> [usize; 3] {
+    if options.loss() == Loss::Ifvd { [3, 12, 9] } else { [SHAPE[0], SHAPE[2], SHAPE[3]] }
+}
 
 /// Files of all that a loss takes, and the words that name them.
 struct Given {
@@ -23,9 +25,10 @@ fn ready(loss: Loss) -> (Options, Vec<&'static str>) {
     (loss.defaults(), vec!["--loss", loss.name()])
 }
 
-fn labels() -> Vec<i64> {
+/// Classes, some of them ignored.
+fn labels(shape: [usize; 3]) -> Vec<i64> {
     let label = |i: usize| i64::try_from(i * 7 % 5).map_or(0, |label| if label == 4 { 255 } else { label });
-    (0..LABELS.iter().product()).map(label).collect()
+    (0..shape.iter().product()).map(label).collect()
 }
 
 fn weight() -> Vec<f32> {
@@ -41,7 +44,8 @@ impl Given {
         }
         words.push(folder.map("s.npy", &SHAPE, 2).into());
         if options.takes_labels() {
-            words.extend(["--labels".into(), folder.whole("l.npy", &LABELS, &labels()).into()]);
+            let shape = labels_shape(options);
+            words.extend(["--labels".into(), folder.whole("l.npy", &shape, &labels(shape)).into()]);
         }
         if options.takes_projection() {
             let path = folder.tensor("w.npy", &[SHAPE[1], SHAPE[1]], weight());
@@ -59,7 +63,8 @@ impl Given {
         let shape = Shape::new(SHAPE).expect("a shape");
         let term = Term::new(self.options, shape, shape, Order::Nchw).expect("a loss on equal shapes");
         let (teacher, student) = (numbers(shape.len(), 1), numbers(shape.len(), 2));
-        let (labels, [images, height, width]) = (labels(), LABELS);
+        let [images, height, width] = labels_shape(self.options);
+        let labels = labels([images, height, width]);
         let weight: Vec<f64> = weight().into_iter().map(f64::from).collect();
         let teacher = self.options.takes_teacher().then(|| teacher.as_slice().into());
         let submission = TermSubmission {
