@@ -3,6 +3,7 @@
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{Element, Tensor};
+use crate::isa::{Kernel, dispatch};
 
 /// Where a block of one row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,13 +59,46 @@ impl<'a, E: Element> Slab<'a, E> {
         let start = place.index.saturating_sub(self.first);
         let cells = self.data.get_mut(start..).unwrap_or_default();
         if place.stride == 1 {
-            return narrow_into(cells.iter_mut(), values);
+            return dispatch(Narrow { cells, values });
         }
         narrow_into(cells.iter_mut().step_by(place.stride.max(1)), values)
     }
 }
 
+/// Neighbouring cells, many at a time.
+struct Narrow<'a, E, R> {
+    cells: &'a mut [E],
+    values: &'a [R],
+}
+
+impl<E: Element, R: Arithmetic> Kernel for Narrow<'_, E, R> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run(self) -> bool {
+        narrow_into(self.cells.iter_mut(), self.values)
+    }
+}
+
+/// Neighbouring elements, many at a time.
+struct Widen<'a, E, R> {
+    cells: &'a [E],
+    buffer: &'a mut [R],
+}
+
+impl<E: Element, R: Arithmetic> Kernel for Widen<'_, E, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (to, from) in self.buffer.iter_mut().zip(self.cells) {
+            *to = from.widen();
+        }
+    }
+}
+
 /// Rounds each value into its cell; whether a finite number became infinite.
+#[inline(always)]
 pub fn narrow_into<'a, E: Element, R: Arithmetic>(
     cells: impl Iterator<Item = &'a mut E>,
     values: &[R],
@@ -74,7 +108,7 @@ pub fn narrow_into<'a, E: Element, R: Arithmetic>(
         *cell = E::narrow(value);
         // f32 from f32 arithmetic cannot overflow here; for the others one comparison says it.
         if E::DTYPE.size() < size_of::<R>() {
-            overflowed |= value.is_finite() && !cell.widen::<R>().is_finite();
+            overflowed |= value.is_finite() & !cell.widen::<R>().is_finite();
         }
     }
     overflowed
@@ -100,9 +134,7 @@ impl<E: Element, R: Arithmetic> Load<R> for Elements<'_, E> {
             if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
                 return lent;
             }
-            for (to, from) in buffer.iter_mut().zip(cells) {
-                *to = from.widen();
-            }
+            dispatch(Widen { cells, buffer });
         } else {
             for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
                 *to = from.widen();

@@ -32,11 +32,8 @@ pub trait Arithmetic: Float + Default + Send + Sync + sealed::Sealed + 'static {
     /// Hands a block of a gradient to its sink.
     fn store(sink: &mut dyn Sink, place: Place, values: &[Self]) -> bool;
 
-    /// The nearest binary16, rounded once.
-    fn to_f16(self) -> half::f16;
-
-    /// The nearest bfloat16, rounded once.
-    fn to_bf16(self) -> half::bf16;
+    /// The `f32` whose nearest half is this number's nearest half: itself, or rounded to odd.
+    fn before_half(self) -> f32;
 
     /// The same value in `f64`, exactly.
     fn to_double(self) -> f64;
@@ -82,13 +79,8 @@ impl Arithmetic for f32 {
     }
 
     #[inline(always)]
-    fn to_f16(self) -> half::f16 {
-        half::f16::from_f32(self)
-    }
-
-    #[inline(always)]
-    fn to_bf16(self) -> half::bf16 {
-        half::bf16::from_f32(self)
+    fn before_half(self) -> f32 {
+        self
     }
 
     #[inline(always)]
@@ -149,13 +141,8 @@ impl Arithmetic for f64 {
     }
 
     #[inline(always)]
-    fn to_f16(self) -> half::f16 {
-        half::f16::from_f32(round_to_odd(self))
-    }
-
-    #[inline(always)]
-    fn to_bf16(self) -> half::bf16 {
-        half::bf16::from_f32(round_to_odd(self))
+    fn before_half(self) -> f32 {
+        round_to_odd(self)
     }
 
     #[inline(always)]
@@ -223,12 +210,9 @@ impl Arithmetic for f64 {
 fn round_to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     let back = f64::from(nearest);
-    if back == x || x.is_nan() || x.is_infinite() {
-        return nearest;
-    }
-    let toward_zero =
-        if back.abs() > x.abs() { nearest.to_bits().wrapping_sub(1) } else { nearest.to_bits() };
-    f32::from_bits(toward_zero | 1)
+    let toward_zero = nearest.to_bits().wrapping_sub(u32::from(back.abs() > x.abs()));
+    // A NaN is no equal of itself and stays one with its last bit set.
+    f32::from_bits(if back == x { nearest.to_bits() } else { toward_zero | 1 })
 }
 
 /// `a - b` as an unevaluated sum of two numbers, exactly, barring overflow (Knuth's two-sum).

@@ -109,12 +109,36 @@ pub enum KeptStatistics<'a> {
     Read(&'a [RowStatistics]),
 }
 
+/// Which gradients had a finite entry that was too large for the type it is stored in.
+///
+/// ```
+/// use densekd_core::Overflowed;
+/// let mut overflowed = Overflowed { student: true, teacher: false };
+/// overflowed.add(Overflowed { student: false, teacher: true });
+/// assert_eq!(overflowed, Overflowed { student: true, teacher: true });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overflowed {
+    /// The gradient to the student.
+    pub student: bool,
+    /// The gradient to the teacher.
+    pub teacher: bool,
+}
+
+impl Overflowed {
+    /// Adds what another part of the rows met.
+    pub fn add(&mut self, next: Self) {
+        self.student |= next.student;
+        self.teacher |= next.teacher;
+    }
+}
+
 /// The result of a call: sum and divisor kept apart, so that accumulation steps, chunks and uneven ranks can
 /// be put together before they are divided.
 ///
 /// ```
-/// use densekd_core::Outcome;
-/// let outcome = Outcome { sum: 6.0, divisor: 4.0, scale: 16.0, gradient_overflowed: false };
+/// use densekd_core::{Outcome, Overflowed};
+/// let outcome = Outcome { sum: 6.0, divisor: 4.0, scale: 16.0, overflowed: Overflowed::default() };
 /// assert_eq!(outcome.value(), 24.0);
 /// assert_eq!(Outcome { divisor: 0.0, ..outcome }.value(), 0.0);
 /// ```
@@ -126,8 +150,8 @@ pub struct Outcome {
     pub divisor: f64,
     /// Weight, and tau^2 where the recipe has it.
     pub scale: f64,
-    /// Whether a finite gradient was too large for the type it is stored in.
-    pub gradient_overflowed: bool,
+    /// Which gradients hold an infinity that was a finite number.
+    pub overflowed: Overflowed,
 }
 
 impl Outcome {
@@ -147,22 +171,22 @@ impl Outcome {
 ///
 /// ```
 /// let mut sum = densekd_core::Partial::default();
-/// sum.add(densekd_core::Partial { sum: 1.5, overflowed: false });
+/// sum.add(densekd_core::Partial { sum: 1.5, ..Default::default() });
 /// assert_eq!(sum.sum, 1.5);
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Partial {
     /// Sum of the rows' divergences.
     pub sum: f64,
-    /// Whether a finite gradient was too large for the type it is stored in.
-    pub overflowed: bool,
+    /// Which gradients hold an infinity that was a finite number.
+    pub overflowed: Overflowed,
 }
 
 impl Partial {
     /// Adds the part that comes next.
     pub fn add(&mut self, next: Self) {
         self.sum += next.sum;
-        self.overflowed |= next.overflowed;
+        self.overflowed.add(next.overflowed);
     }
 }
 
@@ -220,7 +244,7 @@ impl<'a> Call<'a> {
             sum: total.sum,
             divisor: self.divisor,
             scale: self.inputs.plan.recipe().scale(),
-            gradient_overflowed: total.overflowed,
+            overflowed: total.overflowed,
         }
     }
 

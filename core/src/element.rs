@@ -1,6 +1,7 @@
 //! Stored numbers: what a tensor holds. No arithmetic exists on them.
 
 use crate::arithmetic::Arithmetic;
+use crate::halves::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use core::fmt;
 use half::{bf16, f16};
 
@@ -67,6 +68,9 @@ pub trait Element: Copy + Default + Send + Sync + sealed::Sealed + 'static {
     /// The slice as a tensor of known type.
     fn tensor(data: &[Self]) -> Tensor<'_>;
 
+    /// The elements of a tensor, where they are of this type.
+    fn slice(tensor: Tensor<'_>) -> Option<&[Self]>;
+
     /// The slice as a tensor of known type, to be written.
     fn tensor_mut(data: &mut [Self]) -> TensorMut<'_>;
 
@@ -92,7 +96,7 @@ mod sealed {
 /// let tensor = Tensor::from(&[1.0_f32, 2.0][..]);
 /// assert_eq!((tensor.len(), tensor.dtype()), (2, DType::F32));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Tensor<'a> {
     /// `f32` elements.
     F32(&'a [f32]),
@@ -104,7 +108,19 @@ pub enum Tensor<'a> {
     Bf16(&'a [bf16]),
 }
 
-impl Tensor<'_> {
+impl<'a> Tensor<'a> {
+    /// The elements, where they are stored as `E`.
+    ///
+    /// ```
+    /// use densekd_core::Tensor;
+    /// let tensor = Tensor::from(&[1.0_f32, 2.0][..]);
+    /// assert_eq!(tensor.as_slice::<f32>(), Some(&[1.0, 2.0][..]));
+    /// assert_eq!(tensor.as_slice::<f64>(), None);
+    /// ```
+    pub fn as_slice<E: Element>(self) -> Option<&'a [E]> {
+        E::slice(self)
+    }
+
     /// How many elements there are.
     pub const fn len(&self) -> usize {
         match self {
@@ -198,18 +214,20 @@ macro_rules! element {
 
             #[inline(always)]
             fn widen<R: Arithmetic>(self) -> R {
-                let widen: fn($type) -> R = $widen;
-                widen(self)
+                ($widen)(self)
             }
 
             #[inline(always)]
             fn narrow<R: Arithmetic>(x: R) -> Self {
-                let narrow: fn(R) -> $type = $narrow;
-                narrow(x)
+                ($narrow)(x)
             }
 
             fn tensor(data: &[Self]) -> Tensor<'_> {
                 Tensor::$dtype(data)
+            }
+
+            fn slice(tensor: Tensor<'_>) -> Option<&[Self]> {
+                if let Tensor::$dtype(data) = tensor { Some(data) } else { None }
             }
 
             fn tensor_mut(data: &mut [Self]) -> TensorMut<'_> {
@@ -232,7 +250,7 @@ macro_rules! element {
     (@view $other:ident) => {};
 }
 
-element!(f32, F32, R::from_f32, |x| f32::from_f64(x.to_double()));
+element!(f32, F32, R::from_f32, |x: R| f32::from_f64(x.to_double()));
 element!(f64, F64, R::from_f64, R::to_double);
-element!(f16, F16, |x| R::from_f32(x.to_f32()), R::to_f16);
-element!(bf16, Bf16, |x| R::from_f32(x.to_f32()), R::to_bf16);
+element!(f16, F16, |x: f16| R::from_f32(f16_to_f32(x)), |x: R| f32_to_f16(x.before_half()));
+element!(bf16, Bf16, |x: bf16| R::from_f32(bf16_to_f32(x)), |x: R| f32_to_bf16(x.before_half()));

@@ -95,8 +95,6 @@ pub enum Error {
         /// The factor given.
         factor: usize,
     },
-    /// `divisor_channels = 0`.
-    DivisorChannels,
     /// A loss of positions is divided by something other than `sum`, `batch` or `batch_positions`.
     Divisor {
         /// The divisor given.
@@ -134,8 +132,6 @@ pub enum Error {
         /// The input.
         input: &'static str,
     },
-    /// Neither `kernel` nor `pool_scale` says how large a window is, or both do.
-    Window,
     /// A prepared teacher was made for another temperature or another shape.
     Prepared,
 }
@@ -158,7 +154,6 @@ impl Error {
             Self::IgnoreAfter { .. } => "ignore_after",
             Self::MaskWithUpsample => "mask_with_upsample",
             Self::Upsample { .. } => "upsample",
-            Self::DivisorChannels => "divisor_channels",
             Self::Divisor { .. } => "divisor",
             Self::Statistics { .. } => "statistics",
             Self::TeacherMissing => "teacher_missing",
@@ -167,7 +162,6 @@ impl Error {
             Self::Label { .. } => "label",
             Self::Border { .. } => "border",
             Self::Unused { .. } => "unused",
-            Self::Window => "window",
             Self::Prepared => "prepared",
         }
     }
@@ -226,7 +220,6 @@ impl fmt::Display for Error {
                 f,
                 "upsample {factor} with norm {norm} is not defined: the factor must be at least 1 and the norm spatial"
             ),
-            Self::DivisorChannels => f.write_str("divisor_channels is 0, but it must be at least 1"),
             Self::Divisor { found } => {
                 write!(f, "divisor {found} is not defined for this loss: use sum, batch or batch_positions")
             }
@@ -249,9 +242,6 @@ impl fmt::Display for Error {
                  3 x 3 (2 pixels with clip)"
             ),
             Self::Unused { input } => write!(f, "this loss does not take {input}: leave it out"),
-            Self::Window => f.write_str(
-                "give the pooling window by exactly one of kernel and pool_scale, and set the other to null",
-            ),
             Self::Prepared => f.write_str(
                 "the prepared teacher was made for another temperature or shape: prepare it with this plan",
             ),

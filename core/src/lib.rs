@@ -16,6 +16,7 @@
 //! | every loss by name | [`Loss`], [`Options`], [`Term`] |
 //! | the work on a shape | [`Plan`], [`Inputs`], [`run`], and [`Call`] for backends |
 //! | losses of whole maps | [`MapPlan`], [`MapInputs`], [`run_map`], and [`MapCall`] for backends |
+//! | maps that do not match | [`Resize`], [`Conv1x1`] |
 //! | a row in pieces | [`RowState`], [`RowStatistics`] |
 //! | a fixed teacher | [`PreparedTeacher`] |
 //! | why the numbers can be trusted | the [`row`] module |
@@ -35,6 +36,7 @@
 #![cfg_attr(not(feature = "simd"), forbid(unsafe_code))]
 
 mod access;
+mod adapt;
 mod arithmetic;
 mod call;
 mod checked;
@@ -42,6 +44,7 @@ mod diverge;
 mod element;
 mod engine;
 mod error;
+mod halves;
 mod isa;
 mod loss;
 mod map;
@@ -60,8 +63,9 @@ mod space;
 mod upsample;
 
 pub use access::{Place, Sink, Slab, narrow_into};
+pub use adapt::{Conv1x1, Resize, ResizeMode};
 pub use arithmetic::Arithmetic;
-pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Partial, run};
+pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Overflowed, Partial, run};
 pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
     CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,

@@ -1,6 +1,6 @@
 //! Published settings, by the name of the code base that they reproduce.
 
-use crate::loss::Options;
+use crate::loss::{MAP_PRESETS, Options};
 use crate::recipe::{Divergence, Divisor, Ignore, Norm, RowOptions, Samples};
 use crate::{Epsilon, Temperature, Weight};
 use core::num::NonZeroUsize;
@@ -101,9 +101,42 @@ const PADDLE: Preset = cwd(
     5.0,
 );
 
+/// How many presets there are.
+const fn count() -> usize {
+    let (mut count, mut loss) = (Preset::ROWS.len(), 0);
+    while loss < MAP_PRESETS.len() {
+        count += MAP_PRESETS[loss].len();
+        loss += 1;
+    }
+    count
+}
+
+/// The presets of all losses in one list.
+const fn joined<const COUNT: usize>() -> [Preset; COUNT] {
+    let mut all = [TD_CWD; COUNT];
+    let (mut at, mut row) = (0, 0);
+    while row < Preset::ROWS.len() {
+        all[at] = Preset::ROWS[row];
+        (at, row) = (at + 1, row + 1);
+    }
+    let mut loss = 0;
+    while loss < MAP_PRESETS.len() {
+        let mut preset = 0;
+        while preset < MAP_PRESETS[loss].len() {
+            all[at] = MAP_PRESETS[loss][preset];
+            (at, preset) = (at + 1, preset + 1);
+        }
+        loss += 1;
+    }
+    all
+}
+
 impl Preset {
-    /// Every preset, by code base.
-    pub const ALL: &'static [Self] = &[
+    /// Every preset: those of row losses by code base, then those of each loss of whole maps.
+    pub const ALL: &'static [Self] = &joined::<{ count() }>();
+
+    /// Those of row losses.
+    const ROWS: &'static [Self] = &[
         TD_CWD,
         cwd(
             "torchdistiller-cwd-feature",

@@ -125,7 +125,7 @@ options! {
         /// the C channels of a position, a channel's mean over positions, or the numbers as they are.
         norm: Norm = Norm::Channel,
         /// How two rows differ: kl = sum p log(p/q); ce = -sum p log q; mse = sum (q-p)^2; js, with m = (p+q)/2,
-        /// half of KL(p,m) + KL(q,m); reverse_kl = sum q log(q/p).
+        /// half of KL(p,m) + KL(q,m); `reverse_kl` = sum q log(q/p).
         divergence: Divergence = Divergence::Kl,
         /// What the sum is divided by, named after what it counts: 1, N, H W, N C, N H W or N C H W.
         divisor: Divisor = Divisor::BatchChannels,

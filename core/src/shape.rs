@@ -44,6 +44,26 @@ impl Shape {
         self.dims.map(NonZeroUsize::get)
     }
 
+    /// The one shape of a teacher and a student.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`].
+    ///
+    /// ```
+    /// use densekd_core::Shape;
+    /// let (teacher, student) = (Shape::new([1, 19, 64, 64])?, Shape::new([1, 19, 32, 32])?);
+    /// assert_eq!(Shape::of_pair(teacher, teacher)?, teacher);
+    /// assert_eq!(Shape::of_pair(teacher, student).unwrap_err().code(), "shape_mismatch");
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn of_pair(teacher: Self, student: Self) -> Result<Self, Error> {
+        if teacher == student {
+            Ok(teacher)
+        } else {
+            Err(Error::ShapeMismatch { teacher: teacher.dims(), student: student.dims() })
+        }
+    }
+
     /// The number of elements.
     #[allow(clippy::len_without_is_empty, reason = "a shape is never empty")]
     pub const fn len(&self) -> usize {

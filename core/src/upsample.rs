@@ -2,15 +2,26 @@
 //! its transpose on the way out.
 
 use crate::access::{Load, Place, Sink, with_reader};
+use crate::adapt::{Axis, ResizeMode, Taps};
 use crate::call::{Inputs, KeptStatistics, Outputs, Partial, RunJob};
 use crate::engine::Rows;
 use crate::plan::Plan;
 use crate::shape::Order;
 use core::ops::Range;
 
-/// Where an enlarged position's four neighbours stand in the map, and their weights.
+/// The cells of the map around an enlarged position: rows and columns, with their weights.
+#[derive(Clone, Copy)]
 struct Corners {
-    cells: [(usize, f64); 4],
+    rows: Taps,
+    columns: Taps,
+    wide: usize,
+}
+
+impl Corners {
+    fn cells(self) -> impl Iterator<Item = (usize, f64)> {
+        let Self { rows, columns, wide } = self;
+        rows.iter().flat_map(move |(y, wy)| columns.iter().map(move |(x, wx)| (y * wide + x, wy * wx)))
+    }
 }
 
 /// The geometry of a plan's enlargement.
@@ -28,30 +39,9 @@ impl Grid<'_> {
         let image = enlarged.image_of(row, self.plan.rows());
         let position = row - image * enlarged.positions();
         let (y, x) = (position.checked_div(wide).unwrap_or(0), position.checked_rem(wide).unwrap_or(0));
-        let ((y0, y1, fy), (x0, x1, fx)) = (Self::along(y, h, h * wide / w.max(1)), Self::along(x, w, wide));
-        let cells = [
-            (y0 * w + x0, (1.0 - fy) * (1.0 - fx)),
-            (y0 * w + x1, (1.0 - fy) * fx),
-            (y1 * w + x0, fy * (1.0 - fx)),
-            (y1 * w + x1, fy * fx),
-        ];
-        (image, Corners { cells })
-    }
-
-    /// The two cells around an enlarged coordinate and the second one's weight.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "coordinates of a map are small and not negative"
-    )]
-    fn along(i: usize, size: usize, enlarged: usize) -> (usize, usize, f64) {
-        if enlarged <= 1 {
-            return (0, 0, 0.0);
-        }
-        let at = (i * (size - 1)) as f64 / (enlarged - 1) as f64;
-        let low = (at as usize).min(size - 1);
-        (low, (low + 1).min(size - 1), at - low as f64)
+        let mode = ResizeMode::Bilinear { align_corners: true };
+        let (rows, columns) = (Axis::new(h, h * wide / w.max(1), mode), Axis::new(w, wide, mode));
+        (image, Corners { rows: rows.taps(y), columns: columns.taps(x), wide: w })
     }
 
     /// The flat index of a channel of a map cell.
@@ -75,15 +65,12 @@ impl Load<f64> for Enlarged<'_> {
         let (image, corners) = self.grid.corners(place.row);
         for (k, to) in buffer.iter_mut().enumerate() {
             *to = 0.0;
-            for (cell, weight) in corners.cells {
+            for (cell, weight) in corners.cells() {
                 let mut one = [0.0];
                 let index = self.grid.index(image, place.from + k, cell);
                 let at = Place { row: 0, from: 0, index, stride: 1 };
                 let x = self.source.load(at, &mut one).first().copied().unwrap_or_default();
-                // A weight of 0 leaves its cell out, whatever stands there.
-                if weight > 0.0 {
-                    *to += weight * x;
-                }
+                *to += weight * x;
             }
         }
         buffer
@@ -106,9 +93,9 @@ impl Sink for Gathered<'_> {
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         let (_, corners) = self.grid.corners(place.row);
         for (k, x) in values.iter().enumerate() {
-            for (cell, weight) in corners.cells {
+            for (cell, weight) in corners.cells() {
                 let index = self.grid.index(0, place.from + k, cell);
-                if let Some(sum) = self.sums.get_mut(index).filter(|_| weight > 0.0) {
+                if let Some(sum) = self.sums.get_mut(index) {
                     *sum += weight * x;
                 }
             }
@@ -161,10 +148,10 @@ pub(crate) fn run(
     });
     let place = Place { row: job.start, from: 0, index: grid.index(image, 0, 0), stride: 1 };
     if let Some(sink) = outputs.grad_student.as_deref_mut() {
-        partial.overflowed |= sink.store_f64(place, student_sums.sums);
+        partial.overflowed.student |= sink.store_f64(place, student_sums.sums);
     }
     if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
-        partial.overflowed |= sink.store_f64(place, teacher_sums.sums);
+        partial.overflowed.teacher |= sink.store_f64(place, teacher_sums.sums);
     }
     partial
 }

@@ -10,7 +10,7 @@
 //! | `{"op": "save_grad", "to": "g.npy"}` | `{}`; the gradient of the last `loss_grad` |
 
 use densekd::core::{Order, Plan, Recipe, RowOptions, Shape, Temperature};
-use densekd::io::{self, Stored, Tensor, TensorPath};
+use densekd::io::{self, Array, TensorPath};
 use densekd::{Backend, Cpu, Submission};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ impl Driver {
             Command::Loss { threads, repeat } => self.time(threads, repeat, false)?,
             Command::LossGrad { threads, repeat } => self.time(threads, repeat, true)?,
             Command::SaveGrad { to } => {
-                io::write_npy(to, &Tensor::new(self.plan.shape().dims(), self.gradient.clone())?)?;
+                io::write_npy(to, &Array::new(self.plan.shape().dims(), self.gradient.clone())?)?;
                 return Ok("{}".to_owned());
             }
         };
@@ -107,6 +107,6 @@ impl Driver {
     }
 }
 
-fn numbers(tensor: &Tensor) -> Result<Vec<f32>, Box<dyn Error>> {
-    f32::of(tensor.data()).map(<[f32]>::to_vec).ok_or_else(|| "the arrays must be float32".into())
+fn numbers(array: &Array) -> Result<Vec<f32>, Box<dyn Error>> {
+    array.as_slice::<f32>().map(<[f32]>::to_vec).ok_or_else(|| "the arrays must be float32".into())
 }

@@ -271,8 +271,8 @@ impl std::error::Error for Unsupported {}
 ///
 /// ```
 /// use densekd::BackendError;
-/// let error = BackendError::from(densekd::core::Error::DivisorChannels);
-/// assert!(error.to_string().contains("divisor_channels"));
+/// let error = BackendError::from(densekd::core::Error::MaskWithUpsample);
+/// assert!(error.to_string().contains("resize the maps first"));
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

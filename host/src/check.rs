@@ -1,5 +1,5 @@
 //! The gradient against differences of the value, on the user's own tensors: what
-//! `torch.autograd.gradcheck` does, made for rows.
+//! `torch.autograd.gradcheck` does, made for rows ([`check()`]); [`check_term`] takes any loss.
 //!
 //! # What is compared
 //! The gradient is the backend's, in the student's type and memory order. The value is the backend's too, of
@@ -40,20 +40,22 @@ mod grid;
 mod ladder;
 mod number;
 mod probe;
+mod range;
 mod report;
 mod survey;
+mod term;
 
 use crate::backend::{Backend, BackendError, Submission};
-use crate::convert::{as_tensor, as_tensor_mut, from_f64, to_f64};
 use crate::io::Values;
 use densekd_core::{DType, Inputs, Mask, Norm, Plan, Tensor, Upstream};
 use grid::{RowGrid, element};
-use half::{bf16, f16};
 use ladder::Difference;
 use probe::{Place, Probe};
+use range::Range;
 pub use report::{Entry, Failure, Report};
 use std::collections::{BTreeMap, BTreeSet};
 use survey::{Survey, finite_rows};
+pub use term::check_term;
 
 /// How much is checked.
 ///
@@ -113,7 +115,7 @@ pub fn check(
     Inputs::new(plan, teacher, student, mask)?;
     let probe = Probe { backend, plan, teacher, student, mask, rows: RowGrid::new(plan) };
     let Gradient { stored, upstream, finite, skipped, survey } = gradient(&probe)?;
-    let stored = as_tensor(&stored);
+    let stored = stored.as_tensor();
     let places = survey.places(&probe, stored, &finite, (options.entries, options.seed));
     let differences = probe.differences(&places)?;
 
@@ -122,11 +124,13 @@ pub fn check(
     let factor = if divisor == 0.0 { 0.0 } else { plan.recipe().scale() / divisor };
     let scales = row_scales(&survey, &places, &differences, factor * upstream);
     // The least part of the largest gradient that a row can have which arithmetic has to hold.
-    let natural = 1e-38 * (factor * upstream).abs() / plan.recipe().options().tau.get();
+    let tau = plan.recipe().options().tau.get();
+    let natural = 1e-38 * (factor * upstream).abs() / tau;
     let floor = numbers.floor.max(numbers.tensor_floor * survey.largest).max(natural);
     let mut report = Report {
         backend: backend.name(),
         dtype: student.dtype().name(),
+        scale: "row",
         tolerance: numbers.tolerance,
         rtol: numbers.rounding,
         atol: floor / upstream,
@@ -144,7 +148,7 @@ pub fn check(
         };
         let scale = scales.get(&place.row).copied().unwrap_or(0.0);
         let analytic = element(stored, place.flat);
-        let judged = judge(plan, &numbers, (analytic, *difference), factor * upstream, (scale, floor));
+        let judged = judge(tau, &numbers, (analytic, *difference), factor * upstream, (scale, floor));
         let Some(Judgement { error, allowed }) = judged else {
             report.unresolved += 1;
             continue;
@@ -152,12 +156,9 @@ pub fn check(
         checked_rows.insert(place.row);
         report.entries += 1;
         report.note_eps(difference.eps);
-        if report.worst.is_none_or(|worst| error / allowed > worst.error / report.tolerance) {
-            let index = probe.rows.grid().index(place.flat);
-            let numeric = difference.slope * factor;
-            report.worst = Some(Entry { index, analytic: analytic / upstream, numeric, error });
-            report.tolerance = allowed;
-        }
+        let index = probe.rows.grid().index(place.flat);
+        let numeric = difference.slope * factor;
+        report.see(Entry { index, analytic: analytic / upstream, numeric, error }, allowed);
     }
     report.rows = checked_rows.len();
     report.settle(survey.not_zero.map(|flat| Entry {
@@ -183,67 +184,34 @@ struct Gradient {
 fn gradient(probe: &Probe<'_>) -> Result<Gradient, BackendError> {
     let Probe { backend, plan, teacher, student, mask, .. } = *probe;
     backend.capability(plan, teacher.dtype(), student.dtype())?;
-    // The range, the middle to aim at, and the step from nothing.
-    let (least, most, aim, step) = match student.dtype() {
-        DType::F16 => (4, 14, 10, 24),
-        DType::F64 => (-900, 900, 0, 0),
-        _ => (-60, 60, 0, 80),
-    };
+    let mut range = Range::of(student.dtype());
+    // A scale that is already large may overflow with a step from nothing, which makes NaN of 0.
+    if plan.recipe().scale().abs() > 1e12 {
+        range.from_nothing = 0;
+    }
     let mut exponent = 0;
     let mut attempt = 0;
-    // A gradient that is 0 may be so by right: from nothing few steps are taken, and none where the scale is
-    // already large, since a scale that overflows makes NaN of 0.
-    let mut from_nothing = match student.dtype() {
-        _ if plan.recipe().scale().abs() > 1e12 => 0,
-        DType::F16 => 2,
-        DType::F64 => 0,
-        _ => 1,
-    };
     loop {
         let upstream = 2.0_f64.powi(exponent);
-        let mut stored = zeros(student.dtype(), student.len());
+        let mut stored = Values::zeros(student.dtype(), student.len());
         let mut row_values = vec![0.0; plan.rows()];
         let outcome = backend.submit(Submission {
             mask,
             upstream: Upstream::new(upstream)?,
-            grad_student: Some(as_tensor_mut(&mut stored)),
+            grad_student: Some(stored.as_tensor_mut()),
             row_values: Some(&mut row_values),
             ..Submission::new(plan, teacher, student)
         })?;
         backend.synchronise()?;
         let finite = finite_rows(probe, &row_values);
-        let survey = Survey::new(probe, as_tensor(&stored), &finite);
-        let largest = survey.largest;
-        let by = if outcome.gradient_overflowed {
-            -step
-        } else if largest == 0.0 {
-            from_nothing -= 1;
-            if from_nothing >= 0 { step } else { 0 }
-        } else {
-            let now = exponent_of(largest);
-            if (least..=most).contains(&now) { 0 } else { aim - now }
-        };
+        let survey = Survey::new(probe, stored.as_tensor(), &finite);
+        let by = range.shift(outcome.overflowed.student, survey.largest);
         attempt += 1;
         if by == 0 || attempt == 5 {
             let skipped = row_values.iter().filter(|value| !value.is_finite()).count();
             return Ok(Gradient { stored, upstream, finite, skipped, survey });
         }
         exponent = (exponent + by).clamp(-900, 900);
-    }
-}
-
-/// The exponent of a positive number's power of two.
-#[allow(clippy::cast_possible_truncation, reason = "exponents of f64 are within 1100")]
-fn exponent_of(x: f64) -> i32 {
-    x.log2().floor() as i32
-}
-
-fn zeros(dtype: DType, len: usize) -> Values {
-    match dtype {
-        DType::F64 => Values::F64(vec![0.0; len]),
-        DType::F16 => Values::F16(vec![f16::ZERO; len]),
-        DType::Bf16 => Values::Bf16(vec![bf16::ZERO; len]),
-        _ => Values::F32(vec![0.0; len]),
     }
 }
 
@@ -265,6 +233,11 @@ impl Numbers {
         let wide = teacher == DType::F64
             || student == DType::F64
             || matches!(plan.recipe().options().norm, Norm::ChannelMean | Norm::None);
+        Self::new(wide, student)
+    }
+
+    /// `wide`: arithmetic in `f64`.
+    fn new(wide: bool, student: DType) -> Self {
         let (tolerance, tensor_floor) = if wide { (1e-7, 1e-15) } else { (1e-5, 1e-9) };
         let (rounding, floor) = match student {
             DType::F64 => (2.0_f64.powi(-53), f64::MIN_POSITIVE),
@@ -306,7 +279,7 @@ struct Judgement {
 
 /// None where the difference does not tell.
 fn judge(
-    plan: &Plan,
+    unit: f64,
     numbers: &Numbers,
     (analytic, difference): (f64, Difference),
     factor: f64,
@@ -316,7 +289,7 @@ fn judge(
     let unsure = difference.error * factor.abs();
     if !analytic.is_finite() {
         // A gradient too large for its type is infinite by right.
-        let stored = to_f64(as_tensor(&from_f64(numbers.stored, &[numeric])));
+        let stored = Values::from_f64(numbers.stored, &[numeric]).to_f64();
         let error = if stored.first() == Some(&analytic) { 0.0 } else { f64::INFINITY };
         return Some(Judgement { error, allowed: numbers.tolerance });
     }
@@ -327,9 +300,8 @@ fn judge(
     let share = |part: f64| if part > 0.0 { part / scale } else { 0.0 };
     let error = share((analytic - numeric).abs() - floor - unsure);
     let allowed = numbers.tolerance + share(numbers.rounding * numeric.abs());
-    let tau = plan.recipe().options().tau.get();
     let resolved =
-        (numbers.tolerance * scale).max(1e-12 * difference.curvature * tau * factor.abs()).max(floor);
+        (numbers.tolerance * scale).max(1e-12 * difference.curvature * unit * factor.abs()).max(floor);
     // An entry that is off by more than its difference is wrong however unsure that is.
     (unsure <= resolved || error > allowed).then_some(Judgement { error, allowed })
 }

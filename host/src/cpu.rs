@@ -2,6 +2,8 @@
 
 mod map;
 
+pub(crate) use map::Threads;
+
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 use crate::sinks::{GradientTasks, Sinks};
 use densekd_core::{Call, DType, KeptStatistics, MapPlan, Outcome, Outputs, Partial, Plan};

@@ -13,7 +13,10 @@
 //! | --- | --- |
 //! | evaluate a loss in a line | [`loss()`], [`loss_and_gradient`] |
 //! | keep plans, masks, buffers | [`core::Plan`], [`Submission`], [`Backend`], [`Cpu`] |
+//! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
+//! | add up several terms with weights and schedules | [`objective`] |
 //! | read and write tensors | [`io`] |
+//! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
 
@@ -21,18 +24,21 @@
 #[doc = include_str!("../../README.md")]
 mod readme {}
 
+mod adapter;
 mod backend;
 pub mod check;
-mod convert;
 mod cpu;
 pub mod doctor;
 mod evaluate;
 pub mod io;
+pub mod objective;
+pub mod options;
 pub mod selftest;
 mod sinks;
 mod term;
 pub mod vectors;
 
+pub use adapter::{AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Gradient, Gradients, Pulled};
 pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 pub use cpu::Cpu;
 pub use densekd_core as core;

@@ -1,7 +1,7 @@
 //! The test vectors, evaluated by a backend: how a server's owner learns to trust it.
 
 use crate::backend::{Backend, BackendError};
-use crate::convert::{as_tensor, as_tensor_mut, to_f64};
+use crate::io::Values;
 use crate::term::TermSubmission;
 use crate::vectors::{Case, CaseError, Scale};
 use densekd_core::{DType, Labels, Norm, Options, Order, Projection, Shape, Term};
@@ -172,10 +172,10 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
         labels,
         mask: case.mask.as_deref(),
         projection: Projection { weight: case.weight.as_deref(), bias: case.bias.as_deref() },
-        grad_student: Some(as_tensor_mut(&mut grad_student)),
-        grad_teacher: case.grad_teacher.is_some().then(|| as_tensor_mut(&mut grad_teacher)),
+        grad_student: Some(grad_student.as_tensor_mut()),
+        grad_teacher: case.grad_teacher.is_some().then(|| grad_teacher.as_tensor_mut()),
         grad_projection: projected.then_some((grad_weight.as_mut_slice(), grad_bias.as_mut_slice())),
-        ..TermSubmission::new(&term, teacher.as_ref().map(as_tensor), as_tensor(&student))
+        ..TermSubmission::new(&term, teacher.as_ref().map(Values::as_tensor), student.as_tensor())
     };
     let outcome = submission.submit(backend)?;
     backend.synchronise()?;
@@ -183,16 +183,9 @@ fn evaluate(backend: &dyn Backend, case: &Case) -> Result<Worst, Failure> {
     let [relative, absolute] = case.tolerance.value;
     worst.see(outcome.value(), case.value, relative * case.value.abs() + absolute, || "value".into());
     let (student_rows, teacher_rows) = (Rows::new(&options, shape), Rows::new(&options, teacher_shape));
-    gradient(
-        &mut worst,
-        case,
-        &student_rows,
-        "grad_student",
-        &to_f64(as_tensor(&grad_student)),
-        &case.grad_student,
-    );
+    gradient(&mut worst, case, &student_rows, "grad_student", &grad_student.to_f64(), &case.grad_student);
     let others = [
-        (&teacher_rows, "grad_teacher", to_f64(as_tensor(&grad_teacher)), &case.grad_teacher),
+        (&teacher_rows, "grad_teacher", grad_teacher.to_f64(), &case.grad_teacher),
         (&Rows::One, "grad_weight", grad_weight, &case.grad_weight),
         (&Rows::One, "grad_bias", grad_bias, &case.grad_bias),
     ];

@@ -1,7 +1,7 @@
 //! Any loss on any backend: the two families behind one submission.
 
 use crate::backend::{Backend, BackendError, MapSubmission, Submission};
-use densekd_core::{Error, Labels, Mask, Outcome, Projection, Tensor, TensorMut, Term, Upstream};
+use densekd_core::{Error, Labels, Mask, Outcome, Plan, Projection, Tensor, TensorMut, Term, Upstream};
 
 /// One use of a loss, of whichever family: what is read and what is to be written.
 ///
@@ -63,11 +63,30 @@ impl<'a> TermSubmission<'a> {
         }
     }
 
+    /// The same inputs with another student, and no outputs.
+    pub(crate) fn again<'b>(&self, student: Tensor<'b>) -> TermSubmission<'b>
+    where
+        'a: 'b,
+    {
+        let Self { term, teacher, labels, mask, projection, .. } = *self;
+        TermSubmission { labels, mask, projection, ..TermSubmission::new(term, teacher, student) }
+    }
+
+    /// The positions that a row loss counts.
+    pub(crate) fn row_mask(&self, plan: &Plan) -> Result<Mask<'a>, Error> {
+        let ignored = plan.recipe().options().ignore_index;
+        Mask::new(plan.shape(), self.labels.map(|labels| (labels.data(), ignored)), self.mask)
+    }
+
     /// Runs it. Row losses take labels of the map's own height and width only.
     ///
     /// # Errors
     /// [`BackendError`]: what the checks found, or what the machine refused.
     pub fn submit(self, backend: &dyn Backend) -> Result<Outcome, BackendError> {
+        let row_mask = match self.term {
+            Term::Row(plan) => self.row_mask(plan)?,
+            Term::Map(_) => Mask::ALL,
+        };
         let Self { term, teacher, student, labels, mask, projection, upstream, .. } = self;
         let Self { grad_student, grad_teacher, grad_projection, .. } = self;
         match term {
@@ -77,11 +96,8 @@ impl<'a> TermSubmission<'a> {
                     return Err(Error::Unused { input: "a projection" }.into());
                 }
                 backend.capability(plan, teacher.dtype(), student.dtype())?;
-                let labels = labels.map(|labels| (labels, plan.recipe().options().ignore_index));
-                let labels = labels.map(|(labels, ignored)| (labels.data(), ignored));
-                let mask = Mask::new(plan.shape(), labels, mask)?;
                 Ok(backend.submit(Submission {
-                    mask,
+                    mask: row_mask,
                     upstream,
                     grad_student,
                     grad_teacher,

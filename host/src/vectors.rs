@@ -2,7 +2,6 @@
 //!
 //! The format is described in `golden/README.md` beside the vectors.
 
-use crate::convert;
 use crate::io::Values;
 use densekd_core::{DType, Loss, OptionValue, Options};
 use serde::Deserialize;
@@ -183,7 +182,10 @@ impl Case {
                 found: found.to_string(),
                 wanted,
             };
-            let value = option_value(found).ok_or_else(|| refused("no option is of this kind".into()))?;
+            let known = crate::options::field(&options, option);
+            let value =
+                known.map_or(Some(OptionValue::Null), |field| crate::options::from_json(found, field));
+            let value = value.ok_or_else(|| refused("no option is of this kind".into()))?;
             options.set(option, value).map_err(|error| refused(error.to_string()))?;
         }
         Ok(options)
@@ -197,7 +199,7 @@ impl Case {
         if numbers.len() != wanted {
             return Err(CaseError::Length { field, found: numbers.len(), wanted });
         }
-        Ok(convert::from_f64(self.dtype()?, numbers))
+        Ok(Values::from_f64(self.dtype()?, numbers))
     }
 
     /// The type that the inputs are stored in.
@@ -213,25 +215,6 @@ impl Case {
             dtype => Err(CaseError::DType { dtype: dtype.to_owned() }),
         }
     }
-}
-
-/// An option's value as JSON has it.
-fn option_value(value: &serde_json::Value) -> Option<OptionValue<'_>> {
-    use serde_json::Value;
-    Some(match value {
-        Value::Null => OptionValue::Null,
-        Value::Bool(flag) => OptionValue::Flag(*flag),
-        Value::Number(number) => match number.as_i64() {
-            Some(integer) => OptionValue::Integer(integer),
-            None => OptionValue::Number(number.as_f64()?),
-        },
-        Value::String(name) => OptionValue::Name(name),
-        Value::Array(pair) => match pair.as_slice() {
-            [height, width] => OptionValue::Pair([height.as_i64()?, width.as_i64()?]),
-            _ => return None,
-        },
-        Value::Object(_) => return None,
-    })
 }
 
 /// A number, or the name of one that JSON does not have.

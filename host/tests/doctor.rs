@@ -1,7 +1,7 @@
 //! `doctor::examine`: every finding provoked and absent, and the numbers that they rest on.
 
 use densekd::core::{Error, Mask, Order, Preset, RowOptions, Shape};
-use densekd::doctor::{Advice, Report, examine};
+use densekd::doctor::{Advice, PresetValue, Report, examine};
 use densekd::{BackendError, Cpu};
 use half::f16;
 
@@ -117,6 +117,25 @@ fn a_far_logit_of_the_student_alone_gives_an_infinity() {
 }
 
 #[test]
+fn half_precision_breaks_the_usual_form_first() {
+    let (teacher, mut student) = pair();
+    let ordinary = report(&teacher, &student);
+    for usual in &ordinary.usual {
+        let off = (usual.softmax_log_f16 - usual.value).abs() / usual.value;
+        assert!(off > 1e-7 && off < 0.02, "{off}");
+    }
+    // e^-24 is a number in f32, and 0 in f16.
+    student[20] = -24.0;
+    let far = report(&teacher, &student).usual[0];
+    assert_eq!(far.failed, 0);
+    assert!(far.softmax_log.is_finite() && far.softmax_log_f16 == f64::INFINITY);
+    assert!(report(&teacher, &student).to_string().contains("in f16"));
+    // Numbers that the type does not hold.
+    student[20] = 7e4;
+    assert!(report(&teacher, &student).usual[0].softmax_log_f16.is_nan());
+}
+
+#[test]
 fn identical_maps_are_named() {
     let (teacher, _) = pair();
     let same = report(&teacher, &teacher);
@@ -227,8 +246,15 @@ fn every_preset_has_the_value_of_its_own_run() {
     let report = report(&teacher, &student);
     assert_eq!(report.presets.len(), Preset::ALL.len());
     for (preset, value) in Preset::ALL.iter().zip(&report.presets) {
-        let Some(options) = preset.options.row() else { continue };
-        assert_eq!((preset.name, options.divisor.name()), (value.name, value.divisor));
+        assert_eq!(preset.name, value.name);
+        let Some(options) = preset.options.row() else {
+            // A value, or in the note what is missing for one.
+            let alone = preset.options.takes_teacher() && !preset.options.takes_labels();
+            assert_eq!((value.value.is_some(), value.note.is_none()), (alone, alone), "{value:?}");
+            assert!(alone || value.note.as_ref().is_some_and(|note| note.contains(preset.name)), "{value:?}");
+            continue;
+        };
+        assert_eq!(options.divisor.name(), value.divisor);
         let alone = densekd::loss(*options, DIMS, &teacher, &student).expect("a loss");
         assert_eq!(value.value, Some(alone), "{}", preset.name);
         assert!(value.divisor_number.is_some_and(|number| number >= 1.0));
@@ -240,7 +266,8 @@ fn a_map_too_large_to_enlarge_is_skipped_by_name() {
     let dims = [2, 16, 192, 192];
     let length = dims.iter().product();
     let report = report_of(dims, &map(5, length), &map(6, length), Mask::ALL);
-    let skipped: Vec<_> = report.presets.iter().filter(|preset| preset.value.is_none()).collect();
+    let enlarged = |preset: &&PresetValue| preset.note.as_ref().is_some_and(|note| note.contains("upsample"));
+    let skipped: Vec<_> = report.presets.iter().filter(enlarged).collect();
     assert_eq!(skipped.len(), 1);
     assert_eq!(skipped[0].name, "torchdistiller-pi-upsample");
     assert_mentions(&report.to_string(), &["skipped: upsample 8 makes 75497472 elements"]);

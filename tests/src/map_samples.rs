@@ -55,13 +55,12 @@ fn settings(rng: &mut Rng, loss: &str) -> Vec<(&'static str, Setting)> {
             number(rng, "eps", &[1e-8, 1e-8, 2.0]),
         ],
         "pa" => {
-            let kernel = Pair([rng.i64(1..=3), rng.i64(1..=3)]);
-            let share = Number(choose(rng, &[0.5, 0.3, 1.0]));
-            let (kernel, share) = if rng.bool() { (kernel, Null) } else { (Null, share) };
+            // A kernel stands in for the share.
+            let kernel = if rng.bool() { Pair([rng.i64(1..=3), rng.i64(1..=3)]) } else { Null };
             vec![
                 name(rng, "pool", &["max", "avg"]),
                 ("kernel", kernel),
-                ("pool_scale", share),
+                number(rng, "pool_scale", &[0.5, 0.3, 1.0]),
                 name(rng, "eps_mode", &["add", "max"]),
                 number(rng, "eps", &[1e-8, 1e-12, 2.0]),
                 flag(rng, "detach_norm"),

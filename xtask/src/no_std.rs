@@ -26,7 +26,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// The symbols left undefined when everything that the entry does not reach is dropped.
+/// The symbols left undefined when everything that the entries do not reach is dropped.
 fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     let target = root.join("target/no-std");
     let manifest = root.join("tests/no_std/Cargo.toml");
@@ -39,7 +39,7 @@ fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     )?;
     let archive = target.join("release/libdensekd_no_std.a");
     let object: PathBuf = target.join("release/densekd_no_std.o");
-    let link = ["-r", "--gc-sections", "-u", "densekd_entry", "-o"];
+    let link = ["-r", "--gc-sections", "-u", "densekd_entry", "-u", "densekd_adapters", "-o"];
     call(Command::new("ld").args(link).arg(&object).arg(&archive))?;
     let symbols = call(Command::new("nm").args(["--undefined-only", "--format=just-symbols"]).arg(&object))?;
     Ok(symbols.lines().map(str::to_owned).collect())

@@ -4,11 +4,13 @@
 //! (`code`) or plain (`paper`) distance of the student's v and the teacher's. Source: arXiv 1612.03928, equation 2;
 //! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
 
-use super::About;
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real};
+use super::{About, MapOptions, Options};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
+};
 use crate::names::choice;
 use crate::options::options;
-use crate::{Epsilon, Error, Weight};
+use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 use core::num::NonZeroU32;
 
@@ -101,6 +103,12 @@ impl AtOptions {
         source: "arXiv 1612.03928",
     };
 
+    pub(crate) const PRESETS: &[Preset] = &[
+        preset("cirkd-at", "winycg/CIRKD", "scripts", 10_000.0),
+        preset("mmrazor-at", "open-mmlab/mmrazor", "mmrazor/models/losses/at_loss.py", 1.0),
+        preset("mdistiller-at", "megvii-research/mdistiller", "mdistiller/engine/cfg.py", 1000.0),
+    ];
+
     fn power(&self, x: f64) -> f64 {
         power(x, self.p.get())
     }
@@ -127,6 +135,11 @@ impl AtOptions {
         let eps = self.eps.get() * real(channels) / self.power(unit);
         Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
     }
+}
+
+const fn preset(name: &'static str, repository: &'static str, source: &'static str, weight: f64) -> Preset {
+    let options = AtOptions { weight: Weight::literal(weight), ..AtOptions::DEFAULT };
+    Preset { name, options: Options::Map(MapOptions::At(options)), repository, source }
 }
 
 /// x^p by squaring.
@@ -210,7 +223,9 @@ impl Formula for AtOptions {
             out.fill(f64::NAN);
         }
     }
+}
 
+impl Explain for AtOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { mode, p, eps, weight } = self;
         writeln!(

@@ -16,7 +16,7 @@ use super::About;
 use super::pearson::{Moments, Pearson};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Formula, LogSumExp, Maps, Measured, PIECE, Shapes, Side, head, number, spans,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, PIECE, Shapes, Side, head, real, spans,
 };
 use crate::options::options;
 use crate::row::per_quarter;
@@ -46,25 +46,6 @@ options! {
         weight: Weight = Weight::ONE,
     }
 }
-
-#[expect(dead_code, reason = "joined into the list of presets with those of the other losses")]
-pub(crate) const PRESETS: &[Preset] = &[
-    Preset {
-        name: "mmrazor-dist",
-        options: Options::Map(MapOptions::Dist(DistOptions {
-            weight: Weight::literal(2.0),
-            ..DistOptions::DEFAULT
-        })),
-        repository: "open-mmlab/mmrazor",
-        source: "mmrazor/models/losses/dist_loss.py, config",
-    },
-    Preset {
-        name: "dist_kd-dist",
-        options: Options::Map(MapOptions::Dist(DistOptions { tau_square: false, ..DistOptions::DEFAULT })),
-        repository: "hunto/DIST_KD",
-        source: "segmentation/losses/dist_kd.py",
-    },
-];
 
 /// A position's classes.
 #[derive(Clone, Copy)]
@@ -202,10 +183,31 @@ impl DistOptions {
         source: "arXiv 2205.10536",
     };
 
+    pub(crate) const PRESETS: &[Preset] = &[
+        Preset {
+            name: "mmrazor-dist",
+            options: Options::Map(MapOptions::Dist(DistOptions {
+                weight: Weight::literal(2.0),
+                ..DistOptions::DEFAULT
+            })),
+            repository: "open-mmlab/mmrazor",
+            source: "mmrazor/models/losses/dist_loss.py, config",
+        },
+        Preset {
+            name: "dist_kd-dist",
+            options: Options::Map(MapOptions::Dist(DistOptions {
+                tau_square: false,
+                ..DistOptions::DEFAULT
+            })),
+            repository: "hunto/DIST_KD",
+            source: "segmentation/losses/dist_kd.py",
+        },
+    ];
+
     /// d(sum)/dy of a side at a row and a column.
     #[inline(always)]
     fn pull_share(&self, plan: Plan, side: Side, row: &Pearson, column: &Column, shares: [f64; 2]) -> f64 {
-        let classes = number(plan.shape.channels());
+        let classes = real(plan.shape.channels());
         let sides = |[t, s]: [f64; 2]| match side {
             Side::Teacher => (t, s),
             Side::Student => (s, t),
@@ -214,7 +216,7 @@ impl DistOptions {
         let (own_mean, other_mean) = sides(column.mean);
         let of_row = row.pull(side, own - 1.0 / classes, other - 1.0 / classes);
         let of_column = column.pearson.pull(side, own - own_mean, other - other_mean);
-        self.inter_weight.get() / number(plan.rows) * of_row + self.intra_weight.get() / classes * of_column
+        self.inter_weight.get() / real(plan.rows) * of_row + self.intra_weight.get() / classes * of_column
     }
 }
 
@@ -267,7 +269,7 @@ impl Formula for DistOptions {
                         to.zip(rows.chunks(Row::LEN).zip(t.iter().copied().zip(s.iter().copied())))
                     {
                         let [t, s] = Row::read(row).shares(scale, pair);
-                        moments.add(t - 1.0 / number(classes), s - 1.0 / number(classes), 1.0);
+                        moments.add(t - 1.0 / real(classes), s - 1.0 / real(classes), 1.0);
                         (*to_t, *to_s) = (t, s);
                     }
                     let mut whole = Moments::read(column);
@@ -296,8 +298,8 @@ impl Formula for DistOptions {
             state.chunks(Row::LEN).take(rows)
         });
         let of_rows: f64 = rows.map(|row| Row::read(row).pearson.miss).sum();
-        let sum = self.inter_weight.get() * of_rows / number(plan.rows)
-            + self.intra_weight.get() * of_columns / number(classes);
+        let sum = self.inter_weight.get() * of_rows / real(plan.rows)
+            + self.intra_weight.get() * of_columns / real(classes);
         value.fill(sum);
         let columns = &*columns;
         on.chunks(stripes, plan.stripe_len(), &|stripe, rows| {
@@ -348,7 +350,9 @@ impl Formula for DistOptions {
                 / self.tau.get();
         }
     }
+}
 
+impl Explain for DistOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tau = self.tau.get();
         writeln!(f, "p, q = softmax over the C channels of t / {tau}, s / {tau}")?;

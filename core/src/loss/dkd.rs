@@ -39,7 +39,8 @@ use super::About;
 use crate::arithmetic::{Arithmetic, bregman, log1p_excess, two_difference};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, number, spans,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, real,
+    spans,
 };
 use crate::options::options;
 use crate::row::{per_quarter, softplus};
@@ -71,27 +72,6 @@ options! {
         weight: Weight = Weight::ONE,
     }
 }
-
-#[expect(dead_code, reason = "joined into the list of presets with those of the other losses")]
-pub(crate) const PRESETS: &[Preset] = &[
-    Preset {
-        name: "mmrazor-dkd",
-        options: Options::Map(MapOptions::Dkd(DkdOptions {
-            tau: Temperature::ONE,
-            beta: Weight::literal(0.5),
-            divisor: Divisor::Sum,
-            ..DkdOptions::DEFAULT
-        })),
-        repository: "open-mmlab/mmrazor",
-        source: "mmrazor/models/losses/decoupled_kd.py, config (size_average=False sums; its class default divides by N)",
-    },
-    Preset {
-        name: "mdistiller-dkd",
-        options: Options::Map(MapOptions::Dkd(DkdOptions::DEFAULT)),
-        repository: "megvii-research/mdistiller",
-        source: "mdistiller/distillers/DKD.py, mdistiller/engine/cfg.py",
-    },
-];
 
 /// The two softmaxes over the classes other than the label's.
 #[derive(Clone, Copy)]
@@ -218,6 +198,26 @@ impl DkdOptions {
         source: "arXiv 2203.08679",
     };
 
+    pub(crate) const PRESETS: &[Preset] = &[
+        Preset {
+            name: "mmrazor-dkd",
+            options: Options::Map(MapOptions::Dkd(DkdOptions {
+                tau: Temperature::ONE,
+                beta: Weight::literal(0.5),
+                divisor: Divisor::Sum,
+                ..DkdOptions::DEFAULT
+            })),
+            repository: "open-mmlab/mmrazor",
+            source: "mmrazor/models/losses/decoupled_kd.py, config (size_average=False sums; its class default divides by N)",
+        },
+        Preset {
+            name: "mdistiller-dkd",
+            options: Options::Map(MapOptions::Dkd(DkdOptions::DEFAULT)),
+            repository: "megvii-research/mdistiller",
+            source: "mdistiller/distillers/DKD.py, mdistiller/engine/cfg.py",
+        },
+    ];
+
     fn position(&self, at: &Gathered) -> Kept {
         let Gathered { target: class, own: [own_t, own_s], mut rest, divergence, excess } = *at;
         if class.is_none() {
@@ -323,8 +323,8 @@ impl Formula for DkdOptions {
         });
         let sum = state.chunks(Kept::LEN).map(|kept| Kept::read(kept).value).sum();
         let divisor = match self.divisor {
-            Divisor::Batch => number(shape.images()),
-            Divisor::BatchPositions => number(targets.count()),
+            Divisor::Batch => real(shape.images()),
+            Divisor::BatchPositions => real(targets.count()),
             _ => 1.0,
         };
         Ok(Measured { sum, divisor })
@@ -355,7 +355,9 @@ impl Formula for DkdOptions {
             *out = pull / self.tau.get();
         }
     }
+}
 
+impl Explain for DkdOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tau = self.tau.get();
         writeln!(

@@ -9,7 +9,9 @@
 
 use super::About;
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, head, real};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, head, real,
+};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Error, Preset, Weight};
@@ -83,7 +85,6 @@ impl HoOptions {
     };
 
     /// The discriminator's step weighs its loss by 0.1 and the penalty in it by 10.
-    #[allow(dead_code, reason = "the list of presets joins them")]
     pub(crate) const PRESETS: &[Preset] = &[
         preset("torchdistiller-ho-generator", TORCH_DISTILLER, HoRole::Generator, 0.001),
         preset("torchdistiller-ho-discriminator", TORCH_DISTILLER, HoRole::Discriminator, 0.1),
@@ -216,7 +217,9 @@ impl Formula for HoOptions {
             };
         }
     }
+}
 
+impl Explain for HoOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weight = self.weight.get();
         match (self.role, self.adversary) {

@@ -10,8 +10,8 @@
 use super::About;
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, cut, cut_mut, head, pieces,
-    real, row, row_mut,
+    At, Executor, Explain, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, cut, cut_mut, head,
+    pieces, real, row, row_mut,
 };
 use crate::options::options;
 use crate::{Error, Preset, Weight};
@@ -128,7 +128,6 @@ impl IfvdOptions {
         source: "ECCV 2020, Intra-class Feature Variation Distillation for Semantic Segmentation",
     };
 
-    #[allow(dead_code, reason = "the list of presets joins them")]
     pub(crate) const PRESETS: &[Preset] = &[
         preset(
             "torchdistiller-ifvd",
@@ -338,7 +337,9 @@ impl Formula for IfvdOptions {
             };
         }
     }
+}
 
+impl Explain for IfvdOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { num_classes, ignore_index, count_ignored, weight } = self;
         writeln!(

@@ -11,8 +11,8 @@
 use super::About;
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Standard, Tile,
-    Tiles, View, cut, cut_mut, head, real, row, row_mut,
+    At, Executor, Explain, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Standard,
+    Tile, Tiles, View, cut, cut_mut, head, real, row, row_mut,
 };
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -61,7 +61,6 @@ impl MimicOptions {
         source: "arXiv 1412.6550",
     };
 
-    #[allow(dead_code, reason = "the list of presets joins them")]
     pub(crate) const PRESETS: &[Preset] = &[
         preset(
             "cirkd-mimic",
@@ -388,7 +387,9 @@ impl Formula for MimicOptions {
             }
         });
     }
+}
 
+impl Explain for MimicOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { standardise, eps, weight } = self;
         writeln!(f, "y = W s + b  at each position (no projection: y = s)")?;

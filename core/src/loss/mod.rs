@@ -26,9 +26,9 @@ pub use pkd::PkdOptions;
 pub use rkd::RkdOptions;
 pub use smooth_ce::SmoothCeOptions;
 
-use crate::map::{Formula, MapPlan, Shapes};
+use crate::map::{Explain, Formula, MapPlan, Needs, Shapes};
 use crate::names::UnknownName;
-use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Recipe, RowOptions, Shape};
+use crate::{Error, Field, OptionError, OptionValue, Order, Plan, Preset, Recipe, RowOptions, Shape};
 use core::fmt;
 
 /// What a loss is, in words.
@@ -92,6 +92,9 @@ macro_rules! losses {
             }
         }
 
+        /// The presets of each map loss.
+        pub(crate) const MAP_PRESETS: &[&[Preset]] = &[$(<$options>::PRESETS),+];
+
         /// The options of a map loss.
         ///
         /// ```
@@ -125,6 +128,10 @@ macro_rules! losses {
                 match self { $(Self::$variant(options) => options.set(name, value)),+ }
             }
 
+            fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $(Self::$variant(options) => options.explain(f)),+ }
+            }
+
             pub(crate) const fn formula(&self) -> &dyn Formula {
                 match self { $(Self::$variant(options) => options),+ }
             }
@@ -145,6 +152,8 @@ losses! {
     Mimic: MimicOptions,
     /// Pearson correlation of channels.
     Pkd: PkdOptions,
+    /// Holistic distillation.
+    Ho: HoOptions,
     /// Relations between classes and between positions.
     Dist: DistOptions,
     /// Decoupled distillation.
@@ -153,8 +162,6 @@ losses! {
     Rkd: RkdOptions,
     /// Cross-entropy with smoothed labels.
     SmoothCe: SmoothCeOptions,
-    /// Holistic distillation.
-    Ho: HoOptions,
 }
 
 const CWD: About = About {
@@ -256,6 +263,40 @@ impl Options {
             Self::Map(_) => None,
         }
     }
+
+    /// Whether the loss compares with a teacher.
+    ///
+    /// ```
+    /// assert!(densekd_core::Loss::At.defaults().takes_teacher());
+    /// ```
+    pub fn takes_teacher(&self) -> bool {
+        self.needs().teacher
+    }
+
+    /// Whether the loss takes classes from labels, which it then cannot do without.
+    ///
+    /// ```
+    /// assert!(!densekd_core::Loss::At.defaults().takes_labels());
+    /// ```
+    pub fn takes_labels(&self) -> bool {
+        self.needs().labels
+    }
+
+    /// Whether the loss takes a 1x1 convolution of the student.
+    ///
+    /// ```
+    /// assert!(!densekd_core::Loss::At.defaults().takes_projection());
+    /// ```
+    pub fn takes_projection(&self) -> bool {
+        self.needs().projection
+    }
+
+    fn needs(&self) -> Needs {
+        match self {
+            Self::Cwd(_) | Self::Pi(_) => Needs::TEACHER,
+            Self::Map(options) => options.formula().needs(),
+        }
+    }
 }
 
 /// The formula in full, with its divisor and these settings.
@@ -263,7 +304,7 @@ impl fmt::Display for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Cwd(options) | Self::Pi(options) => options.explain(f),
-            Self::Map(options) => options.formula().explain(f),
+            Self::Map(options) => options.explain(f),
         }
     }
 }
@@ -289,7 +330,7 @@ impl Term {
     /// Checks that the options go together and that the loss is defined on the shapes.
     ///
     /// # Errors
-    /// Those of [`Recipe::new`] and [`Plan::new`]; [`Error::ShapeMismatch`], [`Error::Border`], [`Error::Window`].
+    /// Those of [`Recipe::new`] and [`Plan::new`]; [`Error::ShapeMismatch`], [`Error::Border`].
     pub fn new(options: Options, student: Shape, teacher: Shape, order: Order) -> Result<Self, Error> {
         let shapes = Shapes { teacher, student };
         match options {

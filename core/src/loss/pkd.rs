@@ -7,7 +7,7 @@
 
 use super::About;
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces};
+use crate::map::{At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces};
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
@@ -122,7 +122,6 @@ impl PkdOptions {
         source: "arXiv 2207.02039",
     };
 
-    #[expect(dead_code, reason = "the list of presets takes them over")]
     pub(crate) const PRESETS: &[Preset] = &[
         Preset {
             name: "mmrazor-pkd",
@@ -246,7 +245,9 @@ impl Formula for PkdOptions {
             out.fill(f64::NAN);
         }
     }
+}
 
+impl Explain for PkdOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { eps, weight } = self;
         writeln!(

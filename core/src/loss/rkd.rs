@@ -43,7 +43,9 @@
 use super::About;
 use super::edges::{CLAMP, Edges, Length, Triangle, distance, huber, huber_slope, squared_distance};
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, number, pieces};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
+};
 use crate::options::options;
 use crate::{Error, Preset, Weight};
 use core::fmt;
@@ -66,22 +68,6 @@ options! {
         weight: Weight = Weight::ONE,
     }
 }
-
-#[expect(dead_code, reason = "joined into the list of presets with those of the other losses")]
-pub(crate) const PRESETS: &[Preset] = &[
-    Preset {
-        name: "mmrazor-rkd",
-        options: Options::Map(MapOptions::Rkd(RkdOptions::DEFAULT)),
-        repository: "open-mmlab/mmrazor",
-        source: "mmrazor/models/losses/relational_kd.py",
-    },
-    Preset {
-        name: "mdistiller-rkd",
-        options: Options::Map(MapOptions::Rkd(RkdOptions { normalize: false, ..RkdOptions::DEFAULT })),
-        repository: "megvii-research/mdistiller",
-        source: "mdistiller/distillers/RKD.py, mdistiller/engine/cfg.py",
-    },
-];
 
 /// The smallest norm that an image is divided by.
 const NORM: f64 = 1e-12;
@@ -159,6 +145,21 @@ impl RkdOptions {
         source: "arXiv 1904.05068",
     };
 
+    pub(crate) const PRESETS: &[Preset] = &[
+        Preset {
+            name: "mmrazor-rkd",
+            options: Options::Map(MapOptions::Rkd(RkdOptions::DEFAULT)),
+            repository: "open-mmlab/mmrazor",
+            source: "mmrazor/models/losses/relational_kd.py",
+        },
+        Preset {
+            name: "mdistiller-rkd",
+            options: Options::Map(MapOptions::Rkd(RkdOptions { normalize: false, ..RkdOptions::DEFAULT })),
+            repository: "megvii-research/mdistiller",
+            source: "mdistiller/distillers/RKD.py, mdistiller/engine/cfg.py",
+        },
+    ];
+
     fn length(&self, view: View<'_>, n: usize) -> Length {
         let mut buffer = [0.0; PIECE];
         let mut squares = 0.0;
@@ -202,7 +203,7 @@ impl RkdOptions {
     /// The means of both sides' distances.
     fn units(plan: Plan, distances: &[f64]) -> [Unit; 2] {
         let images = plan.images;
-        let pairs = number(images) * (number(images) - 1.0);
+        let pairs = real(images) * (real(images) - 1.0);
         let all = |side| {
             let from =
                 move |i| plan.edges(distances, i, side).all().enumerate().filter(move |&(j, _)| j != i);
@@ -221,7 +222,7 @@ impl RkdOptions {
 
     /// An image's part of the value, and its coefficients of both sides.
     fn image(&self, plan: Plan, i: usize, distances: &[f64], units: [Unit; 2], c: [&mut [f64]; 2]) -> f64 {
-        let images = number(plan.images);
+        let images = real(plan.images);
         let (per_pair, per_angle) = (
             self.distance_weight.get() / (images * images),
             self.angle_weight.get() / (images * images * images),
@@ -369,7 +370,9 @@ impl Formula for RkdOptions {
             *out *= here;
         }
     }
+}
 
+impl Explain for RkdOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.normalize {
             writeln!(f, "u_i = x_i / max(|x_i|, {NORM:e})  of each image's C H W numbers")?;

@@ -14,11 +14,12 @@
 
 use super::About;
 use crate::map::{
-    At, Executor, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, number, spans,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, real,
+    spans,
 };
 use crate::options::options;
 use crate::row::{per_quarter, softplus};
-use crate::{Error, Share, Temperature, Weight};
+use crate::{Error, Preset, Share, Temperature, Weight};
 use core::fmt;
 
 options! {
@@ -83,6 +84,8 @@ impl SmoothCeOptions {
         source: "arXiv 1512.00567, section 7",
     };
 
+    pub(crate) const PRESETS: &[Preset] = &[];
+
     fn position(&self, at: &Gathered, classes: usize) -> Kept {
         let Gathered { target, own, rest, above } = *at;
         if target.is_none() {
@@ -91,7 +94,7 @@ impl SmoothCeOptions {
         let scale = per_quarter(self.tau);
         let odds = if own < f64::INFINITY { rest.log_odds(scale, own) } else { f64::NAN };
         let own_term = softplus(-odds);
-        let spread = self.smoothing.get() / number(classes);
+        let spread = self.smoothing.get() / real(classes);
         let value = if spread == 0.0 || own_term == f64::INFINITY {
             own_term
         } else {
@@ -156,14 +159,14 @@ impl Formula for SmoothCeOptions {
             }
         });
         let sum = state.chunks(Kept::LEN).map(|kept| Kept::read(kept).value).sum();
-        Ok(Measured { sum, divisor: number(targets.count()) })
+        Ok(Measured { sum, divisor: real(targets.count()) })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
         let (shape, scale) = (maps.student.shape(), per_quarter(self.tau));
         let from = at.n * shape.positions() + at.positions.start;
         let targets = Targets::of(maps, self.ignore_index);
-        let (a, spread) = (self.smoothing.get(), self.smoothing.get() / number(shape.channels()));
+        let (a, spread) = (self.smoothing.get(), self.smoothing.get() / real(shape.channels()));
         let mut buffer = [0.0; PIECE];
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
         let kept = state.get(from * Kept::LEN..).unwrap_or_default().chunks(Kept::LEN).map(Kept::read);
@@ -176,7 +179,9 @@ impl Formula for SmoothCeOptions {
             };
         }
     }
+}
 
+impl Explain for SmoothCeOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (tau, a) = (self.tau.get(), self.smoothing.get());
         writeln!(

@@ -4,7 +4,7 @@ use super::view::{PIECE, View, head, pieces, place};
 use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side};
 use crate::access::{Load, Sink, with_reader};
 use crate::element::Tensor;
-use crate::{Error, Mask, Order, Outcome, Upstream};
+use crate::{Error, Mask, Order, Outcome, Overflowed, Upstream};
 use core::ops::Range;
 
 /// Classes of positions: `[N, HL, WL]`, which may be another resolution than the map's.
@@ -250,7 +250,7 @@ impl<'a> MapCall<'a> {
         self.check_state(state)?;
         let formula = self.formula();
         let Measured { sum, divisor } = self.inputs.with_maps(|maps| formula.measure(maps, state, on))?;
-        Ok(Outcome { sum, divisor, scale: formula.scale(), gradient_overflowed: false })
+        Ok(Outcome { sum, divisor, scale: formula.scale(), overflowed: Overflowed::default() })
     }
 
     /// Writes the gradient to a side at one of [`MapPlan::bands`]; whether a finite number became infinite.
@@ -289,7 +289,9 @@ impl<'a> MapCall<'a> {
                         out.fill(0.0);
                     } else {
                         formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
-                        out.iter_mut().for_each(|x| *x *= scale);
+                        for x in out.iter_mut() {
+                            *x *= scale;
+                        }
                     }
                     overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
                 }
@@ -347,7 +349,7 @@ impl<'a> MapCall<'a> {
 /// let (mut gradient, mut state) = ([0.0_f32; 4], vec![0.0; plan.scratch()]);
 /// let mut sink = Slab::new(&mut gradient, 0);
 /// let outcome = run_map(inputs, Upstream::ONE, &mut state, Some(&mut sink), None)?;
-/// assert!(outcome.value() > 0.0 && !outcome.gradient_overflowed);
+/// assert!(outcome.value() > 0.0 && !outcome.overflowed.student);
 /// # Ok::<(), densekd_core::Error>(())
 /// ```
 pub fn run_map(
@@ -372,5 +374,5 @@ pub fn run_map(
     };
     let student = pull(Side::Student, grad_student)?;
     let teacher = pull(Side::Teacher, grad_teacher)?;
-    Ok(Outcome { gradient_overflowed: student | teacher, ..outcome })
+    Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
 }

@@ -32,12 +32,6 @@ use crate::{Error, Mask, Shape};
 use core::fmt;
 use core::ops::Range;
 
-/// A count among numbers.
-#[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
-pub(crate) const fn number(count: usize) -> f64 {
-    count as f64
-}
-
 /// The shapes of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shapes {
@@ -72,6 +66,7 @@ impl Shapes {
 }
 
 /// What a formula takes besides the student.
+#[allow(clippy::struct_excessive_bools, reason = "what is taken and what is not is all there is")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Needs {
     pub(crate) teacher: bool,
@@ -168,7 +163,11 @@ pub(crate) trait Formula: Sync {
         weight.fill(0.0);
         bias.fill(0.0);
     }
+}
 
+/// What is told of a formula. Apart from [`Formula`], so that a program which runs a loss need not link the
+/// formatting of numbers.
+pub(crate) trait Explain {
     /// The formula with its divisor and these settings, for a reader.
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }

@@ -1,4 +1,4 @@
-//! Maps read in pieces: positions of a channel, or channels of a position, in either memory order.
+//! Maps read in pieces of a channel, in either memory order.
 
 use crate::access::{Load, Place};
 use crate::map::larger;

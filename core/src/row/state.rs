@@ -1,7 +1,8 @@
 //! The running state of a row pair: filled chunk by chunk, merged in any order.
 
-use super::part::{Part, conclusive, snap, softplus};
-use super::statistics::{Kind, RowStatistics};
+mod finish;
+
+use super::part::{Part, conclusive, snap};
 use super::sweep::{BLOCK, Reference, Workspace, maxima};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
@@ -69,6 +70,8 @@ impl Seen {
     const FAR: u8 = 16;
     /// `d` was found by an earlier sweep of the whole row, and everything is to be taken in `f64`.
     const CENTRED: u8 = 32;
+    /// The two maxima are so far apart that the log-ratio's last digits matter.
+    const APART: u8 = 64;
 
     const fn has(self, what: u8) -> bool {
         self.0 & what != 0
@@ -99,6 +102,10 @@ const PEAK: f64 = 3.0;
 /// The share of the largest |p - w| that their mean may be: a mean four times what is left of that entry, whose
 /// rounding is then within 2.5e-7 of the entry.
 const CENTRED: f64 = 0.8;
+
+/// Nats between the maxima of teacher and student from which the log-ratio of a block, kept to 2^-48 of itself,
+/// could be off by more than 4e-9.
+const APART: f64 = 1e6;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
 const NEAR: f64 = 0.75;
@@ -225,6 +232,7 @@ impl RowState {
         let (top_t, top_s) = maxima(t, s);
         let top_here = top_s;
         let (top_t, top_s) = (top_t.to_double() * 0.25, top_s.to_double() * 0.25);
+        let apart = !((top_t - top_s).abs() * scale <= APART);
         let first = self.regular == 0;
         let last_resort = far == f64::INFINITY;
         let tolerable = |error: f64, g: f64| last_resort || error <= far * g;
@@ -264,6 +272,7 @@ impl RowState {
                 }
                 total.note(t.len());
                 total.seen.note(Seen::SPREAD, !(sums.spread <= NEAR));
+                total.seen.note(Seen::APART, apart);
                 *self = total;
                 return Swept::Added;
             }
@@ -286,6 +295,7 @@ impl RowState {
                     return Swept::TooFar;
                 }
                 total.note(t.len());
+                total.seen.note(Seen::APART, apart);
                 *self = total;
                 break;
             }
@@ -356,77 +366,6 @@ impl RowState {
             self.add_part(tau, part, (f64::from(other.far), spread, other.largest.to_f64()));
             self.note(usize::from(other.regular));
         }
-    }
-
-    /// A fresh state to sweep the row with once more, in `f64` and about the log-ratio now known: for rows
-    /// whose KL divergence sits far below their maximum, where rounding at the maximum drowns what matters.
-    /// Contrived rows only. Without it the value keeps its bound and the gradient may not.
-    #[must_use]
-    pub fn again(&self, tau: Temperature) -> Option<Self> {
-        let far = self.seen.has(Seen::FAR) && f64::from(self.far) > FAR * self.g;
-        let d = self.d + libm::log1p(self.e / self.z) / per_quarter(tau);
-        let fresh = Self { d, seen: Seen(Seen::CENTRED | Seen::CAREFUL), ..Self::new() };
-        (far && !self.seen.has(Seen::CENTRED) && d.is_finite()).then_some(fresh)
-    }
-
-    /// The statistics of the row as pushed so far.
-    ///
-    /// A row in which the student is -inf where the teacher is not has an infinite KL divergence; its other
-    /// divergences and its gradient need the row once more (see [`crate::run`]).
-    pub fn finish(&self, tau: Temperature) -> RowStatistics {
-        let seen = self.seen;
-        let blank = RowStatistics::default();
-        if seen.has(Seen::NOT_A_NUMBER) {
-            return RowStatistics { kl: f64::NAN, kind: Kind::NotANumber, ..blank };
-        }
-        if seen.has(Seen::STUDENT_MISSING) {
-            return RowStatistics { kl: f64::INFINITY, kind: Kind::Split, ..blank };
-        }
-        if self.regular == 0 {
-            return RowStatistics { kind: Kind::Zero, ..blank };
-        }
-        let mut part = Part::of(self.m, self.d, self.z, self.e, self.g);
-        if self.regular == 1 {
-            part.k = 0.0;
-            if self.lone_z == 0.0 {
-                return RowStatistics { kind: Kind::Single, ..blank };
-            }
-        }
-        let scale = per_quarter(tau);
-        let mut lost = 0.0;
-        if self.lone_z > 0.0 {
-            // The lone entries take the student's share e^lone : 1 and none of the teacher's.
-            let lone = libm::log(self.lone_z / part.z) + (self.lone_m - part.m) * scale;
-            lost = softplus(lone);
-            let top = part.m.max(self.lone_m);
-            part.z = part.z * libm::exp((part.m - top) * scale)
-                + self.lone_z * libm::exp((self.lone_m - top) * scale);
-            part.m = top;
-            part.l -= lost;
-            part.k += lost;
-        }
-        // A log-ratio in which the last digits of what it is compared with would be lost, or sums that
-        // overflowed: two separate references. The KL divergence is not small then.
-        let part = part.centred(scale);
-        if !(lost <= 30.0 && part.k <= 1e3 && part.l.abs() <= 1.0 && part.z.is_finite() && part.k.is_finite())
-        {
-            return RowStatistics {
-                kl: if part.k.is_finite() { part.k } else { f64::NAN },
-                kind: Kind::Split,
-                ..blank
-            };
-        }
-        let near = !seen.has(Seen::SPREAD) && part.d == self.d && part.l.abs() <= 1.0 - NEAR;
-        // The gradient takes exponents from the final maximum, which may be far above that of the sums.
-        let far = f64::from(self.far) > FAR * self.g;
-        let kind = if seen.has(Seen::CAREFUL) || far {
-            Kind::Careful
-        } else if near {
-            Kind::Near
-        } else {
-            Kind::Full
-        };
-        RowStatistics { m: part.m, z: part.z, d: part.d, l: part.l, kl: part.k, kind }
     }
 }
 

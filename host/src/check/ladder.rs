@@ -90,6 +90,11 @@ impl Ladder {
         self.filled = (self.filled + 1).min(ORDERS - 1);
     }
 
+    /// How far the best so far may be off.
+    pub(super) const fn error(&self) -> f64 {
+        self.best.error
+    }
+
     /// None where no two steps gave numbers.
     pub(super) fn difference(&self) -> Option<Difference> {
         let best = Difference { curvature: self.curvature, ..self.best };

@@ -20,17 +20,19 @@ pub struct Report {
     pub backend: &'static str,
     /// The type that the gradient is stored in.
     pub dtype: &'static str,
+    /// What an entry's error is measured by: the largest entry of its `row`, or of the whole `tensor`.
+    pub scale: &'static str,
     /// How many entries were compared.
     pub entries: usize,
-    /// In how many rows.
+    /// In how many rows; images of a map loss.
     pub rows: usize,
     /// How many entries must be exactly 0, being ignored or in an image that is not summed; all were looked at.
     pub ignored: usize,
-    /// Rows whose value is NaN or infinite.
+    /// Rows whose value is NaN or infinite; 1 where a map loss's is.
     pub skipped_non_finite: usize,
     /// Entries of which the differences do not tell enough.
     pub unresolved: usize,
-    /// The error of the worst entry, as a share of the largest entry of its row, beyond `atol` and the
+    /// The error of the worst entry, as a share of what `scale` says, beyond `atol` and the
     /// difference's own error.
     #[serde(serialize_with = "finite_or_name")]
     pub max_error: f64,
@@ -97,6 +99,13 @@ impl Report {
         }
     }
 
+    /// Keeps the entry with the largest error, as a share of what is allowed of it.
+    pub(super) fn see(&mut self, entry: Entry, allowed: f64) {
+        if self.worst.is_none_or(|worst| entry.error / allowed > worst.error / self.tolerance) {
+            (self.worst, self.tolerance) = (Some(entry), allowed);
+        }
+    }
+
     /// Decides; the entry is one that must be 0 and is not.
     pub(super) fn settle(&mut self, not_zero: Option<Entry>) {
         let error = self.worst.map_or(0.0, |worst| worst.error);
@@ -120,13 +129,17 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |name: &str, text: String| writeln!(f, "{name:<12}{text}");
         line("gradient", format!("{} on backend {}", self.dtype, self.backend))?;
-        line("checked", format!("{} entries in {} rows", self.entries, self.rows))?;
+        let maps = self.scale == "tensor";
+        line(
+            "checked",
+            format!("{} entries in {} {}", self.entries, self.rows, if maps { "images" } else { "rows" }),
+        )?;
         if self.ignored > 0 {
             let fault = self.failure == Some(Failure::IgnoredNotZero);
             let found = if fault { "not all are" } else { "all are" };
             line("ignored", format!("{} entries, which must be exactly 0: {found}", self.ignored))?;
         }
-        if self.skipped_non_finite > 0 {
+        if self.skipped_non_finite > 0 && !maps {
             line("skipped", format!("{} rows whose value is NaN or infinite", self.skipped_non_finite))?;
         }
         if self.unresolved > 0 {
@@ -140,7 +153,10 @@ impl fmt::Display for Report {
             line("upstream", format!("2^{} to be in {}'s range", self.upstream.log2(), self.dtype))?;
         }
         let (found, allowed) = (self.max_error, self.tolerance);
-        line("max error", format!("{found:.1e} of the row's largest entry ({allowed:.1e} allowed)"))?;
+        line(
+            "max error",
+            format!("{found:.1e} of the {}'s largest entry ({allowed:.1e} allowed)", self.scale),
+        )?;
         if let Some(Entry { index, analytic, numeric, .. }) = self.worst {
             line("worst", format!("{index:?}: analytic {analytic:e}, numeric {numeric:e}"))?;
         }
@@ -169,7 +185,7 @@ impl fmt::Display for Report {
                  tensors of the size that is trained on",
             ),
             Some(Failure::NothingChecked) => f.write_str(
-                "FAILED: nothing could be checked, since no row has a finite value: `densekd doctor` says where \
+                "FAILED: nothing could be checked, since no value is finite: `densekd doctor` says where \
                  the tensors are not finite",
             ),
         }

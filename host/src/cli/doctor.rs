@@ -33,11 +33,11 @@ impl DoctorCommand {
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
         let machine = self.backend.start()?;
         let files = self.positions.places()?;
-        let maps = self.pair.read_one()?;
-        let positions = Positions::read(&files, &maps)?;
-        let mask = positions.mask(maps.shape, self.ignore_index)?;
-        let report =
-            doctor::examine(&*machine.backend, maps.shape, maps.order, maps.teacher(), maps.student(), mask)?;
+        let maps = self.pair.read_one(None)?;
+        let (teacher, student, shape) = maps.pair()?;
+        let positions = Positions::read(&files, shape, false)?;
+        let mask = positions.counted(shape, self.ignore_index)?;
+        let report = doctor::examine(&*machine.backend, shape, maps.order, teacher, student, mask)?;
         if json { print_json(&report) } else { print(&format!("{}\n", report.to_string().trim_end())) }
     }
 }

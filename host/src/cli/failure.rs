@@ -1,9 +1,11 @@
 //! Everything that ends a command early: its name for machines, its sentence, its exit code.
 
+use super::flags::flag;
 use densekd::BackendError;
 use densekd::core;
-use densekd::core::{Norm, Shape};
+use densekd::core::{Loss, Norm, OptionError, Shape};
 use densekd::io::{self, TensorPath};
+use densekd::objective::ObjectiveError;
 use std::path::PathBuf;
 
 /// Why a command gave up. Every message names what was found, what was wanted and the way out.
@@ -15,9 +17,40 @@ pub(crate) enum Failure {
     /// The plan was refused, or could not be run.
     #[error(transparent)]
     Backend(#[from] BackendError),
+    /// An objective that cannot be read or evaluated.
+    #[error(transparent)]
+    Objective(#[from] ObjectiveError),
+    /// A tensor whose name cannot be that of a file.
+    #[error(
+        "--grad writes a file for each tensor of the student, and `{name}` cannot name one: rename the tensor"
+    )]
+    GradientName {
+        /// The tensor.
+        name: String,
+    },
     /// Options that do not go together.
     #[error(transparent)]
     Request(#[from] core::Error),
+    /// An option that the loss does not have, or not with this value.
+    #[error("{}", refusal(*.loss, .option, .source))]
+    Option {
+        /// The loss.
+        loss: Loss,
+        /// The option.
+        option: &'static str,
+        /// What is wrong.
+        source: OptionError,
+    },
+    /// Another number of tensors than the loss takes.
+    #[error("{what} takes {wanted}, but {found}")]
+    Tensors {
+        /// Who takes them.
+        what: String,
+        /// How many.
+        wanted: &'static str,
+        /// How many are given.
+        found: &'static str,
+    },
     /// One tensor whose shape is of no use.
     #[error("`{at}`: {source}")]
     Tensor {
@@ -65,6 +98,31 @@ pub(crate) enum Failure {
         /// The shape that would do.
         wanted: [usize; 3],
     },
+    /// Classes of another number of images than the map.
+    #[error(
+        "labels `{at}`: the shape is {found:?}, but a map of {map} wants [{}, H, W], with any H and W",
+        .map.images()
+    )]
+    LabelsShape {
+        /// The file.
+        at: TensorPath,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The map.
+        map: Shape,
+    },
+    /// A projection that does not go from the student's channels to the teacher's.
+    #[error("{what} `{at}`: the shape is {found:?}, but the channels of teacher and student want {wanted:?}")]
+    ProjectionShape {
+        /// Weight or bias.
+        what: &'static str,
+        /// The file.
+        at: TensorPath,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that would do.
+        wanted: Vec<usize>,
+    },
     /// A mask with a number other than 0 and 1.
     #[error(
         "the mask `{at}` holds {found} at [n, y, x] = {position:?}, but a mask is 1 where a position counts and 0 \
@@ -87,9 +145,13 @@ pub(crate) enum Failure {
         /// The file.
         path: PathBuf,
     },
-    /// Both gradients go to one file.
-    #[error("--grad and --grad-teacher both name `{}`: choose two files", .path.display())]
+    /// Two gradients go to one file.
+    #[error("{first} and {second} both name `{}`: choose two files", .path.display())]
     OutputTwice {
+        /// One flag.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
         /// The file.
         path: PathBuf,
     },
@@ -101,6 +163,25 @@ pub(crate) enum Failure {
     PerChannel {
         /// The normalisation.
         norm: Norm,
+    },
+    /// A loss without rows.
+    #[error(
+        "--per-channel with loss {loss}: it looks at whole maps, so no channel has a loss of its own; leave it out"
+    )]
+    PerChannelOfMaps {
+        /// The loss.
+        loss: Loss,
+    },
+    /// A gradient that is no derivative.
+    #[error(
+        "with {} the gradient of loss {loss} leaves a part of the derivative out, by definition, so differences of \
+         the value cannot be it: check with {}", flag(.option), flag(&format!("no_{option}"))
+    )]
+    Detached {
+        /// The loss.
+        loss: Loss,
+        /// The option that leaves it out.
+        option: &'static str,
     },
     /// A folder against a file.
     #[error("`{}` is a folder and `{}` is not: give two files or two folders", .folder.display(), .other.display())]
@@ -191,20 +272,27 @@ impl Failure {
     /// A short stable name for machines.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::File(error) => file_code(error),
+            Self::File(error) => error.code(),
             Self::Backend(BackendError::Request(source))
             | Self::Request(source)
             | Self::Tensor { source, .. }
-            | Self::Pair { source, .. } => source.code(),
+            | Self::Pair { source, .. }
+            | Self::Option { source: OptionError::Value(source), .. } => source.code(),
+            Self::Option { .. } => "option",
+            Self::Tensors { .. } => "usage",
+            Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
             Self::Backend(_) => "unsupported",
+            Self::Objective(_) => "objective",
+            Self::GradientName { .. } => "gradient_name",
             Self::Rank { .. } => "rank",
-            Self::PositionsShape { .. } => "positions_shape",
+            Self::PositionsShape { .. } | Self::LabelsShape { .. } => "positions_shape",
             Self::MaskValue { .. } => "mask_value",
             Self::NoCuda => "no_backend",
             Self::OutputIsInput { .. } => "output_is_input",
             Self::OutputTwice { .. } => "output_twice",
-            Self::PerChannel { .. } => "per_channel",
+            Self::PerChannel { .. } | Self::PerChannelOfMaps { .. } => "per_channel",
+            Self::Detached { .. } => "detached",
             Self::FolderAndFile { .. } => "folder_and_file",
             Self::FolderUnwanted { .. } => "folder_unwanted",
             Self::Folder { .. } => "folder",
@@ -220,7 +308,11 @@ impl Failure {
     /// 2 for a call that no change of the files would help, else 1.
     pub(crate) const fn exit_code(&self) -> u8 {
         match self {
-            Self::OutputIsInput { .. }
+            Self::Option { .. }
+            | Self::Tensors { .. }
+            | Self::PerChannelOfMaps { .. }
+            | Self::Detached { .. }
+            | Self::OutputIsInput { .. }
             | Self::OutputTwice { .. }
             | Self::PerChannel { .. }
             | Self::FolderAndFile { .. }
@@ -234,8 +326,8 @@ impl Failure {
 /// Whether options alone are at fault, whatever the tensors.
 const fn is_option(error: &core::Error) -> bool {
     use core::Error::{
-        Divisor, DivisorChannels, Epsilon, EpsilonUnused, IgnoreAfter, MaskWithUpsample, NotADistribution,
-        Temperature, Upsample, Upstream, Weight,
+        Divisor, Epsilon, EpsilonUnused, IgnoreAfter, LabelsMissing, MaskWithUpsample, NotADistribution,
+        Share, TeacherGradient, Temperature, Unused, Upsample, Upstream, Weight,
     };
     matches!(
         error,
@@ -248,27 +340,22 @@ const fn is_option(error: &core::Error) -> bool {
             | IgnoreAfter { .. }
             | MaskWithUpsample
             | Upsample { .. }
-            | DivisorChannels
+            | Share { .. }
+            | Unused { .. }
+            | LabelsMissing
+            | TeacherGradient
             | Divisor { .. }
     )
 }
 
-const fn file_code(error: &io::Error) -> &'static str {
-    use io::Error::{
-        Bf16ToNpy, Dtype, Extension, Missing, NameEmpty, NameMissing, NameNeeded, NameUnwanted, NotAFile,
-        PairAmbiguous, PairNone, Read, Truncated, Write, WriteFormat,
-    };
-    match error {
-        Missing { .. } => "file_missing",
-        NotAFile { .. } => "not_a_file",
-        Extension { .. } => "file_extension",
-        Read { .. } => "file_read",
-        Write { .. } => "file_write",
-        WriteFormat { .. } | Bf16ToNpy { .. } => "file_write_format",
-        NameUnwanted { .. } | NameEmpty { .. } | NameNeeded { .. } | NameMissing { .. } => "tensor_name",
-        PairAmbiguous { .. } | PairNone { .. } => "tensor_pair",
-        Truncated { .. } => "file_truncated",
-        Dtype { .. } => "tensor_dtype",
-        _ => "file_format",
+/// Why an option is refused, and which there are.
+fn refusal(loss: Loss, option: &str, source: &OptionError) -> String {
+    let option = flag(option);
+    match source {
+        OptionError::Unknown { known } => {
+            let known: Vec<String> = known.iter().map(|field| flag(field.name)).collect();
+            format!("loss {loss} has no option {option}; its options are {}", known.join(", "))
+        }
+        source => format!("loss {loss}, {option}: {source}"),
     }
 }

@@ -50,15 +50,23 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A teacher's and a student's file.
+/// A teacher's and a student's file, or a student's alone.
 #[derive(Clone, Debug)]
 pub(crate) struct FilePair {
     /// Their name without ending.
     pub(crate) stem: OsString,
     /// The teacher's.
-    pub(crate) teacher: TensorPath,
+    pub(crate) teacher: Option<TensorPath>,
     /// The student's.
     pub(crate) student: TensorPath,
+}
+
+/// All files of a folder, in order of their names.
+pub(crate) fn alone(student: &Path) -> Result<Vec<FilePair>, Failure> {
+    let one = |(stem, student): (OsString, PathBuf)| {
+        Ok(FilePair { stem, teacher: None, student: place(&student)? })
+    };
+    tensors(student)?.into_iter().map(one).collect()
 }
 
 /// Pairs all files of two folders, in order of their names.
@@ -73,7 +81,7 @@ pub(crate) fn pairs(teacher: &Path, student: &Path) -> Result<Vec<FilePair>, Fai
         return Err(Failure::Unpaired { teacher, student, without });
     }
     let pair = |((stem, teacher), student): ((OsString, PathBuf), &PathBuf)| {
-        Ok(FilePair { stem, teacher: place(&teacher)?, student: place(student)? })
+        Ok(FilePair { stem, teacher: Some(place(&teacher)?), student: place(student)? })
     };
     teachers.into_iter().zip(students.values()).map(pair).collect()
 }

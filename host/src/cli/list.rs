@@ -1,11 +1,12 @@
 //! `densekd list`: the losses, presets and backends that there are.
 
 use super::failure::Failure;
+use super::flags::flag;
 use super::output::{print, print_json, table};
-use super::settings::Settings;
+use super::settings::{Setting, Settings};
 use clap::{Args, ValueEnum};
 use densekd::Cpu;
-use densekd::core::{About, Loss, Preset};
+use densekd::core::{About, Field, Loss, Preset};
 use serde_json::{Value, json};
 
 /// The arguments.
@@ -18,7 +19,7 @@ pub(crate) struct ListCommand {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum What {
-    /// Named losses with their defaults and sources
+    /// Named losses with their options, defaults and sources
     Losses,
     /// Settings of published codes: `densekd loss --preset NAME`
     Presets,
@@ -42,20 +43,36 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
     cells.map(str::to_owned).to_vec()
 }
 
+/// Each loss, and what its options are.
 fn losses() -> (String, Value) {
-    let mut rows = vec![row(["LOSS", "WHAT", "SOURCE"])];
+    let mut text = String::new();
     let mut list = Vec::new();
     for loss in Loss::ALL {
-        let About { name, summary, source } = loss.about();
-        rows.push(row([name, summary, source]));
+        let (About { name, summary, source }, defaults) = (loss.about(), loss.defaults());
+        text.extend([name, ": ", summary, " (", source, ")\n"]);
+        let mut rows = Vec::new();
+        let mut fields = Vec::new();
+        for Field { name, help, wanted, names } in defaults.fields() {
+            let default = Setting::of(&defaults, name);
+            let choices = if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) };
+            let shown = default.map_or_else(String::new, |default| default.to_string());
+            rows.push(row(["", &flag(name), &shown, &(help.trim().to_owned() + &choices)]));
+            let wanted = if names.is_empty() { json!(wanted) } else { json!(names) };
+            fields
+                .push(json!({ "name": name, "default": default, "meaning": help.trim(), "wanted": wanted }));
+        }
+        text += &table(&rows);
+        text.push('\n');
         list.push(json!({
             "name": name,
             "summary": summary,
             "source": source,
-            "options": Settings::new(&loss.defaults()),
+            "options": Settings::new(&defaults),
+            "fields": fields,
         }));
     }
-    (table(&rows), Value::Array(list))
+    text += "`densekd loss --loss NAME --explain` prints a loss's formula.\n";
+    (text, Value::Array(list))
 }
 
 fn presets() -> (String, Value) {

@@ -2,22 +2,26 @@
 
 use super::evaluate::{PairReport, Wants, evaluate, has_channels};
 use super::failure::Failure;
-use super::folder::{Companions, FilePair, pairs};
+use super::folder::{Companions, FilePair, alone, pairs};
 use super::machine::{BackendArgs, Machine};
-use super::maps::{Maps, PairArgs, place};
+use super::maps::{Maps, PairArgs, Sides, place};
+use super::objective::{ObjectiveArgs, Surroundings};
 use super::options::{Choice, LossArgs};
 use super::output::{print, print_json};
+use super::outputs::{Gradients, OutputArgs};
 use super::parse::number;
 use super::positions::{PositionArgs, PositionFiles};
-use super::report::{Head, Many, Single};
-use super::target::{Target, has_ending, same};
-use clap::{Args, ValueHint};
-use densekd::core::{self, Upstream};
+use super::projection::ProjectionArgs;
+use super::report::{Explanation, Head, Many, Single};
+use super::target::Target;
+use clap::Args;
+use densekd::core::Upstream;
 use densekd::io::{self, TensorPath};
+use densekd::objective::Objective;
 use indicatif::{ProgressBar, ProgressStyle};
-use std::fs;
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The arguments.
 #[derive(Args, Debug)]
@@ -29,17 +33,19 @@ pub(crate) struct LossCommand {
     #[command(flatten)]
     positions: PositionArgs,
     #[command(flatten)]
+    projection: ProjectionArgs,
+    #[command(flatten)]
+    objective: ObjectiveArgs,
+    #[command(flatten)]
     backend: BackendArgs,
-    /// Write the gradient to the student here (.npy or .safetensors), in the student's shape and type; for two
-    /// folders a folder
-    #[arg(long, value_name = "OUT", value_hint = ValueHint::AnyPath, help_heading = "Output")]
-    grad: Option<PathBuf>,
-    /// Write the gradient to the teacher here
-    #[arg(long, value_name = "OUT", value_hint = ValueHint::AnyPath, help_heading = "Output")]
-    grad_teacher: Option<PathBuf>,
-    /// What every channel adds to the value (not for norm spatial)
+    #[command(flatten)]
+    outputs: OutputArgs,
+    /// What every channel adds to the value (row losses, not for norm spatial)
     #[arg(long, help_heading = "Output")]
     per_channel: bool,
+    /// Print the formula in full, with its divisor and every setting; without tensors, that alone
+    #[arg(long, help_heading = "Output")]
+    explain: bool,
     /// The gradient from above, such as a loss scale: multiplies the gradients, not the value
     #[arg(
         long,
@@ -53,8 +59,9 @@ pub(crate) struct LossCommand {
 }
 
 /// What all pairs are evaluated with.
-struct Job {
+struct Job<'a> {
     choice: Choice,
+    sides: Sides<'a>,
     machine: Machine,
     head: Head,
     json: bool,
@@ -63,47 +70,66 @@ struct Job {
 impl LossCommand {
     /// Evaluates and reports.
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
+        if let Some(objective) = self.objective.read()? {
+            return self.terms(&objective, json);
+        }
         let choice = self.loss.choose()?;
-        let options = choice.recipe.options();
-        if options.upsample.get() > 1 && self.positions.is_given() {
-            return Err(core::Error::MaskWithUpsample.into());
+        let options = &choice.options;
+        if self.explain && !self.pair.is_given() {
+            let explanation = Explanation::new(&choice);
+            return if json { print_json(&explanation) } else { print(&explanation.to_string()) };
         }
-        if self.per_channel && !has_channels(options.norm) {
-            return Err(Failure::PerChannel { norm: options.norm });
-        }
-        if let (Some(a), Some(b)) = (&self.grad, &self.grad_teacher)
-            && same(a, b)
-        {
-            return Err(Failure::OutputTwice { path: b.clone() });
+        let sides = self.pair.sides_of(options)?;
+        self.positions.check(options)?;
+        self.projection.check(options)?;
+        self.outputs.check(options)?;
+        if self.per_channel && !has_channels(options) {
+            return Err(match options.row() {
+                Some(options) => Failure::PerChannel { norm: options.norm },
+                None => Failure::PerChannelOfMaps { loss: choice.loss() },
+            });
         }
         let machine = self.backend.start()?;
-        let head = Head::new(&choice, &machine, self.pair.order().name());
-        let job = Job { choice, machine, head, json };
-        let (teacher, student) = (&self.pair.teacher, &self.pair.student);
-        match (teacher.is_dir(), student.is_dir()) {
-            (false, false) => self.files(&job),
-            (true, true) => self.folders(&job),
-            (true, false) => Err(folder_and_file(teacher, student)),
-            (false, true) => Err(folder_and_file(student, teacher)),
+        let head = Head::new(&choice, &machine, self.pair.order().name(), self.explain);
+        let job = Job { choice, sides, machine, head, json };
+        let student = sides.student;
+        match sides.teacher.filter(|teacher| teacher.is_dir() != student.is_dir()) {
+            Some(teacher) if teacher.is_dir() => Err(folder_and_file(teacher, student)),
+            Some(teacher) => Err(folder_and_file(student, teacher)),
+            None if student.is_dir() => self.folders(&job),
+            None => self.files(&job),
         }
     }
 
-    fn files(&self, job: &Job) -> Result<(), Failure> {
-        let (teacher, student) = (place(&self.pair.teacher)?, place(&self.pair.student)?);
+    fn terms(&self, objective: &Objective, json: bool) -> Result<(), Failure> {
+        let sides = self.pair.sides("an objective", true)?;
+        self.outputs.prepare(&sides.paths().collect::<Vec<_>>())?;
+        let around = Surroundings {
+            sides,
+            order: self.pair.order(),
+            machine: &self.backend.start()?,
+            upstream: self.upstream,
+            grad: self.outputs.student(),
+        };
+        self.objective.run(objective, &around, json)
+    }
+
+    fn files(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let teacher = job.sides.teacher.map(place).transpose()?;
+        let pair = FilePair { stem: OsString::new(), teacher, student: place(job.sides.student)? };
         let files = self.positions.places()?;
-        let (grad, grad_teacher) = (self.grad.as_deref(), self.grad_teacher.as_deref());
-        let report = self.one(job, (&teacher, &student, &files), (grad, grad_teacher))?;
+        let report = self.one(job, &pair, &files, |inputs| self.outputs.targets(inputs))?;
         let single = Single::new(&job.head, &report);
         if job.json { print_json(&single) } else { print(&single.text(self.per_channel)) }
     }
 
-    fn folders(&self, job: &Job) -> Result<(), Failure> {
-        let (teacher, student) = (&self.pair.teacher, &self.pair.student);
-        let pairs = pairs(teacher, student)?;
+    fn folders(&self, job: &Job<'_>) -> Result<(), Failure> {
+        let Sides { teacher, student } = job.sides;
+        let pairs = teacher.map_or_else(|| alone(student), |teacher| pairs(teacher, student))?;
         let companions = Companions::new(&self.positions)?;
-        for folder in [&self.grad, &self.grad_teacher].into_iter().flatten() {
-            self.prepare(folder)?;
-        }
+        let positions = [&self.positions.labels, &self.positions.mask].into_iter().flatten();
+        let inputs: Vec<&Path> = job.sides.paths().chain(positions.map(|path| &**path)).collect();
+        self.outputs.prepare(&inputs)?;
         let name = |pair: &FilePair| pair.stem.to_string_lossy().into_owned();
         let width = pairs.iter().map(|pair| name(pair).chars().count()).max().unwrap_or_default().max(5);
         if !job.json {
@@ -113,11 +139,7 @@ impl LossCommand {
         let mut reports = Vec::with_capacity(pairs.len());
         for pair in &pairs {
             let files = companions.of(&pair.stem)?;
-            let grad = self.grad.as_ref().map(|folder| folder.join(output_name(&pair.student)));
-            let grad_teacher =
-                self.grad_teacher.as_ref().map(|folder| folder.join(output_name(&pair.teacher)));
-            let targets = (grad.as_deref(), grad_teacher.as_deref());
-            let report = self.one(job, (&pair.teacher, &pair.student, &files), targets)?;
+            let report = self.one(job, pair, &files, |inputs| self.outputs.targets_of(pair, inputs))?;
             if !job.json {
                 bar.suspend(|| print(&Many::row(&name(pair), width, &report)))?;
             }
@@ -125,52 +147,30 @@ impl LossCommand {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let folders = (teacher.display().to_string(), student.display().to_string());
-        let many = Many::new(&job.head, folders, &reports);
+        let many = Many::new(&job.head, &job.sides, &reports);
         if job.json { print_json(&many) } else { print(&many.closing(width)) }
     }
 
     /// One pair, whether alone or of a folder.
     fn one(
         &self,
-        job: &Job,
-        (teacher, student, files): (&TensorPath, &TensorPath, &PositionFiles),
-        (grad, grad_teacher): (Option<&Path>, Option<&Path>),
+        job: &Job<'_>,
+        pair: &FilePair,
+        files: &PositionFiles,
+        targets: impl Fn(&[&Path]) -> Result<Gradients<Option<Target>>, Failure>,
     ) -> Result<PairReport, Failure> {
-        let mut inputs = vec![teacher.path(), student.path()];
-        inputs.extend([&files.labels, &files.mask].into_iter().flatten().map(TensorPath::path));
-        let target = |argument: Option<&Path>, name| {
-            argument.map(|argument| Target::new(argument, name, &inputs)).transpose()
-        };
-        let norm = job.choice.recipe.options().norm;
-        let unasked = !job.json && !self.pair.teacher.is_dir() && has_channels(norm);
+        let given = [pair.teacher.as_ref(), Some(&pair.student), files.labels.as_ref(), files.mask.as_ref()];
+        let mut inputs: Vec<&Path> = given.into_iter().flatten().map(TensorPath::path).collect();
+        let parts = self.projection.paths().map(place).collect::<Result<Vec<_>, _>>()?;
+        inputs.extend(parts.iter().map(TensorPath::path));
+        let unasked = !job.json && !job.sides.student.is_dir() && has_channels(&job.choice.options);
         let wants = Wants {
             upstream: self.upstream,
             channels: self.per_channel || unasked,
-            grad: target(grad, "grad_student")?,
-            grad_teacher: target(grad_teacher, "grad_teacher")?,
+            gradients: targets(&inputs)?,
         };
-        if let (Some(a), Some(b)) = (&wants.grad, &wants.grad_teacher)
-            && same(a.path(), b.path())
-        {
-            return Err(Failure::OutputTwice { path: b.path().to_owned() });
-        }
-        let maps = Maps::read(teacher, student, self.pair.order())?;
-        evaluate(&job.machine, &job.choice, (&maps, files), &wants)
-    }
-
-    /// Makes a folder for gradients that is none of the inputs.
-    fn prepare(&self, folder: &Path) -> Result<(), Failure> {
-        let inputs = [Some(&self.pair.teacher), Some(&self.pair.student)];
-        let inputs = inputs.into_iter().chain([self.positions.labels.as_ref(), self.positions.mask.as_ref()]);
-        if inputs.flatten().any(|input| same(input, folder)) {
-            return Err(Failure::OutputIsInput { path: folder.to_owned() });
-        }
-        if folder.is_dir() {
-            return Ok(());
-        }
-        let fail = |source| io::Error::Write { path: folder.to_owned(), source };
-        Ok(fs::create_dir(folder).map_err(fail)?)
+        let maps = Maps::read(pair.teacher.as_ref(), &pair.student, self.pair.order())?;
+        evaluate(&job.machine, &job.choice, (&maps, files, &self.projection), &wants)
     }
 }
 
@@ -183,12 +183,6 @@ fn folder_and_file(folder: &Path, other: &Path) -> Failure {
         Ok(at) => io::Error::Missing { path: at.path().to_owned() }.into(),
         Err(error) => error,
     }
-}
-
-/// The name of a map's gradient: that of the map, but for archives, which are only read.
-fn output_name(map: &TensorPath) -> PathBuf {
-    let name = Path::new(map.path().file_name().unwrap_or_default());
-    if has_ending(name, "npz") { name.with_extension("npy") } else { name.to_owned() }
 }
 
 /// A bar where someone may be looking at it.

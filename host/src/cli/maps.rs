@@ -1,26 +1,44 @@
-//! The two maps of a loss: from files to a plan's inputs.
+//! The maps of a loss: from files to a loss's inputs.
 
 use super::failure::Failure;
 use super::parse::named;
 use clap::{Args, ValueHint};
-use densekd::core::{self, Order, Shape};
-use densekd::io::{self, Data, Tensor, TensorPath};
+use densekd::BackendError;
+use densekd::core::{self, Options, Order, Shape, Term};
+use densekd::io::{self, Array, TensorPath};
 use std::path::{Path, PathBuf};
 
 /// The two arguments, and how the files lie in memory.
 #[derive(Args, Debug)]
 pub(crate) struct PairArgs {
     /// The teacher's tensor: file.npy, file.npz:name or file.safetensors:name. A name may be left out where the
-    /// file has only one tensor, or both files have one of equal name and shape
+    /// file has only one tensor, or both files have one of equal name and shape. A loss without a teacher takes
+    /// the student's tensor here, and no other
     #[arg(value_name = "TEACHER", value_hint = ValueHint::AnyPath)]
-    pub(crate) teacher: PathBuf,
-    /// The student's tensor, of the same shape
+    first: Option<PathBuf>,
+    /// The student's tensor, of the same shape unless the loss says which dimensions may differ
     #[arg(value_name = "STUDENT", value_hint = ValueHint::AnyPath)]
-    pub(crate) student: PathBuf,
+    second: Option<PathBuf>,
     /// Order of the dimensions in the files: [N, C, H, W] (or [C, H, W], or logits [N, C]), or channels last,
     /// [N, H, W, C] (or [H, W, C])
     #[arg(long, value_name = "NAME", value_parser = named(&[Order::Nchw, Order::Nhwc], Order::name), default_value = "nchw")]
     layout: Order,
+}
+
+/// The arguments by what they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sides<'a> {
+    /// The teacher's, where there is a teacher.
+    pub(crate) teacher: Option<&'a Path>,
+    /// The student's.
+    pub(crate) student: &'a Path,
+}
+
+impl Sides<'_> {
+    /// The two paths, or the student's.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.teacher.into_iter().chain([self.student])
+    }
 }
 
 impl PairArgs {
@@ -29,14 +47,45 @@ impl PairArgs {
         self.layout
     }
 
-    /// Reads the maps of a command that has no use for folders.
-    pub(crate) fn read_one(&self) -> Result<Maps, Failure> {
-        for path in [&self.teacher, &self.student] {
-            if path.is_dir() {
-                return Err(Failure::FolderUnwanted { path: path.clone() });
-            }
+    /// Whether any tensor is named.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The tensors of a loss, as many as it takes.
+    pub(crate) fn sides_of(&self, options: &Options) -> Result<Sides<'_>, Failure> {
+        self.sides(&format!("loss {}", options.loss()), options.takes_teacher())
+    }
+
+    /// Both tensors, or the student's alone, for what asks for them.
+    pub(crate) fn sides(&self, what: &str, with_teacher: bool) -> Result<Sides<'_>, Failure> {
+        match (self.first.as_deref(), self.second.as_deref(), with_teacher) {
+            (Some(teacher), Some(student), true) => Ok(Sides { teacher: Some(teacher), student }),
+            (Some(student), None, false) => Ok(Sides { teacher: None, student }),
+            (first, second, _) => Err(Failure::Tensors {
+                what: what.to_owned(),
+                wanted: if with_teacher {
+                    "two tensors, <TEACHER> <STUDENT>"
+                } else {
+                    "one tensor, <STUDENT>"
+                },
+                found: match (first, second) {
+                    (None, _) => "none is given",
+                    (_, None) => "one is given",
+                    _ => "two are given",
+                },
+            }),
         }
-        Maps::read(&place(&self.teacher)?, &place(&self.student)?, self.layout)
+    }
+
+    /// Reads the maps of a command that has no use for folders: those of a loss, or a teacher's and a student's.
+    pub(crate) fn read_one(&self, options: Option<&Options>) -> Result<Maps, Failure> {
+        let pair = || self.sides("this command", true);
+        let sides = options.map_or_else(pair, |options| self.sides_of(options))?;
+        if let Some(path) = sides.paths().find(|path| path.is_dir()) {
+            return Err(Failure::FolderUnwanted { path: path.to_owned() });
+        }
+        Maps::read(sides.teacher.map(place).transpose()?.as_ref(), &place(sides.student)?, self.layout)
     }
 }
 
@@ -50,61 +99,103 @@ pub(crate) fn place(argument: &Path) -> Result<TensorPath, Failure> {
     Ok(place?)
 }
 
-/// A teacher's and a student's map of one shape.
-pub(crate) struct Maps {
-    /// The tensors, and where they were found.
-    pub(crate) pair: io::Pair,
+/// A map, and where it was found.
+pub(crate) struct Map {
+    /// Its numbers in the shape of the file.
+    pub(crate) tensor: Array,
+    /// Its place.
+    pub(crate) at: TensorPath,
     /// `[N, C, H, W]`.
     pub(crate) shape: Shape,
+}
+
+impl Map {
+    fn new(tensor: Array, at: TensorPath, order: Order) -> Result<Self, Failure> {
+        let shape = shape(&tensor, &at, order)?;
+        Ok(Self { tensor, at, shape })
+    }
+
+    /// Its numbers.
+    pub(crate) fn numbers(&self) -> core::Tensor<'_> {
+        self.tensor.as_tensor()
+    }
+}
+
+/// The maps that a loss looks at.
+pub(crate) struct Maps {
+    /// The teacher's, where there is a teacher.
+    pub(crate) teacher: Option<Map>,
+    /// The student's.
+    pub(crate) student: Map,
     /// Their memory order.
     pub(crate) order: Order,
 }
 
 impl Maps {
-    /// Reads both, and holds their shapes against each other.
-    pub(crate) fn read(teacher: &TensorPath, student: &TensorPath, order: Order) -> Result<Self, Failure> {
-        let pair = io::read_pair(teacher, student)?;
-        let teacher = shape(&pair.teacher, &pair.teacher_at, order)?;
-        let student = shape(&pair.student, &pair.student_at, order)?;
-        if teacher != student {
-            let source = core::Error::ShapeMismatch { teacher: teacher.dims(), student: student.dims() };
-            return Err(Failure::Pair { teacher: pair.teacher_at, student: pair.student_at, source });
-        }
-        Ok(Self { pair, shape: student, order })
+    /// Reads them.
+    pub(crate) fn read(
+        teacher: Option<&TensorPath>,
+        student: &TensorPath,
+        order: Order,
+    ) -> Result<Self, Failure> {
+        let Some(teacher) = teacher else {
+            let student = Map::new(io::read(student)?, student.clone(), order)?;
+            return Ok(Self { teacher: None, student, order });
+        };
+        let io::Pair { teacher, student, teacher_at, student_at } = io::read_pair(teacher, student)?;
+        let teacher = Some(Map::new(teacher, teacher_at, order)?);
+        Ok(Self { teacher, student: Map::new(student, student_at, order)?, order })
+    }
+
+    /// The teacher's shape, or the student's where there is no teacher.
+    pub(crate) fn teacher_shape(&self) -> Shape {
+        self.teacher.as_ref().map_or(self.student.shape, |teacher| teacher.shape)
     }
 
     /// The teacher's numbers.
-    pub(crate) fn teacher(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.teacher)
+    pub(crate) fn teacher(&self) -> Option<core::Tensor<'_>> {
+        self.teacher.as_ref().map(Map::numbers)
     }
 
-    /// The student's numbers.
-    pub(crate) fn student(&self) -> core::Tensor<'_> {
-        numbers(&self.pair.student)
+    /// The two maps of a comparison position by position, and their shape.
+    pub(crate) fn pair(&self) -> Result<(core::Tensor<'_>, core::Tensor<'_>, Shape), Failure> {
+        let (teacher, student) = (self.teacher_shape().dims(), self.student.shape.dims());
+        match self.teacher() {
+            Some(numbers) if teacher == student => Ok((numbers, self.student.numbers(), self.student.shape)),
+            _ => Err(self.fault(core::Error::ShapeMismatch { teacher, student })),
+        }
+    }
+
+    /// The loss on these shapes.
+    pub(crate) fn term(&self, options: Options) -> Result<Term, Failure> {
+        let term = Term::new(options, self.student.shape, self.teacher_shape(), self.order);
+        term.map_err(|error| self.fault(error))
+    }
+
+    /// An error, with the files' names where it is about their shapes.
+    pub(crate) fn fault(&self, error: impl Into<BackendError>) -> Failure {
+        use core::Error::{Border, ShapeMismatch};
+        let (source, teacher) = match (error.into(), &self.teacher) {
+            (BackendError::Request(source @ (ShapeMismatch { .. } | Border { .. })), teacher) => {
+                (source, teacher)
+            }
+            (error, _) => return error.into(),
+        };
+        let student = self.student.at.clone();
+        match teacher {
+            Some(teacher) => Failure::Pair { teacher: teacher.at.clone(), student, source },
+            None => Failure::Tensor { at: student, source },
+        }
     }
 }
 
-fn shape(tensor: &Tensor, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
-    let dims = match (tensor.shape(), order) {
-        (&[n, c, h, w], Order::Nchw) | (&[n, h, w, c], Order::Nhwc) => [n, c, h, w],
-        (&[c, h, w], Order::Nchw) | (&[h, w, c], Order::Nhwc) => [1, c, h, w],
-        (&[n, c], _) => [n, c, 1, 1],
-        (shape, _) => {
-            let wanted = match order {
-                Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
-                Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
-            };
-            return Err(Failure::Rank { at: at.clone(), shape: shape.to_vec(), wanted });
-        }
+fn shape(array: &Array, at: &TensorPath, order: Order) -> Result<Shape, Failure> {
+    let Some(dims) = array.dims(order) else {
+        let wanted = match order {
+            Order::Nchw => "[N, C, H, W], [C, H, W] or logits [N, C]",
+            Order::Nhwc => "[N, H, W, C], [H, W, C] or logits [N, C]",
+        };
+        return Err(Failure::Rank { at: at.clone(), shape: array.shape().to_vec(), wanted });
     };
     Shape::new(dims).map_err(|source| Failure::Tensor { at: at.clone(), source })
-}
-
-fn numbers(tensor: &Tensor) -> core::Tensor<'_> {
-    match tensor.data() {
-        Data::F32(numbers) => core::Tensor::F32(numbers),
-        Data::F64(numbers) => core::Tensor::F64(numbers),
-        Data::F16(numbers) => core::Tensor::F16(numbers),
-        Data::Bf16(numbers) => core::Tensor::Bf16(numbers),
-    }
 }

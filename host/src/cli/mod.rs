@@ -1,19 +1,24 @@
 //! The command line: arguments in, a report and an exit code out. All computing is the library's.
 #![allow(clippy::result_large_err, reason = "a failure is made once, and then the program ends")]
 
+mod bench;
 mod check;
 mod doctor;
 mod evaluate;
 mod failure;
+mod flags;
 mod folder;
 mod list;
 mod loss;
 mod machine;
 mod maps;
+mod objective;
 mod options;
 mod output;
+mod outputs;
 mod parse;
 mod positions;
+mod projection;
 mod report;
 mod selftest;
 mod settings;
@@ -35,13 +40,16 @@ under the settings of the published codes.";
 const LOSS_ABOUT: &str = "\
 Evaluate a loss between a teacher's and a student's map, and its gradient.
 
-  value = weight * tau^2 / D * sum over rows of divergence(norm(T), norm(S))
+Row losses: value = weight * tau^2 / D * sum over rows of divergence(norm(T), norm(S)). Channel-wise distillation \
+(cwd, the default) turns each channel into a distribution over positions, softmax(x / tau), and asks the student \
+by KL divergence to look where the teacher looks. Pixel-wise distillation (pi) does the same over the channels of \
+each position: what is this pixel?
 
-Channel-wise distillation (cwd, the default) turns each channel into a distribution over positions, \
-softmax(x / tau), and asks the student by KL divergence to look where the teacher looks. Pixel-wise distillation \
-(pi) does the same over the channels of each position: what is this pixel?
+Losses of whole maps: `densekd list losses` has them with their options, --explain prints a formula in full.
 
-TEACHER and STUDENT are tensors [N, C, H, W], or two folders of them, paired by file name without ending.";
+TEACHER and STUDENT are tensors [N, C, H, W], or two folders of them, paired by file name without ending. A loss \
+without a teacher takes STUDENT alone. An option goes with the losses that are named beside its default in the \
+list below; another loss refuses it.";
 
 const LOSS_EXAMPLES: &str = "\
 Examples:
@@ -49,7 +57,10 @@ Examples:
   densekd loss teacher.npy student.npy --preset mmrazor-cwd --json
   densekd loss teacher.npy student.npy --loss pi --tau 2 --labels labels.npy --ignore-index 255
   densekd loss teacher.npy student.npy --grad gradient.npy --per-channel
+  densekd loss teacher.npy student.npy --loss at --mode paper
   densekd loss teachers/ students/ --grad gradients/
+  densekd loss --preset skd-pi --explain
+  densekd loss --objective kd.toml teacher.safetensors student.safetensors --step 500 --grad gradients/
 
 Exit code: 0 done, 1 it could not be done, 2 the arguments are wrong.";
 
@@ -112,6 +123,8 @@ struct Cli {
 enum Command {
     #[command(about = "Evaluate a loss, and its gradient", long_about = LOSS_ABOUT, after_help = LOSS_EXAMPLES)]
     Loss(Box<loss::LossCommand>),
+    #[command(about = "Time every loss against the speed of memory")]
+    Bench(bench::BenchCommand),
     #[command(about = "Evaluate test vectors", long_about = SELFTEST_ABOUT, after_help = SELFTEST_EXAMPLES)]
     Selftest(selftest::SelftestCommand),
     #[command(
@@ -126,7 +139,7 @@ enum Command {
         after_help = DOCTOR_EXAMPLES
     )]
     Doctor(doctor::DoctorCommand),
-    /// List losses, presets or backends
+    /// List losses with their options, presets or backends
     #[command(after_help = "Example: densekd list presets --json")]
     List(list::ListCommand),
     /// Print the completions of a shell
@@ -160,6 +173,7 @@ fn run(command: &Command, json: bool) -> Result<bool, Failure> {
     match command {
         Command::Loss(command) => command.run(json).map(|()| true),
         Command::Selftest(command) => command.run(json),
+        Command::Bench(command) => command.run(json).map(|()| true),
         Command::Check(command) => command.run(json),
         Command::Doctor(command) => command.run(json).map(|()| true),
         Command::List(command) => command.run(json).map(|()| true),

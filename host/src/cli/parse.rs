@@ -20,6 +20,12 @@ pub(crate) fn number<T>(word: &str, check: fn(f64) -> Result<T, core::Error>) ->
     check(number).map_err(|error| error.to_string())
 }
 
+/// A number that is neither infinite nor NaN.
+pub(crate) fn finite(word: &str) -> Result<f64, String> {
+    let number = word.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or_else(|| "this is no finite number: write it like 4, 0.5 or 1e-5".to_owned())
+}
+
 /// A count of at least 1.
 pub(crate) fn count(word: &str) -> Result<NonZeroUsize, String> {
     word.parse().map_err(|_| "it must be a whole number of at least 1".to_owned())

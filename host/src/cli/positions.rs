@@ -1,9 +1,9 @@
 //! Which positions count: labels and masks from files.
 
 use super::failure::Failure;
-use super::maps::{Maps, place};
+use super::maps::place;
 use clap::{Args, ValueHint};
-use densekd::core::{Mask, Shape};
+use densekd::core::{self, Error, Mask, Options, Shape};
 use densekd::io::{self, Labels, TensorPath};
 use std::path::PathBuf;
 
@@ -11,7 +11,8 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Positions")]
 pub(crate) struct PositionArgs {
-    /// Class labels [N, H, W] (or [H, W] of one image), whole numbers; positions with the ignored label do not count
+    /// Class labels [N, H, W] (or [H, W] of one image), whole numbers: the classes for a loss that takes them, of
+    /// any H and W; for a row loss, of the map's H and W, positions with the ignored label do not count
     #[arg(long, value_name = "FILE", value_hint = ValueHint::AnyPath)]
     pub(crate) labels: Option<PathBuf>,
     /// Mask [N, H, W] (or [H, W] of one image) of 0, 1 or bool; positions with 0 do not count
@@ -20,9 +21,25 @@ pub(crate) struct PositionArgs {
 }
 
 impl PositionArgs {
-    /// Whether positions may be left out.
-    pub(crate) const fn is_given(&self) -> bool {
+    const fn is_given(&self) -> bool {
         self.labels.is_some() || self.mask.is_some()
+    }
+
+    /// Refuses what the loss has no use for, and what it cannot do without.
+    pub(crate) fn check(&self, options: &Options) -> Result<(), Failure> {
+        match options.row() {
+            Some(options) if options.upsample.get() > 1 && self.is_given() => {
+                Err(Error::MaskWithUpsample.into())
+            }
+            None if options.takes_labels() && self.labels.is_none() => Err(Error::LabelsMissing.into()),
+            None if !options.takes_labels() && self.labels.is_some() => {
+                Err(Error::Unused { input: "labels" }.into())
+            }
+            None if !options.takes_labels() && self.mask.is_some() => {
+                Err(Error::Unused { input: "a mask" }.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The two files.
@@ -43,43 +60,66 @@ pub(crate) struct PositionFiles {
 
 /// Labels and mask of one pair of maps.
 pub(crate) struct Positions {
-    labels: Option<Vec<i64>>,
+    labels: Option<Grid>,
     mask: Option<Vec<u8>>,
 }
 
+/// Whole numbers `[N, H, W]`.
+struct Grid {
+    dims: [usize; 3],
+    numbers: Vec<i64>,
+}
+
 impl Positions {
-    /// Reads both where they are given.
-    pub(crate) fn read(files: &PositionFiles, maps: &Maps) -> Result<Self, Failure> {
-        let read =
-            |what, at: &Option<TensorPath>| at.as_ref().map(|at| numbers(what, at, maps.shape)).transpose();
-        let labels = read("labels", &files.labels)?;
-        let mask = match (&files.mask, read("mask", &files.mask)?) {
-            (Some(at), Some(mask)) => Some(zeros_and_ones(&mask, at, maps.shape)?),
+    /// Reads both where they are given; `any_size`: the labels may have another H and W than the map.
+    pub(crate) fn read(files: &PositionFiles, map: Shape, any_size: bool) -> Result<Self, Failure> {
+        let read = |what, at: &Option<TensorPath>, any_size| {
+            at.as_ref().map(|at| Grid::read(what, at, map, any_size)).transpose()
+        };
+        let labels = read("labels", &files.labels, any_size)?;
+        let mask = match (&files.mask, read("mask", &files.mask, false)?) {
+            (Some(at), Some(mask)) => Some(zeros_and_ones(&mask.numbers, at, map)?),
             _ => None,
         };
         Ok(Self { labels, mask })
     }
 
-    /// The counted positions.
-    pub(crate) fn mask(&self, shape: Shape, ignore_index: i64) -> Result<Mask<'_>, Failure> {
-        let labels = self.labels.as_deref().map(|labels| (labels, ignore_index));
+    /// The counted positions, by labels of the map's size and mask.
+    pub(crate) fn counted(&self, shape: Shape, ignore_index: i64) -> Result<Mask<'_>, Failure> {
+        let labels = self.labels.as_ref().map(|labels| (labels.numbers.as_slice(), ignore_index));
         Ok(Mask::new(shape, labels, self.mask.as_deref())?)
+    }
+
+    /// The labels.
+    pub(crate) fn labels(&self) -> Result<Option<core::Labels<'_>>, Failure> {
+        let Some(Grid { dims: [n, h, w], numbers }) = &self.labels else { return Ok(None) };
+        Ok(Some(core::Labels::new(numbers, *n, *h, *w)?))
+    }
+
+    /// The mask.
+    pub(crate) fn mask(&self) -> Option<&[u8]> {
+        self.mask.as_deref()
     }
 }
 
-fn numbers(what: &'static str, at: &TensorPath, map: Shape) -> Result<Vec<i64>, Failure> {
-    let Labels { shape, values } = io::read_labels(at)?;
-    let [n, _, h, w] = map.dims();
-    let fits = match shape[..] {
-        [a, b, c] => [a, b, c] == [n, h, w],
-        [a, b] => n == 1 && [a, b] == [h, w],
-        [a] => a == n && [h, w] == [1, 1],
-        _ => false,
-    };
-    if fits {
-        Ok(values)
-    } else {
-        Err(Failure::PositionsShape { what, at: at.clone(), found: shape, map, wanted: [n, h, w] })
+impl Grid {
+    fn read(what: &'static str, at: &TensorPath, map: Shape, any_size: bool) -> Result<Self, Failure> {
+        let Labels { shape, values: numbers } = io::read_labels(at)?;
+        let [n, _, h, w] = map.dims();
+        let dims = match shape[..] {
+            [a, b, c] => Some([a, b, c]),
+            [a, b] if n == 1 => Some([1, a, b]),
+            [a] if [h, w] == [1, 1] => Some([a, 1, 1]),
+            _ => None,
+        };
+        let fits = |dims: &[usize; 3]| if any_size { dims[0] == n } else { *dims == [n, h, w] };
+        match dims.filter(fits) {
+            Some(dims) => Ok(Self { dims, numbers }),
+            None if any_size => Err(Failure::LabelsShape { at: at.clone(), found: shape, map }),
+            None => {
+                Err(Failure::PositionsShape { what, at: at.clone(), found: shape, map, wanted: [n, h, w] })
+            }
+        }
     }
 }
 

@@ -2,11 +2,14 @@
 
 use super::evaluate::PairReport;
 use super::machine::Machine;
+use super::maps::Sides;
 use super::options::Choice;
 use super::output::{Lines, Number, table};
 use super::settings::Settings;
 use super::target::GradientReport;
+use densekd::core::About;
 use serde::Serialize;
+use std::fmt;
 
 /// How many channels are shown unasked.
 const SHOWN: usize = 5;
@@ -19,6 +22,8 @@ pub(crate) struct Head {
     backend: &'static str,
     threads: usize,
     options: Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    formula: Option<String>,
     #[serde(skip)]
     layout: &'static str,
     #[serde(skip)]
@@ -44,20 +49,21 @@ pub(crate) struct Many<'a> {
     /// Where all files agree.
     shape: Option<[usize; 4]>,
     dtype: Option<&'static str>,
-    teacher: String,
+    teacher: Option<String>,
     student: String,
     files: &'a [PairReport],
 }
 
 impl Head {
     /// Of a loss on a machine.
-    pub(crate) fn new(choice: &Choice, machine: &Machine, layout: &'static str) -> Self {
+    pub(crate) fn new(choice: &Choice, machine: &Machine, layout: &'static str, explain: bool) -> Self {
         Self {
-            loss: choice.loss.name(),
+            loss: choice.loss().name(),
             preset: choice.preset.map(|preset| preset.name),
             backend: machine.backend.name(),
             threads: machine.threads,
-            options: Settings::new(&choice.options()),
+            options: Settings::new(&choice.options),
+            formula: explain.then(|| choice.options.to_string()),
             layout,
             is_auto: machine.is_auto,
         }
@@ -66,18 +72,72 @@ impl Head {
     fn add_first(&self, lines: &mut Lines) {
         lines.add("loss", self.loss);
         lines.add("preset", self.preset.unwrap_or("none"));
+        if let Some(formula) = &self.formula {
+            add_formula(lines, formula);
+        }
     }
 
     /// `divisor`: its number, which several files need not share.
     fn add_rest(&self, lines: &mut Lines, divisor: Option<Number>) {
         lines.add("backend", format!("{}{}", self.backend, if self.is_auto { " (auto)" } else { "" }));
         lines.add("threads", self.threads);
+        // A loss without a choice of divisors has one all the same.
+        let named = self.options.iter().any(|(name, _)| *name == "divisor");
+        if let Some(number) = divisor.filter(|_| !named) {
+            lines.add("divisor", number);
+        }
         for (name, value) in self.options.iter() {
             match divisor {
                 Some(number) if *name == "divisor" => lines.add(name, format!("{value} = {number}")),
                 _ => lines.add(name, value),
             }
         }
+    }
+}
+
+/// A loss in full, without tensors.
+#[derive(Debug, Serialize)]
+pub(crate) struct Explanation {
+    loss: &'static str,
+    summary: &'static str,
+    source: String,
+    preset: Option<&'static str>,
+    options: Settings,
+    formula: String,
+}
+
+impl Explanation {
+    /// Of a loss.
+    pub(crate) fn new(choice: &Choice) -> Self {
+        let About { name, summary, source } = choice.loss().about();
+        let preset = choice.preset.map(|preset| format!("{}, {}", preset.repository, preset.source));
+        Self {
+            loss: name,
+            summary,
+            source: preset.unwrap_or_else(|| (*source).to_owned()),
+            preset: choice.preset.map(|preset| preset.name),
+            options: Settings::new(&choice.options),
+            formula: choice.options.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = Lines::default();
+        lines.add("loss", format!("{}, {}", self.loss, self.summary));
+        lines.add("preset", self.preset.unwrap_or("none"));
+        lines.add("source", &self.source);
+        add_formula(&mut lines, &self.formula);
+        self.options.iter().for_each(|(name, value)| lines.add(name, value));
+        lines.fmt(f)
+    }
+}
+
+/// A line for each of the formula's.
+fn add_formula(lines: &mut Lines, formula: &str) {
+    for (i, line) in formula.lines().enumerate() {
+        lines.add(if i == 0 { "formula" } else { "" }, line);
     }
 }
 
@@ -89,23 +149,28 @@ impl<'a> Single<'a> {
 
     /// Aligned lines, and the channels that differ most, or all.
     pub(crate) fn text(&self, all_channels: bool) -> String {
-        let PairReport { value, shape, dtype, teacher_dtype, teacher, student, .. } = self.pair;
+        let PairReport { value, shape, teacher_shape, dtype, teacher_dtype, teacher, student, .. } =
+            self.pair;
         let mut lines = Lines::default();
         self.head.add_first(&mut lines);
         lines.add("value", value);
-        lines.add("teacher", teacher);
+        if let Some(teacher) = teacher {
+            lines.add("teacher", teacher);
+        }
         lines.add("student", student);
         lines.add("shape", format!("{shape:?} ([N, C, H, W]), {} in the files", self.head.layout));
-        if dtype == teacher_dtype {
-            lines.add("dtype", dtype);
-        } else {
-            lines.add("dtype", format!("{dtype} (student), {teacher_dtype} (teacher)"));
+        if let Some(shape) = teacher_shape {
+            lines.add("teacher shape", format!("{shape:?}"));
+        }
+        match teacher_dtype {
+            Some(teacher) if teacher != dtype => {
+                lines.add("dtype", format!("{dtype} (student), {teacher} (teacher)"));
+            }
+            _ => lines.add("dtype", dtype),
         }
         self.head.add_rest(&mut lines, Some(self.pair.divisor));
-        for (name, gradient) in [("grad", &self.pair.grad), ("grad_teacher", &self.pair.grad_teacher)] {
-            if let Some(gradient) = gradient {
-                add_gradient(&mut lines, name, gradient);
-            }
+        for (name, gradient) in self.pair.gradients.iter() {
+            add_gradient(&mut lines, name, gradient);
         }
         let channels = self.pair.per_channel.as_deref().map(|channels| channel_table(channels, all_channels));
         format!("{lines}{}", channels.unwrap_or_default())
@@ -146,15 +211,15 @@ fn channel_table(channels: &[Number], all: bool) -> String {
 impl<'a> Many<'a> {
     /// Of all pairs.
     #[allow(clippy::cast_precision_loss, reason = "no folder holds 2^53 files")]
-    pub(crate) fn new(head: &'a Head, (teacher, student): (String, String), files: &'a [PairReport]) -> Self {
+    pub(crate) fn new(head: &'a Head, sides: &Sides<'_>, files: &'a [PairReport]) -> Self {
         let total: f64 = files.iter().map(|file| file.value.0).sum();
         Self {
             head,
             value: Number(total / files.len().max(1) as f64),
             shape: common(files.iter().map(|file| file.shape)),
             dtype: common(files.iter().map(|file| file.dtype)),
-            teacher,
-            student,
+            teacher: sides.teacher.map(|folder| folder.display().to_string()),
+            student: sides.student.display().to_string(),
             files,
         }
     }
@@ -169,8 +234,9 @@ impl<'a> Many<'a> {
 
     /// The row of a file, beside the longest name.
     pub(crate) fn row(name: &str, width: usize, pair: &PairReport) -> String {
-        let overflowed = [&pair.grad, &pair.grad_teacher].into_iter().flatten().any(|grad| grad.overflowed);
-        let note = if overflowed { "  gradient overflowed" } else { "" };
+        let overflowed = pair.gradients.iter().filter(|(_, grad)| grad.overflowed);
+        let overflowed = overflowed.map(|(name, _)| name).collect::<Vec<_>>().join(" and ");
+        let note = if overflowed.is_empty() { overflowed } else { format!("  {overflowed} overflowed") };
         format!("{name:width$}  {:<24}  {:?}  {}{note}\n", pair.value, pair.shape, pair.dtype)
     }
 

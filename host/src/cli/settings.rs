@@ -9,12 +9,20 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Setting(OptionValue<'static>);
 
+impl Setting {
+    /// Of an option by name.
+    pub(crate) fn of(options: &Options, name: &str) -> Option<Self> {
+        options.get(name).map(Self)
+    }
+}
+
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             OptionValue::Null => f.write_str("none"),
             OptionValue::Flag(on) => f.write_str(if on { "yes" } else { "no" }),
             OptionValue::Number(number) => Number(number).fmt(f),
+            OptionValue::Pair([height, width]) => write!(f, "{height},{width}"),
             value => value.fmt(f),
         }
     }
@@ -40,10 +48,8 @@ pub(crate) struct Settings(Vec<(&'static str, Setting)>);
 impl Settings {
     /// All options.
     pub(crate) fn new(options: &Options) -> Self {
-        let settings = options.fields().iter().filter_map(|field| {
-            let name = field.name;
-            options.get(name).map(|value| (name, Setting(value)))
-        });
+        let settings =
+            options.fields().iter().filter_map(|field| Some((field.name, Setting::of(options, field.name)?)));
         Self(settings.collect())
     }
 

@@ -2,8 +2,8 @@
 
 use super::failure::Failure;
 use super::maps::place;
-use densekd::core::{Order, Shape, TensorMut};
-use densekd::io::{self, Data, Tensor, TensorPath, Values};
+use densekd::core::{DType, Order, Shape, Tensor};
+use densekd::io::{self, Array, TensorPath, Values};
 use serde::Serialize;
 use std::fs;
 use std::io::ErrorKind;
@@ -42,14 +42,12 @@ impl Target {
     }
 
     /// Refuses a type that the format has no name for.
-    pub(crate) fn check(&self, like: &Tensor) -> Result<(), Failure> {
+    pub(crate) fn check(&self, like: &Array) -> Result<(), Failure> {
         let path = self.at.path();
-        match like.data() {
-            Data::Bf16(_) if has_ending(path, "npy") => {
-                Err(io::Error::Bf16ToNpy { path: path.to_owned() }.into())
-            }
-            _ => Ok(()),
+        if like.dtype() == DType::Bf16 && has_ending(path, "npy") {
+            return Err(io::Error::Bf16ToNpy { path: path.to_owned() }.into());
         }
+        Ok(())
     }
 
     /// The file.
@@ -61,16 +59,16 @@ impl Target {
     pub(crate) fn write(
         &self,
         gradient: Values,
-        like: &Tensor,
+        like: &Array,
         (shape, order, overflowed): (Shape, Order, bool),
     ) -> Result<GradientReport, Failure> {
-        let gradient = Tensor::new(like.shape(), gradient)?;
+        let gradient = Array::new(like.shape(), gradient)?;
         io::write(self.path(), self.at.name().unwrap_or(self.name), &gradient)?;
-        let size = match gradient.data() {
-            Data::F32(x) => size(x),
-            Data::F64(x) => size(x),
-            Data::F16(x) => size(x),
-            Data::Bf16(x) => size(x),
+        let size = match gradient.as_tensor() {
+            Tensor::F32(x) => size(x),
+            Tensor::F64(x) => size(x),
+            Tensor::F16(x) => size(x),
+            Tensor::Bf16(x) => size(x),
         };
         Ok(GradientReport {
             path: self.path().display().to_string(),
@@ -78,8 +76,7 @@ impl Target {
             norm: Number(size.norm),
             max_abs: Number(size.max),
             max_at: position(size.at, shape, order),
-            // The outcome speaks of both gradients; this one holds the infinity, or it was not this one.
-            overflowed: overflowed && !size.max.is_finite(),
+            overflowed,
         })
     }
 }
@@ -99,26 +96,6 @@ pub(crate) struct GradientReport {
     pub(crate) max_at: [usize; 4],
     /// Whether a finite number was too large for the type.
     pub(crate) overflowed: bool,
-}
-
-/// Buffers for a gradient to a map.
-pub(crate) fn zeros(like: &Tensor) -> Values {
-    match like.data() {
-        Data::F32(x) => Values::F32(vec![0.0; x.len()]),
-        Data::F64(x) => Values::F64(vec![0.0; x.len()]),
-        Data::F16(x) => Values::F16(vec![half::f16::ZERO; x.len()]),
-        Data::Bf16(x) => Values::Bf16(vec![half::bf16::ZERO; x.len()]),
-    }
-}
-
-/// The buffers, to be written by a backend.
-pub(crate) fn as_mut(values: &mut Values) -> TensorMut<'_> {
-    match values {
-        Values::F32(x) => TensorMut::F32(x),
-        Values::F64(x) => TensorMut::F64(x),
-        Values::F16(x) => TensorMut::F16(x),
-        Values::Bf16(x) => TensorMut::Bf16(x),
-    }
 }
 
 struct Size {

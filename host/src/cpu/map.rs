@@ -2,14 +2,15 @@
 
 use crate::backend::MapSubmission;
 use densekd_core::{
-    Alone, Element, Error, Executor, MapCall, MapPlan, Matrix, Outcome, Side, Slab, TensorMut, Upstream,
+    Alone, Element, Error, Executor, MapCall, MapPlan, Matrix, Outcome, Overflowed, Side, Slab, TensorMut,
+    Upstream,
 };
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder as _};
 use rayon::prelude::*;
 
 /// Rayon's threads and matrixmultiply's kernels.
-pub(super) struct Threads;
+pub(crate) struct Threads;
 
 impl Executor for Threads {
     fn chunks(&self, buffer: &mut [f64], len: usize, work: &(dyn Fn(usize, &mut [f64]) + Sync)) {
@@ -48,7 +49,7 @@ pub(super) fn run(call: &MapCall<'_>, submission: MapSubmission<'_>) -> Result<O
     if let Some(gradients) = grad_projection {
         call.pull_projection((&outcome, upstream), &state, gradients, &Threads)?;
     }
-    Ok(Outcome { gradient_overflowed: student | teacher, ..outcome })
+    Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
 }
 
 /// What the bands of a gradient share.

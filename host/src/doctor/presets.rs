@@ -3,11 +3,17 @@
 use super::case::Case;
 use super::text::optional;
 use crate::backend::BackendError;
-use densekd_core::{Divisor, Ignore, Inputs, Outcome, Plan, Preset, Recipe, RowOptions, Weight};
+use crate::term::TermSubmission;
+use densekd_core::{
+    Divisor, Ignore, Inputs, Options, Outcome, Overflowed, Plan, Preset, Recipe, RowOptions, Term, Weight,
+};
 use serde::Serialize;
 
 /// Elements of an enlarged map beyond which a preset with `upsample` is not run.
 const MOST: usize = 1 << 26;
+
+/// Elements beyond which a map loss is not run, as some compare every position with every other.
+const MOST_OF_MAPS: usize = 1 << 22;
 
 /// What a preset gives for the two maps.
 ///
@@ -25,7 +31,7 @@ const MOST: usize = 1 << 26;
 pub struct PresetValue {
     /// The preset.
     pub name: &'static str,
-    /// What it divides by.
+    /// What it divides by; of a map loss `its own`.
     pub divisor: &'static str,
     /// That number, where the preset goes with the shape.
     #[serde(serialize_with = "optional")]
@@ -66,8 +72,44 @@ impl Sums {
 /// All of them, in the order of [`Preset::ALL`]. What a preset refuses is said in its note.
 pub(super) fn values(case: Case<'_>) -> Vec<PresetValue> {
     let mut sums = Sums::default();
-    let rows = Preset::ALL.iter().filter_map(|preset| Some((preset, preset.options.row()?)));
-    rows.map(|(preset, options)| value(case, (preset, options), &mut sums)).collect()
+    let value = |preset: &Preset| match preset.options.row() {
+        Some(options) => value(case, (preset, options), &mut sums),
+        None => map_value(case, preset),
+    };
+    Preset::ALL.iter().map(value).collect()
+}
+
+/// A preset of a map loss, whose divisor is part of its formula.
+fn map_value(case: Case<'_>, preset: &Preset) -> PresetValue {
+    let none =
+        PresetValue { name: preset.name, divisor: "its own", divisor_number: None, value: None, note: None };
+    let name = preset.name;
+    let noted = |note: String| PresetValue { note: Some(note), ..none.clone() };
+    if !preset.options.takes_teacher() {
+        return noted(format!("looks at one tensor alone: densekd loss STUDENT --preset {name}"));
+    }
+    if preset.options.takes_labels() {
+        return noted(format!("takes class labels: densekd loss T S --preset {name} --labels FILE"));
+    }
+    if !case.mask.is_all() {
+        return noted("takes no labels or mask: its value would be that of all positions".to_owned());
+    }
+    if case.shape.len() > MOST_OF_MAPS {
+        return noted(format!("skipped: more than {MOST_OF_MAPS} elements; try it on a smaller batch"));
+    }
+    match map_outcome(case, preset.options) {
+        Ok(outcome) => {
+            PresetValue { divisor_number: Some(outcome.divisor), value: Some(outcome.value()), ..none }
+        }
+        Err(error) => noted(error.to_string()),
+    }
+}
+
+fn map_outcome(case: Case<'_>, options: Options) -> Result<Outcome, BackendError> {
+    let term = Term::new(options, case.shape, case.shape, case.order)?;
+    let outcome = TermSubmission::new(&term, Some(case.teacher), case.student).submit(case.backend)?;
+    case.backend.synchronise()?;
+    Ok(outcome)
 }
 
 fn value(case: Case<'_>, (preset, options): (&Preset, &RowOptions), sums: &mut Sums) -> PresetValue {
@@ -90,7 +132,7 @@ fn value(case: Case<'_>, (preset, options): (&Preset, &RowOptions), sums: &mut S
     match sums.get(case, *options) {
         Ok(sum) => {
             let scale = plan.recipe().scale();
-            let outcome = Outcome { sum, divisor: number, scale, gradient_overflowed: false };
+            let outcome = Outcome { sum, divisor: number, scale, overflowed: Overflowed::default() };
             PresetValue { divisor_number: Some(number), value: Some(outcome.value()), ..none }
         }
         Err(error) => noted(error),

@@ -79,7 +79,7 @@ impl fmt::Display for Report {
         writeln!(f, "losses by backend {backend}\n")?;
         self.sides(f)?;
         table(f, "teacher's entropy, relative to a uniform distribution's", &confidence(&self.confidence))?;
-        table(f, "channel-wise distillation, exactly and in the usual forms (f32)", &usual(&self.usual))?;
+        table(f, "channel-wise distillation, exactly and in the usual forms", &usual(&self.usual))?;
         self.channel_table(f)?;
         table(f, "gradient to the student at tau 4, weight 1", &gradient(&self.gradient))?;
         table(f, "the loss under every preset", &presets(&self.presets))?;
@@ -138,10 +138,12 @@ fn confidence(all: &[Confidence]) -> Vec<Vec<String>> {
 }
 
 fn usual(all: &[Usual]) -> Vec<Vec<String>> {
-    let head = ["tau", "exact", "softmax then log", "log_softmax", "maps", "nan", "infinite", "below 0"];
+    let head =
+        ["tau", "exact", "softmax then log", "in f16", "log_softmax", "maps", "nan", "infinite", "below 0"];
     let mut rows = vec![cells(head)];
     rows.extend(all.iter().map(|usual| {
-        let values = [usual.tau, usual.value, usual.softmax_log, usual.log_softmax].map(show);
+        let values =
+            [usual.tau, usual.value, usual.softmax_log, usual.softmax_log_f16, usual.log_softmax].map(show);
         let counts = [usual.maps, usual.nan, usual.infinite, usual.negative].map(|count| count.to_string());
         values.into_iter().chain(counts).collect()
     }));

@@ -1,14 +1,15 @@
-//! What the two usual ways of writing the loss would have printed, in the arithmetic they are run in.
+//! What the usual ways of writing the loss would have printed, in the arithmetic they are run in.
 
 use super::case::{Case, element};
 use super::text::number;
 use crate::backend::BackendError;
 use densekd_core::{Outcome, RowOptions, Temperature};
+use half::f16;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Channel-wise distillation at one temperature, in three ways: exactly, and in the two forms that published
-/// codes use, in `f32`.
+/// Channel-wise distillation at one temperature: exactly, and in the two forms that published codes use, in
+/// `f32` and the first of them in `f16` too.
 ///
 /// - `softmax_log`: softmax first, its logarithm after: `sum p log p - p log q`, with `p log p = 0` at `p = 0`
 ///   as `KLDivLoss` has it. Where `q` underflows to 0, this is NaN or infinite.
@@ -35,6 +36,10 @@ pub struct Usual {
     /// What the softmax-then-log form would have printed.
     #[serde(serialize_with = "number")]
     pub softmax_log: f64,
+    /// What it would have printed in `f16`, where each operation rounds what it hands on, maps included; softmax
+    /// and sums are taken in `f32` within.
+    #[serde(serialize_with = "number")]
+    pub softmax_log_f16: f64,
     /// What the log-softmax form would have printed.
     #[serde(serialize_with = "number")]
     pub log_softmax: f64,
@@ -68,10 +73,17 @@ impl Usual {
             }
             Outcome { sum: f64::from(sum.total()), ..outcome }.value()
         };
+        let in_f16: Vec<f32> =
+            (0..case.maps()).into_par_iter().map(|map| softmax_log_f16(case, map, narrow)).collect();
+        let mut sum_f16 = Cascade::default();
+        for x in in_f16 {
+            sum_f16.add(x);
+        }
         let mut usual = Self {
             tau: tau.get(),
             value: outcome.value(),
             softmax_log: total(|forms| forms.softmax_log),
+            softmax_log_f16: value_f16(sum_f16.total(), outcome),
             log_softmax: total(|forms| forms.log_softmax),
             maps: forms.len(),
             nan: 0,
@@ -141,7 +153,7 @@ impl Softmax {
     }
 }
 
-/// A channel map in both forms.
+/// A channel map in both forms, in `f32`.
 struct Forms {
     softmax_log: f32,
     log_softmax: f32,
@@ -165,4 +177,33 @@ impl Forms {
         }
         Self { softmax_log: softmax_log.total(), log_softmax: log_softmax.total() }
     }
+}
+
+/// The nearest number of `f16`.
+fn half(x: f32) -> f32 {
+    f16::from_f32(x).to_f32()
+}
+
+/// A channel map softmax first, in `f16`; the sum as it is before the kernel that sums all maps rounds it.
+fn softmax_log_f16(case: Case<'_>, map: usize, tau: f32) -> f32 {
+    let scaled = |tensor, index| half(f16::from_f64(element(tensor, index)).to_f32() / tau);
+    let pairs = case.map(map).map(|(_, index)| (scaled(case.teacher, index), scaled(case.student, index)));
+    let teacher = Softmax::of(pairs.clone().map(|(t, _)| t));
+    let student = Softmax::of(pairs.clone().map(|(_, s)| s));
+    let mut sum = Cascade::default();
+    for (t, s) in pairs {
+        let (p, q) = (half(teacher.probability(t)), half(student.probability(s)));
+        let entropy = if p == 0.0 { 0.0 } else { half(p * p.ln()) };
+        sum.add(half(entropy - half(p * half(q.ln()))));
+    }
+    sum.total()
+}
+
+/// The loss from the sum over maps, scaled and divided in `f16`.
+fn value_f16(sum: f32, outcome: Outcome) -> f64 {
+    if outcome.divisor == 0.0 {
+        return 0.0;
+    }
+    let scaled = f16::from_f64(f64::from(half(sum)) * outcome.scale);
+    f16::from_f64(scaled.to_f64() / outcome.divisor).to_f64()
 }

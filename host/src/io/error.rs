@@ -194,7 +194,7 @@ pub enum Error {
         /// The shape in the header.
         found: String,
     },
-    /// Shape and values given to [`Tensor::new`](super::Tensor::new) disagree.
+    /// Shape and values given to [`Array::new`](super::Array::new) disagree.
     #[error("the shape {shape:?} does not fit {found} values; give a shape whose product is {found}")]
     Shape {
         /// The shape given.
@@ -326,4 +326,52 @@ pub enum Error {
         /// What is wrong with it.
         found: String,
     },
+}
+
+impl Error {
+    /// A short stable name for machines, the same in every language and in JSON.
+    ///
+    /// ```
+    /// use densekd::io::TensorPath;
+    ///
+    /// assert_eq!(TensorPath::parse("weights.pt").unwrap_err().code(), "file_extension");
+    /// ```
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "file_missing",
+            Self::NotAFile { .. } => "not_a_file",
+            Self::Empty { .. } => "file_empty",
+            Self::Extension { .. } => "file_extension",
+            Self::Read { .. } => "file_read",
+            Self::Write { .. } => "file_write",
+            Self::WriteFormat { .. } => "file_write_format",
+            Self::Bf16ToNpy { .. } => "bf16_to_npy",
+            Self::NameUnwanted { .. } => "name_unwanted",
+            Self::NameEmpty { .. } => "name_empty",
+            Self::NameNeeded { .. } => "name_needed",
+            Self::NameMissing { .. } => "name_missing",
+            Self::NoTensors { .. } => "no_tensors",
+            Self::NameTwice { .. } => "name_twice",
+            Self::NameReserved { .. } => "name_reserved",
+            Self::PairAmbiguous { .. } => "pair_ambiguous",
+            Self::PairNone { .. } => "pair_none",
+            Self::Truncated { .. } => "file_truncated",
+            Self::Trailing { .. } => "file_trailing",
+            Self::TooLarge { .. } => "file_too_large",
+            Self::Shape { .. } => "shape_of_values",
+            Self::NpyMagic { .. } => "npy_magic",
+            Self::NpyVersion { .. } => "npy_version",
+            Self::NpyHeader { .. } => "npy_header",
+            Self::FortranOrder { .. } => "fortran_order",
+            Self::BigEndian { .. } => "big_endian",
+            Self::ObjectArray { .. } => "object_array",
+            Self::StructuredArray { .. } => "structured_array",
+            Self::Bf16InNpy { .. } => "bf16_in_npy",
+            Self::Dtype { .. } => "tensor_dtype",
+            Self::Npz { .. } => "npz",
+            Self::NpzMember { .. } => "npz_member",
+            Self::NpzClaim { .. } => "npz_claim",
+            Self::SafetensorsHeader { .. } => "safetensors_header",
+        }
+    }
 }

@@ -13,16 +13,16 @@
 //!
 //! The tensors of a file of 1 MiB or more stay in the file, which is mapped into memory, where
 //! their place in it is aligned. **Such a file must neither be written in place nor cut off as long
-//! as a [`Tensor`] read from it lives** ([`Tensor::is_mapped`]): the process may be ended by the
+//! as a [`Array`] read from it lives** ([`Array::is_mapped`]): the process may be ended by the
 //! system, or see other numbers. To replace the file by renaming a new one over it is safe, and is
 //! what the writers of this module do.
 //!
 //! ```
-//! use densekd::io::{self, Tensor, TensorPath};
+//! use densekd::io::{self, Array, TensorPath};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let path = folder.path().join("logits.npy");
-//! io::write(&path, "logits", &Tensor::new([1, 2], vec![0.25_f32, 0.75])?)?;
+//! io::write(&path, "logits", &Array::new([1, 2], vec![0.25_f32, 0.75])?)?;
 //!
 //! let logits = io::read(&TensorPath::parse(&path)?)?;
 //! assert_eq!(logits.shape(), [1, 2]);
@@ -30,6 +30,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod array;
 mod atomic;
 mod entry;
 mod error;
@@ -43,14 +44,15 @@ mod npz;
 mod pair;
 mod path;
 mod safetensors;
-mod tensor;
+mod values;
 mod write;
 
+pub use array::Array;
 pub use error::Error;
 pub use labels::{Labels, read_labels};
 pub use pair::{Pair, read_pair};
 pub use path::TensorPath;
-pub use tensor::{Data, Stored, Tensor, Values};
+pub use values::Values;
 pub use write::{write, write_npy, write_safetensors};
 
 /// Reads one tensor.
@@ -60,11 +62,11 @@ pub use write::{write, write_npy, write_safetensors};
 /// Where the file is missing, is no file of its format, or holds no such tensor of floats.
 ///
 /// ```
-/// use densekd::io::{self, Tensor, TensorPath};
+/// use densekd::io::{self, Array, TensorPath};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("teacher.safetensors");
-/// io::write(&path, "logits", &Tensor::new([2], vec![1.0_f32, 2.0])?)?;
+/// io::write(&path, "logits", &Array::new([2], vec![1.0_f32, 2.0])?)?;
 ///
 /// // The name may be left out, as there is only one.
 /// assert_eq!(io::read(&TensorPath::parse(&path)?)?.shape(), [2]);
@@ -72,6 +74,6 @@ pub use write::{write, write_npy, write_safetensors};
 /// assert!(error.to_string().ends_with("does not exist in the file; choose one of: logits"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn read(at: &TensorPath) -> Result<Tensor, Error> {
-    Tensor::from_entry(entry::Entry::read(at)?)
+pub fn read(at: &TensorPath) -> Result<Array, Error> {
+    Array::from_entry(entry::Entry::read(at)?)
 }

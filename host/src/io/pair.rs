@@ -1,16 +1,16 @@
 //! The teacher's and the student's tensor, found by name where no name is given.
 
-use super::entry::{Item, list};
+use super::entry::{Entry, Item, list};
 use super::kind::Kind;
-use super::{Error, Tensor, TensorPath, read};
+use super::{Array, Error, TensorPath, read};
 
 /// A teacher's and a student's tensor with the places they came from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pair {
     /// The teacher's tensor.
-    pub teacher: Tensor,
+    pub teacher: Array,
     /// The student's tensor.
-    pub student: Tensor,
+    pub student: Array,
     /// Where the teacher's tensor was found, with its name.
     pub teacher_at: TensorPath,
     /// Where the student's tensor was found, with its name.
@@ -28,13 +28,13 @@ pub struct Pair {
 /// As [`read`], and where no tensor or more than one could be meant.
 ///
 /// ```
-/// use densekd::io::{self, Tensor, TensorPath};
+/// use densekd::io::{self, Array, TensorPath};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let (logits, wide, narrow) = (
-///     Tensor::new([1, 3], vec![0.1_f32, 0.7, 0.2])?,
-///     Tensor::new([1, 8], vec![0.0_f32; 8])?,
-///     Tensor::new([1, 4], vec![0.0_f32; 4])?,
+///     Array::new([1, 3], vec![0.1_f32, 0.7, 0.2])?,
+///     Array::new([1, 8], vec![0.0_f32; 8])?,
+///     Array::new([1, 4], vec![0.0_f32; 4])?,
 /// );
 /// let teacher = folder.path().join("teacher.safetensors");
 /// let student = folder.path().join("student.safetensors");
@@ -89,13 +89,15 @@ fn only(at: &TensorPath) -> Result<TensorPath, Error> {
 
 fn namesake(at: &TensorPath, items: &[Item], other: &TensorPath) -> Result<TensorPath, Error> {
     let there = items.iter().any(|item| item.name.is_some() && item.name.as_deref() == other.name());
-    match other.name().filter(|_| there) {
-        Some(name) => Ok(at.named(name)),
-        None => Err(Error::NameNeeded {
-            path: at.path().to_owned(),
-            found: items.iter().filter_map(|item| item.name.clone()).collect(),
-        }),
+    if let Some(name) = other.name().filter(|_| there) {
+        return Ok(at.named(name));
     }
+    // A name that its own file does not have is at fault, not the namesake it cannot have.
+    Entry::read(other)?;
+    Err(Error::NameNeeded {
+        path: at.path().to_owned(),
+        found: items.iter().filter_map(|item| item.name.clone()).collect(),
+    })
 }
 
 fn shared(

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::path::Path;
 
+use densekd_core::Tensor;
 use half::{bf16, f16};
 use npyz::WriterBuilder as _;
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
@@ -13,7 +14,7 @@ use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use super::atomic::atomically;
 use super::path::Format;
 use super::safetensors::PREFIX;
-use super::{Data, Error, Tensor};
+use super::{Array, Error};
 
 /// Writes one tensor in the format that the path's ending names: `.npy` or `.safetensors`.
 ///
@@ -24,16 +25,16 @@ use super::{Data, Error, Tensor};
 /// As [`write_npy`] and [`write_safetensors`], and for any other ending (`.npz` is only read).
 ///
 /// ```
-/// use densekd::io::{self, Tensor, TensorPath};
+/// use densekd::io::{self, Array, TensorPath};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("gradient.safetensors");
-/// let tensor = Tensor::new([2, 2], vec![0.0_f64, 1.0, 2.0, 3.0])?;
+/// let tensor = Array::new([2, 2], vec![0.0_f64, 1.0, 2.0, 3.0])?;
 /// io::write(&path, "gradient", &tensor)?;
 /// assert_eq!(io::read(&TensorPath::new(&path, Some("gradient"))?)?, tensor);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn write(path: impl AsRef<Path>, name: &str, tensor: &Tensor) -> Result<(), Error> {
+pub fn write(path: impl AsRef<Path>, name: &str, tensor: &Array) -> Result<(), Error> {
     let path = path.as_ref();
     match Format::of_or_error(path)? {
         Format::Npy => write_npy(path, tensor),
@@ -53,16 +54,16 @@ pub fn write(path: impl AsRef<Path>, name: &str, tensor: &Tensor) -> Result<(), 
 /// An older file is then still there.
 ///
 /// ```
-/// use densekd::io::{self, Tensor, TensorPath};
+/// use densekd::io::{self, Array, TensorPath};
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("gradient.npy");
-/// let tensor = Tensor::new([3], vec![0.5_f32, 1.0, 2.0])?;
+/// let tensor = Array::new([3], vec![0.5_f32, 1.0, 2.0])?;
 /// io::write_npy(&path, &tensor)?;
 /// assert_eq!(io::read(&TensorPath::parse(&path)?)?, tensor);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
+pub fn write_npy(path: impl AsRef<Path>, tensor: &Array) -> Result<(), Error> {
     fn array<E: npyz::Serialize + Copy>(
         file: &mut dyn Write,
         dtype: &str,
@@ -78,11 +79,11 @@ pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
 
     let path = path.as_ref();
     let shape = tensor.shape();
-    match tensor.data() {
-        Data::F32(numbers) => atomically(path, |file| array(file, "<f4", shape, numbers)),
-        Data::F64(numbers) => atomically(path, |file| array(file, "<f8", shape, numbers)),
-        Data::F16(numbers) => atomically(path, |file| array(file, "<f2", shape, numbers)),
-        Data::Bf16(_) => Err(Error::Bf16ToNpy { path: path.to_owned() }),
+    match tensor.as_tensor() {
+        Tensor::F32(numbers) => atomically(path, |file| array(file, "<f4", shape, numbers)),
+        Tensor::F64(numbers) => atomically(path, |file| array(file, "<f8", shape, numbers)),
+        Tensor::F16(numbers) => atomically(path, |file| array(file, "<f2", shape, numbers)),
+        Tensor::Bf16(_) => Err(Error::Bf16ToNpy { path: path.to_owned() }),
     }
 }
 
@@ -97,19 +98,19 @@ pub fn write_npy(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), Error> {
 /// file is then still there.
 ///
 /// ```
-/// use densekd::io::{self, Tensor, TensorPath};
+/// use densekd::io::{self, Array, TensorPath};
 /// use half::bf16;
 ///
 /// let folder = tempfile::tempdir()?;
 /// let path = folder.path().join("gradients.safetensors");
-/// let (a, b) = (Tensor::new([1], vec![bf16::ONE])?, Tensor::new([2], vec![1.0_f32, 2.0])?);
+/// let (a, b) = (Array::new([1], vec![bf16::ONE])?, Array::new([2], vec![1.0_f32, 2.0])?);
 /// io::write_safetensors(&path, &[("a", &a), ("b", &b)], &[("loss", "cwd")])?;
 /// assert_eq!(io::read(&TensorPath::new(&path, Some("a"))?)?, a);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn write_safetensors(
     path: impl AsRef<Path>,
-    tensors: &[(&str, &Tensor)],
+    tensors: &[(&str, &Array)],
     metadata: &[(&str, &str)],
 ) -> Result<(), Error> {
     let path = path.as_ref();
@@ -143,7 +144,7 @@ pub fn write_safetensors(
     })
 }
 
-fn check_names(path: &Path, tensors: &[(&str, &Tensor)]) -> Result<(), Error> {
+fn check_names(path: &Path, tensors: &[(&str, &Array)]) -> Result<(), Error> {
     let path = || path.to_owned();
     let mut seen = BTreeSet::new();
     for &(name, _) in tensors {
@@ -157,28 +158,28 @@ fn check_names(path: &Path, tensors: &[(&str, &Tensor)]) -> Result<(), Error> {
     Ok(())
 }
 
-fn dtype(tensor: &Tensor) -> Dtype {
-    match tensor.data() {
-        Data::F32(_) => Dtype::F32,
-        Data::F64(_) => Dtype::F64,
-        Data::F16(_) => Dtype::F16,
-        Data::Bf16(_) => Dtype::BF16,
+fn dtype(tensor: &Array) -> Dtype {
+    match tensor.as_tensor() {
+        Tensor::F32(_) => Dtype::F32,
+        Tensor::F64(_) => Dtype::F64,
+        Tensor::F16(_) => Dtype::F16,
+        Tensor::Bf16(_) => Dtype::BF16,
     }
 }
 
-fn le_bytes(tensor: &Tensor) -> Cow<'_, [u8]> {
+fn le_bytes(tensor: &Array) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
-        return Cow::Borrowed(match tensor.data() {
-            Data::F32(numbers) => bytemuck::cast_slice(numbers),
-            Data::F64(numbers) => bytemuck::cast_slice(numbers),
-            Data::F16(numbers) => bytemuck::cast_slice(numbers),
-            Data::Bf16(numbers) => bytemuck::cast_slice(numbers),
+        return Cow::Borrowed(match tensor.as_tensor() {
+            Tensor::F32(numbers) => bytemuck::cast_slice(numbers),
+            Tensor::F64(numbers) => bytemuck::cast_slice(numbers),
+            Tensor::F16(numbers) => bytemuck::cast_slice(numbers),
+            Tensor::Bf16(numbers) => bytemuck::cast_slice(numbers),
         });
     }
-    Cow::Owned(match tensor.data() {
-        Data::F32(numbers) => numbers.iter().copied().flat_map(f32::to_le_bytes).collect(),
-        Data::F64(numbers) => numbers.iter().copied().flat_map(f64::to_le_bytes).collect(),
-        Data::F16(numbers) => numbers.iter().copied().flat_map(f16::to_le_bytes).collect(),
-        Data::Bf16(numbers) => numbers.iter().copied().flat_map(bf16::to_le_bytes).collect(),
+    Cow::Owned(match tensor.as_tensor() {
+        Tensor::F32(numbers) => numbers.iter().copied().flat_map(f32::to_le_bytes).collect(),
+        Tensor::F64(numbers) => numbers.iter().copied().flat_map(f64::to_le_bytes).collect(),
+        Tensor::F16(numbers) => numbers.iter().copied().flat_map(f16::to_le_bytes).collect(),
+        Tensor::Bf16(numbers) => numbers.iter().copied().flat_map(bf16::to_le_bytes).collect(),
     })
 }

@@ -8,12 +8,13 @@ fn numbers_out_of_range() {
     run!["loss", "a.npy", "b.npy", "--tau", "nan"].fails(2, &["--tau", "tau is NaN", "try --tau 4"]);
     run!["loss", "a.npy", "b.npy", "--tau", "0"].fails(2, &["tau is 0", "above 0"]);
     run!["loss", "a.npy", "b.npy", "--tau", "-2"].fails(2, &["tau is -2", "above 0"]);
-    run!["loss", "a.npy", "b.npy", "--tau", "four"].fails(2, &["'four'", "no number"]);
+    run!["loss", "a.npy", "b.npy", "--tau", "four"]
+        .fails(2, &["'four'", "tau must be a finite number above 0"]);
     run!["loss", "a.npy", "b.npy", "--weight", "inf"].fails(2, &["weight is inf", "finite"]);
     run!["loss", "a.npy", "b.npy", "--eps", "-1e-5"].fails(2, &["eps is -1e-5", "at least 0"]);
     run!["loss", "a.npy", "b.npy", "--weight", "-inf"].fails(2, &["weight is -inf", "finite"]);
     run!["loss", "a.npy", "b.npy", "--tau", "--json"]
-        .fails_json("usage", &["'--json' for '--tau", "no number"]);
+        .fails_json("usage", &["'--json' for '--tau", "finite number above 0"]);
     run!["loss", "a.npy", "b.npy", "--upstream", "nan"].fails(2, &["upstream", "NaN", "finite"]);
     for flag in ["--threads", "--upsample", "--divisor-channels"] {
         run!["loss", "a.npy", "b.npy", flag, "0"].fails(2, &[flag, "'0'", "at least 1"]);
@@ -29,7 +30,7 @@ fn names_that_are_none() {
         .fails(2, &["'pixel'", "channel, spatial, channel_mean, none"]);
     run!["loss", "a.npy", "b.npy", "--divergence", "l2"].fails(2, &["kl, ce, mse, js, reverse_kl"]);
     run!["loss", "a.npy", "b.npy", "--divisor", "mean"].fails(2, &["sum, batch, positions, batch_channels"]);
-    run!["loss", "a.npy", "b.npy", "--loss", "at"].fails(2, &["'at'", "cwd, pi"]);
+    run!["loss", "a.npy", "b.npy", "--loss", "kdw"].fails(2, &["'kdw'", "cwd, pi, at"]);
     run!["loss", "a.npy", "b.npy", "--layout", "chw"].fails(2, &["nchw, nhwc"]);
     run!["loss", "a.npy", "b.npy", "--loss", "pi", "--preset", "cirkd"]
         .fails(2, &["--preset", "cannot be used with"]);

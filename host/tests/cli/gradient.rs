@@ -80,6 +80,33 @@ fn an_overflow_is_reported() {
 }
 
 #[test]
+fn the_gradient_that_overflowed_is_named() {
+    let folder = Folder::new();
+    let half = |seed| numbers(12, seed).into_iter().map(half::f16::from_f32).collect::<Vec<_>>();
+    let narrow = folder.tensor("narrow.npy", &[1, 3, 2, 2], half(1));
+    let wide = folder.map("wide.npy", &[1, 3, 2, 2], 2);
+    let (grad, grad_teacher) = (folder.join("g.npy"), folder.join("gt.npy"));
+    let overflowed = |teacher, student| {
+        let report = run![
+            "loss",
+            teacher,
+            student,
+            "--json",
+            "--grad",
+            &grad,
+            "--grad-teacher",
+            &grad_teacher,
+            "--upstream",
+            "1e9"
+        ]
+        .json();
+        ["grad", "grad_teacher"].map(|name| report[name]["overflowed"].as_bool())
+    };
+    assert_eq!(overflowed(&narrow, &wide), [Some(false), Some(true)]);
+    assert_eq!(overflowed(&wide, &narrow), [Some(true), Some(false)]);
+}
+
+#[test]
 fn an_older_file_is_replaced_by_success_and_outlives_failure() {
     let folder = Folder::new();
     let path = folder.bytes("g.npy", "older");

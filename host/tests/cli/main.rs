@@ -7,6 +7,8 @@ mod commands;
 mod folders;
 mod gradient;
 mod loss;
+mod losses;
+mod objective;
 mod output;
 mod positions;
 mod presets;

@@ -1,6 +1,6 @@
 //! Running the program, and files to run it on.
 
-use densekd::io::{self, Tensor, TensorPath, Values};
+use densekd::io::{self, Array, TensorPath, Values};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::fs;
@@ -115,7 +115,7 @@ impl Folder {
     /// A tensor in a file of the format that the name ends in.
     pub(crate) fn tensor(&self, name: &str, shape: &[usize], values: impl Into<Values>) -> PathBuf {
         let path = self.join(name);
-        io::write(&path, "logits", &Tensor::new(shape, values).expect("as many values as the shape wants"))
+        io::write(&path, "logits", &Array::new(shape, values).expect("as many values as the shape wants"))
             .expect("a tensor in the temporary folder");
         path
     }
@@ -149,13 +149,7 @@ pub(crate) fn npy(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
 /// Numbers of a file, of whatever type.
 pub(crate) fn read(path: &Path) -> (Vec<usize>, Vec<f64>) {
     let tensor = io::read(&TensorPath::parse(path).expect("a tensor path")).expect("a tensor file");
-    let numbers = match tensor.data() {
-        io::Data::F32(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        io::Data::F64(x) => x.to_vec(),
-        io::Data::F16(x) => x.iter().map(|&x| f64::from(x)).collect(),
-        io::Data::Bf16(x) => x.iter().map(|&x| f64::from(x)).collect(),
-    };
-    (tensor.shape().to_vec(), numbers)
+    (tensor.shape().to_vec(), tensor.to_f64())
 }
 
 /// Asserts equality up to a share of what is wanted.

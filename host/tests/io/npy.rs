@@ -1,6 +1,6 @@
 //! Arrays made by hand, sound and unsound.
 
-use densekd::io::Tensor;
+use densekd::io::Array;
 
 use crate::assert_error;
 use crate::support::{Folder, Outcome, f32s, header, npy, npy_text, read};
@@ -16,7 +16,7 @@ fn all_three_versions_are_read() -> Outcome {
         [b"\x93NUMPY", &[version, 0][..], &length, text.as_bytes(), &f32s(&TWO)].concat()
     };
     for (name, bytes) in [("1.npy", npy_text(&text, &f32s(&TWO))), ("2.npy", long(2)), ("3.npy", long(3))] {
-        assert_eq!(read(folder.file(name, bytes))?, Tensor::new([2], TWO.to_vec())?);
+        assert_eq!(read(folder.file(name, bytes))?, Array::new([2], TWO.to_vec())?);
     }
     Ok(())
 }
@@ -25,11 +25,11 @@ fn all_three_versions_are_read() -> Outcome {
 fn scalars_empty_arrays_and_other_spellings_are_read() -> Outcome {
     let folder = Folder::new();
     let one = |shape: &str, data: &[f32]| read(folder.file("a.npy", npy("'<f4'", shape, &f32s(data))));
-    assert_eq!(one("()", &[3.0])?, Tensor::new([], vec![3.0_f32])?);
-    assert_eq!(one("(2, 0, 3)", &[])?, Tensor::new([2, 0, 3], Vec::<f32>::new())?);
-    assert_eq!(one("[1, 2]", &TWO)?, Tensor::new([1, 2], TWO.to_vec())?);
+    assert_eq!(one("()", &[3.0])?, Array::new([], vec![3.0_f32])?);
+    assert_eq!(one("(2, 0, 3)", &[])?, Array::new([2, 0, 3], Vec::<f32>::new())?);
+    assert_eq!(one("[1, 2]", &TWO)?, Array::new([1, 2], TWO.to_vec())?);
     let text = "{'shape': (2,), \"fortran_order\": False,'descr':'<f4'}";
-    assert_eq!(read(folder.file("a.npy", npy_text(text, &f32s(&TWO))))?, Tensor::new([2], TWO.to_vec())?);
+    assert_eq!(read(folder.file("a.npy", npy_text(text, &f32s(&TWO))))?, Array::new([2], TWO.to_vec())?);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Archives made by hand, sound and unsound.
 
-use densekd::io::Tensor;
+use densekd::io::Array;
 use zip::CompressionMethod::{self, Deflated, Stored};
 
 use crate::assert_error;
@@ -19,11 +19,11 @@ fn members_are_read_by_name_stored_or_deflated() -> Outcome {
     let folder = Folder::new();
     for method in [Stored, Deflated] {
         folder.file("f.npz", both(method));
-        assert_eq!(read(folder.join("f.npz:b"))?, Tensor::new([2], vec![1.0_f32, 2.0])?);
-        assert_eq!(read(folder.join("f.npz:a"))?, Tensor::new([2], vec![0.0_f32, 2.0])?);
+        assert_eq!(read(folder.join("f.npz:b"))?, Array::new([2], vec![1.0_f32, 2.0])?);
+        assert_eq!(read(folder.join("f.npz:a"))?, Array::new([2], vec![0.0_f32, 2.0])?);
     }
     let only = folder.file("one.npz", npz(&[("arr_0.npy", two(7.0)), ("x.txt", vec![])], Deflated));
-    assert_eq!(read(only)?, Tensor::new([2], vec![7.0_f32, 2.0])?);
+    assert_eq!(read(only)?, Array::new([2], vec![7.0_f32, 2.0])?);
     Ok(())
 }
 

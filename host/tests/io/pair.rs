@@ -1,12 +1,12 @@
 //! Which tensors make a pair where names are left out.
 
-use densekd::io::{self, Tensor, TensorPath};
+use densekd::io::{self, Array, TensorPath};
 
 use crate::assert_error;
 use crate::support::{Folder, Outcome, f32s, npy, npz};
 
-fn tensor(shape: &[usize]) -> Tensor {
-    Tensor::new(shape, vec![0.5_f32; shape.iter().product()]).expect("a tensor")
+fn tensor(shape: &[usize]) -> Array {
+    Array::new(shape, vec![0.5_f32; shape.iter().product()]).expect("a tensor")
 }
 
 /// Writes the named shapes to `file`; `argument` is the file with what follows it.
@@ -99,6 +99,18 @@ fn several_or_none_are_listed() -> Outcome {
     io::write_npy(folder.join("n.npy"), &tensor(&[2]))?;
     let error = names(&folder, "n.npy", "s.safetensors").expect_err("no name to go by");
     assert_error!(error, NameNeeded, "s.safetensors", "a, d");
+    Ok(())
+}
+
+#[test]
+fn a_mistyped_name_is_looked_for_in_its_own_file() -> Outcome {
+    let folder = Folder::new();
+    write(&folder, "t.safetensors", &[("a", &[2]), ("b", &[3])])?;
+    write(&folder, "s.safetensors", &[("c", &[2]), ("d", &[3])])?;
+    let error = names(&folder, "t.safetensors:x", "s.safetensors").expect_err("no such name");
+    assert_error!(error, NameMissing, "t.safetensors:x` does not exist", "one of: a, b");
+    let error = names(&folder, "t.safetensors", "s.safetensors:x").expect_err("no such name");
+    assert_error!(error, NameMissing, "s.safetensors:x` does not exist", "one of: c, d");
     Ok(())
 }
 

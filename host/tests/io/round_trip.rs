@@ -1,6 +1,7 @@
 //! What is written is read back bit for bit, mapped where it is large.
 
-use densekd::io::{self, Data, Stored, Tensor, TensorPath, Values};
+use densekd::core::{DType, Tensor};
+use densekd::io::{self, Array, TensorPath, Values};
 use half::{bf16, f16};
 
 use crate::assert_error;
@@ -22,21 +23,21 @@ fn all_types(count: u32) -> [Values; 4] {
     ]
 }
 
-fn bits(tensor: &Tensor) -> Vec<u64> {
-    match tensor.data() {
-        Data::F32(x) => x.iter().map(|x| x.to_bits().into()).collect(),
-        Data::F64(x) => x.iter().map(|x| x.to_bits()).collect(),
-        Data::F16(x) => x.iter().map(|x| x.to_bits().into()).collect(),
-        Data::Bf16(x) => x.iter().map(|x| x.to_bits().into()).collect(),
+fn bits(tensor: &Array) -> Vec<u64> {
+    match tensor.as_tensor() {
+        Tensor::F32(x) => x.iter().map(|x| x.to_bits().into()).collect(),
+        Tensor::F64(x) => x.iter().map(|x| x.to_bits()).collect(),
+        Tensor::F16(x) => x.iter().map(|x| x.to_bits().into()).collect(),
+        Tensor::Bf16(x) => x.iter().map(|x| x.to_bits().into()).collect(),
     }
 }
 
 fn round_trips(count: u32, mapped: bool) -> Outcome {
     let folder = Folder::new();
     for values in all_types(count) {
-        let tensor = Tensor::new([1, usize::try_from(count)?], values)?;
+        let tensor = Array::new([1, usize::try_from(count)?], values)?;
         let names =
-            if tensor.dtype() == bf16::DTYPE { &["a.safetensors"][..] } else { &["a.npy", "a.safetensors"] };
+            if tensor.dtype() == DType::Bf16 { &["a.safetensors"][..] } else { &["a.npy", "a.safetensors"] };
         for name in names {
             io::write(folder.join(name), "x", &tensor)?;
             let back = read(folder.join(name))?;
@@ -68,7 +69,7 @@ fn many_tensors_of_mixed_types_stay_aligned() -> Outcome {
     let folder = Folder::new();
     let path = folder.join("a.safetensors");
     // Odd counts: in the order given, the wider numbers would lie askew.
-    let tensors: Vec<_> = all_types(300_001).into_iter().rev().map(|v| Tensor::new([300_001], v)).collect();
+    let tensors: Vec<_> = all_types(300_001).into_iter().rev().map(|v| Array::new([300_001], v)).collect();
     let tensors = tensors.into_iter().collect::<Result<Vec<_>, _>>()?;
     let named: Vec<_> = ["a", "b", "c", "d"].into_iter().zip(&tensors).collect();
     io::write_safetensors(&path, &named, &[("loss", "cwd"), ("tau", "4")])?;
@@ -105,7 +106,7 @@ fn numbers_that_lie_askew_are_copied() -> Outcome {
 fn a_mapped_tensor_outlives_the_file_that_a_writer_replaces() -> Outcome {
     let folder = Folder::new();
     let path = folder.join("a.npy");
-    let tensor = |x: f32| Tensor::new([600_000], vec![x; 600_000]);
+    let tensor = |x: f32| Array::new([600_000], vec![x; 600_000]);
     io::write_npy(&path, &tensor(1.0)?)?;
     let older = read(&path)?;
     io::write_npy(&path, &tensor(2.0)?)?;
@@ -119,7 +120,7 @@ fn a_mapped_tensor_outlives_the_file_that_a_writer_replaces() -> Outcome {
 fn arrays_are_written_as_numpy_writes_them() -> Outcome {
     let folder = Folder::new();
     let path = folder.join("a.npy");
-    io::write_npy(&path, &Tensor::new([1, 2], vec![1.0_f32, 2.0])?)?;
+    io::write_npy(&path, &Array::new([1, 2], vec![1.0_f32, 2.0])?)?;
     let bytes = std::fs::read(&path)?;
     assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
     let start = bytes.len() - 8;
@@ -132,8 +133,7 @@ fn arrays_are_written_as_numpy_writes_them() -> Outcome {
 
 #[test]
 fn shapes_must_fit() {
-    let error =
-        |shape: &[usize]| Tensor::new(shape, vec![0.0_f32; 6]).expect_err("a shape that does not fit");
+    let error = |shape: &[usize]| Array::new(shape, vec![0.0_f32; 6]).expect_err("a shape that does not fit");
     assert_error!(error(&[2, 2]), Shape, "[2, 2]", "6 values", "product is 6");
     assert_error!(error(&[]), Shape, "[]");
     assert_error!(error(&[usize::MAX, 2]), Shape, "6 values");
@@ -141,8 +141,8 @@ fn shapes_must_fit() {
 
 #[test]
 fn a_tensor_in_words() -> Outcome {
-    let tensor = Tensor::new([2, 0], Vec::<f16>::new())?;
-    assert_eq!(format!("{tensor:?}"), "Tensor(f16 [2, 0], mapped: false)");
-    assert!(tensor.is_empty() && tensor.data().is_empty());
+    let tensor = Array::new([2, 0], Vec::<f16>::new())?;
+    assert_eq!(format!("{tensor:?}"), "Array(f16 [2, 0], mapped: false)");
+    assert!(tensor.is_empty());
     Ok(())
 }

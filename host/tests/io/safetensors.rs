@@ -1,6 +1,6 @@
 //! Safetensors files made by hand, sound and unsound.
 
-use densekd::io::Tensor;
+use densekd::io::Array;
 use half::bf16;
 
 use crate::assert_error;
@@ -20,8 +20,8 @@ fn tensors_are_read_by_name() -> Outcome {
     let entries = [entry("b", "F32", "[2]", "[0,8]"), entry("a", "BF16", "[1,1]", "[8,10]")];
     let data = [f32s(&[1.0, 2.0]), bf16::ONE.to_le_bytes().to_vec()].concat();
     folder.file("f.safetensors", file(&entries, &data));
-    assert_eq!(read(folder.join("f.safetensors:b"))?, Tensor::new([2], vec![1.0_f32, 2.0])?);
-    assert_eq!(read(folder.join("f.safetensors:a"))?, Tensor::new([1, 1], vec![bf16::ONE])?);
+    assert_eq!(read(folder.join("f.safetensors:b"))?, Array::new([2], vec![1.0_f32, 2.0])?);
+    assert_eq!(read(folder.join("f.safetensors:a"))?, Array::new([1, 1], vec![bf16::ONE])?);
     Ok(())
 }
 

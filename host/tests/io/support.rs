@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 
-use densekd::io::{self, Tensor, TensorPath};
+use densekd::io::{self, Array, TensorPath};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -41,7 +41,7 @@ impl Folder {
     }
 }
 
-pub(crate) fn read(argument: impl AsRef<Path>) -> Result<Tensor, io::Error> {
+pub(crate) fn read(argument: impl AsRef<Path>) -> Result<Array, io::Error> {
     io::read(&TensorPath::parse(argument.as_ref())?)
 }
 

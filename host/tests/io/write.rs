@@ -2,14 +2,14 @@
 
 use std::fs;
 
-use densekd::io::{self, Tensor};
+use densekd::io::{self, Array};
 use half::bf16;
 
 use crate::assert_error;
 use crate::support::{Folder, Outcome, read};
 
-fn tensor() -> Tensor {
-    Tensor::new([2], vec![1.0_f32, 2.0]).expect("a tensor")
+fn tensor() -> Array {
+    Array::new([2], vec![1.0_f32, 2.0]).expect("a tensor")
 }
 
 fn entries(folder: &Folder) -> usize {
@@ -19,7 +19,7 @@ fn entries(folder: &Folder) -> usize {
 #[test]
 fn what_a_format_cannot_hold() {
     let folder = Folder::new();
-    let brain = Tensor::new([1], vec![bf16::ONE]).expect("a tensor");
+    let brain = Array::new([1], vec![bf16::ONE]).expect("a tensor");
     folder.file("a.npy", "older");
     let error = io::write(folder.join("a.npy"), "x", &brain).expect_err("no bf16 in .npy");
     assert_error!(error, Bf16ToNpy, "a.npy", "cannot hold bf16", "f32, f64 or f16", ".safetensors");

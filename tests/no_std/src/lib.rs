@@ -116,3 +116,36 @@ pub unsafe extern "C" fn densekd_entry(request: &Request, value: &mut f64) -> i3
         Err(_) => 1,
     }
 }
+
+/// A plane resized and its gradient pulled back, an image's channels mapped and theirs pulled back.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn densekd_adapters(request: &Request, out: *mut f64, out_len: usize) -> i32 {
+    use densekd_core::{Alone, Conv1x1, Resize, ResizeMode};
+    // SAFETY: the caller's promise.
+    let (input, out) = unsafe {
+        (
+            core::slice::from_raw_parts(request.teacher.cast::<f64>(), request.len / 2),
+            core::slice::from_raw_parts_mut(out, out_len),
+        )
+    };
+    let mut all = || -> Result<(), densekd_core::Error> {
+        let [a, b, c, d] = request.shape;
+        let mode = match request.options & 3 {
+            0 => ResizeMode::Nearest,
+            1 => ResizeMode::Area,
+            corners => ResizeMode::Bilinear { align_corners: corners == 2 },
+        };
+        let resize = Resize::new(mode, [a, b], [c, d])?;
+        resize.forward(input, out)?;
+        resize.pull(input, out)?;
+        let conv = Conv1x1::new(input, Some(input), a, b)?;
+        conv.forward(input, out, &Alone)?;
+        conv.pull(input, out, &Alone)?;
+        let (weight, bias) = out.split_at_mut_checked(a.saturating_mul(b)).unwrap_or_default();
+        conv.pull_parameters(input, input, (weight, bias), &Alone)
+    };
+    i32::from(all().is_err())
+}

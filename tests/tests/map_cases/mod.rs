@@ -10,7 +10,7 @@ use densekd_tests::oracle::maps::{MapCase, Setting, value};
 use densekd_tests::samples::normal;
 use fastrand::Rng;
 
-use Setting::{Flag, Integer, Name, Null, Number, Pair};
+use Setting::{Flag, Integer, Name, Number, Pair};
 
 /// The settings of a loss that its definition names first.
 fn settings(loss: &str) -> Vec<(&'static str, Setting)> {
@@ -25,7 +25,7 @@ fn settings(loss: &str) -> Vec<(&'static str, Setting)> {
         "pa" => vec![
             ("pool", Name("max")),
             ("kernel", Pair([1, 1])),
-            ("pool_scale", Null),
+            ("pool_scale", Number(0.5)),
             ("eps_mode", Name("max")),
             ("eps", Number(1e-12)),
             ("detach_norm", Flag(false)),

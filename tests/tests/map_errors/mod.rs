@@ -87,13 +87,9 @@ fn labels_and_shapes() -> Vec<Provoked> {
     let wrong = [0_i64, 1, 0, 1, 2, 1, 0, 1, 255];
     let negative = [0_i64, 1, -1, 1, 0, 1, 0, 1, 255];
     let clip = [("border", OptionValue::Name("clip"))];
-    let kernel = ("kernel", OptionValue::Pair([2, 2]));
-    let share = ("pool_scale", OptionValue::Number(0.5));
-    let without = [("kernel", OptionValue::Null), ("pool_scale", OptionValue::Null)];
     let of = |options, student, teacher| term_of(options, student, teacher).expect_err("refused");
     let [n, c, h, w] = DIMS;
     let border = &["has no pixel with all its neighbours", "border clip"][..];
-    let window = &["exactly one of kernel and pool_scale"][..];
     let align = &["1x1 convolution"][..];
     let resize = &["resize one of them"][..];
     let mimic = term_of(Loss::Mimic.defaults(), DIMS, [n, 3, h, w]);
@@ -103,8 +99,6 @@ fn labels_and_shapes() -> Vec<Provoked> {
         (of(Loss::La.defaults(), [1, 2, 2, 9], [1, 2, 2, 9]), "border", border),
         (of(Loss::La.defaults(), [1, 2, 9, 1], [1, 2, 9, 1]), "border", border),
         (of(options(Loss::La, &clip), [1, 2, 1, 1], [1, 2, 1, 1]), "border", border),
-        (of(options(Loss::Pa, &[kernel, share]), DIMS, DIMS), "window", window),
-        (of(options(Loss::Pa, &without), DIMS, DIMS), "window", window),
         (of(Loss::Cwd.defaults(), DIMS, [n, 3, h, w]), "shape_mismatch", align),
     ];
     for name in ["positions", "batch_channels", "elements"] {

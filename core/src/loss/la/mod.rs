@@ -12,10 +12,10 @@ mod grid;
 
 use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
 use super::About;
-use crate::map::{At, Executor, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs};
+use crate::map::{At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs};
 use crate::names::choice;
 use crate::options::options;
-use crate::{Epsilon, Error, Weight};
+use crate::{Epsilon, Error, Preset, Weight};
 use core::cmp::Ordering;
 use core::fmt;
 
@@ -90,6 +90,8 @@ impl LaOptions {
         summary: "local affinity: distances of a pixel to its 8 neighbours, or cosines with them",
         source: "arXiv 1810.08476",
     };
+
+    pub(crate) const PRESETS: &[Preset] = &[];
 
     const fn parts(&self, grid: Grid) -> Parts {
         let side = match self.mode {
@@ -346,7 +348,9 @@ impl Formula for LaOptions {
             out.iter_mut().zip(pairs).for_each(|(out, (x, factor))| *out += factor * x);
         }
     }
+}
 
+impl Explain for LaOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let weight = self.weight.get();
         let (centres, pairs) = match self.border {

@@ -13,7 +13,7 @@ use self::gram::{BLOCK, Nodes, SLOTS, Units, block_of, differences, pulls};
 use self::windows::{Maximum, Mean, Windows, position};
 use super::About;
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Formula, Maps, Measured, Shapes, Side, View, larger, runs};
+use crate::map::{At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, larger, runs};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Shape, Share, Weight};
@@ -49,24 +49,19 @@ choice! {
 }
 
 options! {
-    /// Options of pair-wise affinity. Channels may differ; images, height and width may not. Exactly one of
-    /// `kernel` and `pool_scale` is to be given.
+    /// Options of pair-wise affinity. Channels may differ; images, height and width may not.
     ///
     /// ```
-    /// use densekd_core::{Error, Loss, MapOptions, Options, Order, PaOptions, Shape, Share, Term};
-    /// let shape = Shape::new([1, 16, 8, 8])?;
-    /// let term = |options| Term::new(Options::Map(MapOptions::Pa(options)), shape, shape, Order::Nchw);
-    /// assert_eq!(term(PaOptions::DEFAULT).unwrap_err(), Error::Window);
-    /// assert!(term(PaOptions { pool_scale: Some(Share::new(0.5)?), ..PaOptions::DEFAULT }).is_ok());
-    /// # Ok::<(), Error>(())
+    /// use densekd_core::PaOptions;
+    /// assert_eq!(PaOptions::DEFAULT.pool_scale.get(), 0.5);
     /// ```
     PaOptions {
         /// Maximum or mean of a window.
         pool: PaPool = PaPool::Max,
-        /// Height and width of a window.
+        /// Height and width of a window, in place of `pool_scale`.
         kernel: Option<[NonZeroUsize; 2]> = None,
-        /// The same as a share of the map's.
-        pool_scale: Option<Share> = None,
+        /// The same as a share of the map's, rounded down, at least 1.
+        pool_scale: Share = Share::literal(0.5),
         /// Keeps the norms from 0.
         eps: Epsilon = Epsilon::literal(1e-8),
         /// Added to the norms, or the smallest norm.
@@ -97,15 +92,10 @@ impl PaOptions {
         source: "arXiv 1903.04197",
     };
 
-    #[expect(dead_code, reason = "the list of presets takes them over")]
     pub(crate) const PRESETS: &[Preset] = &[
         Preset {
             name: "skd-pa",
-            options: Options::Map(MapOptions::Pa(Self {
-                pool_scale: Some(Share::literal(0.5)),
-                detach_norm: true,
-                ..Self::DEFAULT
-            })),
+            options: Options::Map(MapOptions::Pa(Self { detach_norm: true, ..Self::DEFAULT })),
             repository: "irfanICMLL/structure_knowledge_distillation",
             source: "utils/utils.py, sim_dis_compute",
         },
@@ -123,9 +113,9 @@ impl PaOptions {
         },
     ];
 
-    fn nodes(&self, shape: Shape) -> Result<Nodes, Error> {
-        let windows = Windows::new(self, shape)?;
-        Ok(Nodes { windows, images: shape.images(), count: windows.count() })
+    fn nodes(&self, shape: Shape) -> Nodes {
+        let windows = Windows::new(self, shape);
+        Nodes { windows, images: shape.images(), count: windows.count() }
     }
 
     /// Numbers for every node and channel: where maxima stand, u, and the gradient.
@@ -206,12 +196,11 @@ impl Formula for PaOptions {
     }
 
     fn check(&self, shapes: &Shapes) -> Result<(), Error> {
-        shapes.same_positions()?;
-        self.nodes(shapes.student).map(|_| ())
+        shapes.same_positions()
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        let Ok(nodes) = self.nodes(shapes.student) else { return 0 };
+        let nodes = self.nodes(shapes.student);
         let (teacher, student) = (shapes.teacher.channels(), shapes.student.channels());
         let sides = self.side(nodes.total(), teacher) + self.side(nodes.total(), student);
         sides + nodes.images + nodes.slots() * nodes.slot()
@@ -219,7 +208,7 @@ impl Formula for PaOptions {
 
     #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
     fn measure(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
-        let nodes = self.nodes(maps.student.shape())?;
+        let nodes = self.nodes(maps.student.shape());
         let channels = [maps.teacher, maps.student].map(|view| view.shape().channels());
         let mut kept = |channels| {
             let side = state.split_off_mut(..self.side(nodes.total(), channels)).unwrap_or_default();
@@ -271,7 +260,7 @@ impl Formula for PaOptions {
 
     #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
     fn pull(&self, maps: &Maps<'_>, mut state: &[f64], at: &At, out: &mut [f64]) {
-        let Ok(nodes) = self.nodes(maps.student.shape()) else { return };
+        let nodes = self.nodes(maps.student.shape());
         let [teacher, student] =
             [maps.teacher, maps.student].map(|view| self.side(nodes.total(), view.shape().channels()));
         let teacher = state.split_off(..teacher).unwrap_or_default();
@@ -302,13 +291,14 @@ impl Formula for PaOptions {
             }
         }
     }
+}
 
+impl Explain for PaOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (pool, eps, weight) = (self.pool, self.eps.get(), self.weight.get());
-        match (self.kernel, self.pool_scale) {
-            (Some([h, w]), None) => writeln!(f, "y = {pool} over windows of {h} x {w}")?,
-            (_, share) => {
-                let share = share.map_or(f64::NAN, Share::get);
+        match (self.kernel, self.pool_scale.get()) {
+            (Some([h, w]), _) => writeln!(f, "y = {pool} over windows of {h} x {w}")?,
+            (None, share) => {
                 writeln!(f, "y = {pool} over windows of {share} H x {share} W (rounded down, at least 1)")?;
             }
         }

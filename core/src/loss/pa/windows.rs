@@ -1,8 +1,8 @@
 //! Windows of a map, and what is pooled of them.
 
 use super::PaOptions;
+use crate::Shape;
 use crate::map::{PIECE, View, head, pieces, runs};
-use crate::{Error, Shape};
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
@@ -20,26 +20,24 @@ pub(super) struct Windows {
 }
 
 impl Windows {
-    /// # Errors
-    /// [`Error::Window`] where not exactly one option says how large a window is.
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a share of a length is from 0 to that length"
     )]
-    pub(super) fn new(options: &PaOptions, shape: Shape) -> Result<Self, Error> {
+    pub(super) fn new(options: &PaOptions, shape: Shape) -> Self {
         let [_, _, height, width] = shape.dims();
         let of = |len: usize| move |share: f64| libm::floor(len as f64 * share) as usize;
-        let [h, w] = match (options.kernel, options.pool_scale) {
-            (Some([h, w]), None) => [h.get().min(height), w.get().min(width)],
-            (None, Some(share)) => [of(height)(share.get()), of(width)(share.get())],
-            _ => return Err(Error::Window),
+        let share = options.pool_scale.get();
+        let [h, w] = match options.kernel {
+            Some([h, w]) => [h.get().min(height), w.get().min(width)],
+            None => [of(height)(share), of(width)(share)],
         };
         let window = [h, w].map(|len| NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN));
         let count = |len: usize, window| NonZeroUsize::MIN.saturating_add(len.saturating_sub(1) / window);
         let [h, w] = window;
-        Ok(Self { height, width, window, rows: count(height, h), columns: count(width, w) })
+        Self { height, width, window, rows: count(height, h), columns: count(width, w) }
     }
 
     /// Windows of an image.
