@@ -59,7 +59,9 @@ fn scaled(rng: &mut Rng) -> impl FnMut([usize; 4], &mut [f64]) {
     let mut rng = rng.fork();
     move |_, x| {
         let factor = log_between(&mut rng, 0.1, 10.0);
-        x.iter_mut().for_each(|x| *x *= factor);
+        for x in x.iter_mut() {
+            *x *= factor;
+        }
     }
 }
 
@@ -259,7 +261,7 @@ proptest! {
             let mut rng = Rng::with_seed(seed);
             // What is added is added exactly, and small against every number.
             for (s, t) in case.student.iter_mut().zip(case.teacher.iter_mut().flatten()) {
-                *t = (*t * 1048576.0).round() / 1048576.0;
+                *t = (*t * 1_048_576.0).round() / 1_048_576.0;
                 *s = *t + (normal(&mut rng) * 1024.0).round() / 2.0_f64.powi(34);
             }
             let (got, want) = (run(&case).value, oracle::maps::value(&case));

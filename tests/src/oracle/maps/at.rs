@@ -13,7 +13,7 @@ fn attention(map: &Map, n: usize, case: &MapCase) -> Vector {
     unit(&(0..map.positions()).map(energy).collect::<Vector>(), &case.number("eps"))
 }
 
-/// `code`: sum |v_s - v_t|^2 / (N M); `paper`: sum |v_s - v_t| / N.
+/// `code`: `sum |v_s - v_t|^2 / (N M)`; `paper`: `sum |v_s - v_t| / N`.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let Inputs { student, teacher, .. } = inputs;
     let images = 0..student.images;

@@ -18,7 +18,7 @@ fn prototype(map: &Map, n: usize, members: &[usize]) -> Vector {
     (0..map.channels).map(|c| sum(c) / &divisor).collect()
 }
 
-/// sum (f_s - f_t)^2 / m, m the number of pixels, or of those with a class.
+/// `sum (f_s - f_t)^2 / m`, m the number of pixels, or of those with a class.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let Inputs { student, teacher, .. } = inputs;
     let eps = number(1e-8);

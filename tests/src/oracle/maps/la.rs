@@ -15,7 +15,7 @@ fn neighbourhoods(map: &Map, case: &MapCase) -> Vec<(usize, Vec<usize>)> {
     all.filter(|(_, neighbours)| case.is("border", "clip") || neighbours.len() == 8).collect()
 }
 
-/// `l2`: the mean over centres of (A_s - A_t)^2, A the sum of (squared) distances; `cos`: the mean over pairs.
+/// `l2`: the mean over centres of `(A_s - A_t)^2`, A the sum of (squared) distances; `cos`: the mean over pairs.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let Inputs { student, teacher, .. } = inputs;
     let eps = case.number("eps");

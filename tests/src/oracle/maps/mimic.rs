@@ -25,7 +25,7 @@ fn projected(inputs: &Inputs) -> Map {
     Map { x: y, ..teacher.clone() }
 }
 
-/// sum (y - t)^2 / (N C_t M), of standardised channels where asked for.
+/// `sum (y - t)^2 / (N C_t M)`, of standardised channels where asked for.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let (y, teacher) = (projected(inputs), &inputs.teacher);
     let of = |map: &Map| -> Vec<Vector> {

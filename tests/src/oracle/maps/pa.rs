@@ -50,7 +50,7 @@ fn directions(map: &Map, unmoved: &Map, n: usize, window: [usize; 2], case: &Map
     nodes.iter().zip(&lengths).map(unit).collect()
 }
 
-/// sum (G_s - G_t)^2 / (N K^2).
+/// `sum (G_s - G_t)^2 / (N K^2)`.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let Inputs { student, teacher, unmoved: [unmoved_teacher, unmoved_student], .. } = inputs;
     let window = window(teacher, case);

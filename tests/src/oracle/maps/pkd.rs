@@ -5,7 +5,7 @@ use super::case::{Inputs, MapCase, count};
 use super::standardised::channels;
 use super::vectors::{dot, minus};
 
-/// sum (z_s - z_t)^2 / (2 N C M).
+/// `sum (z_s - z_t)^2 / (2 N C M)`.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let Inputs { student, teacher, .. } = inputs;
     let eps = case.number("eps");

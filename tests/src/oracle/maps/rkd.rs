@@ -15,7 +15,7 @@ fn samples(map: &Map, case: &MapCase) -> Vec<Vector> {
     samples.map(|x| if case.flag("normalize") { unit(&x, &number(1e-12)) } else { x }).collect()
 }
 
-/// D_ij = sqrt(max(|u_i - u_j|^2, 1e-12)) over the mean of those off the diagonal; 0 on it.
+/// `D_ij = sqrt(max(|u_i - u_j|^2, 1e-12))` over the mean of those off the diagonal; 0 on it.
 fn distances(u: &[Vector]) -> Vector {
     let distance = |i: usize, j: usize| {
         let d = minus(&u[i], &u[j]);
@@ -27,7 +27,7 @@ fn distances(u: &[Vector]) -> Vector {
     over(&all, &mu)
 }
 
-/// psi_ijk = <e_ij, e_ik>, e_ij the direction from i to j; 0 for samples that coincide.
+/// `psi_ijk = <e_ij, e_ik>`, `e_ij` the direction from i to j; 0 for samples that coincide.
 fn angles(u: &[Vector]) -> Vector {
     let edge = |i: usize, j: usize| {
         let edge = minus(&u[j], &u[i]);
@@ -46,7 +46,7 @@ fn compare(s: &[Number], t: &[Number]) -> Number {
     minus(s, t).iter().map(huber).sum::<Number>() / count(s.len())
 }
 
-/// distance_weight times the mean over pairs + angle_weight times the mean over triples.
+/// `distance_weight` times the mean over pairs + `angle_weight` times the mean over triples.
 pub(super) fn value(inputs: &Inputs, case: &MapCase) -> Number {
     let (s, t) = (samples(&inputs.student, case), samples(&inputs.teacher, case));
     if s.len() == 1 {
