@@ -23,6 +23,9 @@ fn last(numbers: &[f64], [n, c, h, w]: [usize; 4]) -> Vec<f64> {
     (0..n * m * c).map(|i| numbers[(i / (m * c) * c + i % c) * m + i / c % m]).collect()
 }
 
+/// Some of a case's numbers.
+type Numbers = fn(&mut Case) -> &mut Vec<f64>;
+
 /// A student of 3 channels and 3 x 5 under a teacher of 4 channels and 6 x 4: everything differs.
 struct Case {
     options: Options,
@@ -69,7 +72,7 @@ impl Case {
     }
 
     /// The derivative by one number of the case, by central differences.
-    fn slope(&mut self, numbers: fn(&mut Self) -> &mut Vec<f64>, i: usize) -> f64 {
+    fn slope(&mut self, numbers: Numbers, i: usize) -> f64 {
         let (x, step) = (numbers(self)[i], 1e-5);
         let mut value = |x| {
             numbers(self)[i] = x;
@@ -96,7 +99,7 @@ fn gradients_are_the_slopes_of_the_value() {
         let done = case.run(BOTH);
         let (student, teacher) =
             (done.student.expect("asked for").exact, done.teacher.expect("asked for").exact);
-        let gradients: [(&[f64], fn(&mut Case) -> &mut Vec<f64>); 4] = [
+        let gradients: [(&[f64], Numbers); 4] = [
             (&student.map, |case| &mut case.student),
             (&student.weight, |case| &mut case.weight),
             (&student.bias, |case| &mut case.bias),
