@@ -39,7 +39,8 @@ fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     )?;
     let archive = target.join("release/libdensekd_no_std.a");
     let object: PathBuf = target.join("release/densekd_no_std.o");
-    let link = ["-r", "--gc-sections", "-u", "densekd_entry", "-u", "densekd_adapters", "-o"];
+    let link =
+        ["-r", "--gc-sections", "-u", "densekd_entry", "-u", "densekd_adapters", "-u", "densekd_maps", "-o"];
     call(Command::new("ld").args(link).arg(&object).arg(&archive))?;
     let symbols = call(Command::new("nm").args(["--undefined-only", "--format=just-symbols"]).arg(&object))?;
     Ok(symbols.lines().map(str::to_owned).collect())

@@ -3,8 +3,8 @@
 #![no_std]
 
 use densekd_core::{
-    Call, Inputs, KeptStatistics, Mask, Order, Outputs, Partial, Plan, PreparedTeacher, Recipe, RowOptions, RowState,
-    RowStatistics, Shape, Sink, Slab, Temperature, Upstream, run,
+    Call, Inputs, KeptStatistics, Mask, Order, Outputs, Partial, Plan, PreparedTeacher, Recipe, RowOptions,
+    RowState, RowStatistics, Shape, Sink, Slab, Temperature, Upstream, run,
 };
 
 unsafe extern "C" {
@@ -146,6 +146,60 @@ pub unsafe extern "C" fn densekd_adapters(request: &Request, out: *mut f64, out_
         conv.pull(input, out, &Alone)?;
         let (weight, bias) = out.split_at_mut_checked(a.saturating_mul(b)).unwrap_or_default();
         conv.pull_parameters(input, input, (weight, bias), &Alone)
+    };
+    i32::from(all().is_err())
+}
+
+/// Any loss of whole maps, by its number, with every gradient that it has.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn densekd_maps(
+    request: &Request,
+    state: *mut f64,
+    state_len: usize,
+    labels: *const i64,
+    labels_len: usize,
+) -> i32 {
+    use densekd_core::{Alone, Labels, Loss, MapCall, MapInputs, Projection, Side, Term, run_map};
+    // SAFETY: the caller's promise.
+    let (teacher, student, gradient, mask, state, labels) = unsafe {
+        (
+            core::slice::from_raw_parts(request.teacher, request.len),
+            core::slice::from_raw_parts(request.student, request.len),
+            core::slice::from_raw_parts_mut(request.gradient, request.len),
+            core::slice::from_raw_parts(request.mask, request.mask_len),
+            core::slice::from_raw_parts_mut(state, state_len),
+            core::slice::from_raw_parts(labels, labels_len),
+        )
+    };
+    let mut all = || -> Result<(), densekd_core::Error> {
+        let loss = Loss::ALL.get(request.options as usize).copied().unwrap_or(Loss::At);
+        let order = if request.channels_last { Order::Nhwc } else { Order::Nchw };
+        let shape = Shape::new(request.shape)?;
+        let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order)? else { return Ok(()) };
+        let [n, _, h, w] = request.shape;
+        let mut inputs = MapInputs::new(&plan, plan.takes_teacher().then(|| teacher.into()), student)?;
+        if plan.takes_labels() {
+            inputs = inputs.with_labels(Labels::new(labels, n, h, w)?)?.with_mask(Mask::new(
+                shape,
+                None,
+                Some(mask),
+            )?)?;
+        }
+        let (kept, rest) = state.split_at_mut_checked(plan.scratch()).unwrap_or_default();
+        let (grad_weight, grad_bias) = rest.split_at_mut_checked(shape.channels()).unwrap_or_default();
+        if plan.takes_projection() {
+            inputs = inputs.with_projection(Projection::default())?;
+        }
+        let mut sink = Slab::new(gradient, 0);
+        let outcome = run_map(inputs, Upstream::ONE, kept, Some(&mut sink), None)?;
+        let call = MapCall::new(inputs)?;
+        for band in plan.bands(Side::Teacher) {
+            call.pull((&outcome, Upstream::ONE), kept, Side::Teacher, band, &mut sink)?;
+        }
+        call.pull_projection((&outcome, Upstream::ONE), kept, (grad_weight, grad_bias), &Alone)
     };
     i32::from(all().is_err())
 }
