@@ -6,7 +6,8 @@
 
 use super::{About, MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real, sum, sums,
+    update,
 };
 use crate::names::choice;
 use crate::options::options;
@@ -113,27 +114,43 @@ impl AtOptions {
         power(x, self.p.get())
     }
 
-    /// Q in units of the largest magnitude, into `q`.
+    /// Q into `q`, in units that keep its square in range.
     fn energy(&self, view: View<'_>, n: usize, q: &mut [f64]) -> Energy {
-        let (channels, m) = (view.shape().channels(), view.shape().positions());
-        let unit = view.largest(n);
-        if unit == 0.0 {
-            q.fill(0.0);
-            return Energy { unit: 1.0, norm: 1.0, clamped: true };
+        // Squares of what f32 holds and any usual power makes of it are in range as they are; where a sum is not,
+        // and only there, the map is read for its largest magnitude first.
+        let mut unit = 1.0;
+        let mut norm = self.fill(view, n, unit, q);
+        if !(1e-120..1e150).contains(&norm) {
+            unit = view.largest(n);
+            if unit == 0.0 {
+                return Energy { unit: 1.0, norm: 1.0, clamped: true };
+            }
+            // The reciprocal of a subnormal number is none.
+            unit = if unit < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { unit };
+            norm = self.fill(view, n, unit, q);
         }
+        // eps is in the units of Q as defined, with 1/C.
+        let eps = self.eps.get() * real(view.shape().channels()) / self.power(unit);
+        Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
+    }
+
+    /// The sum over channels of |x / unit|^p at every position; its norm over positions.
+    fn fill(&self, view: View<'_>, n: usize, unit: f64, q: &mut [f64]) -> f64 {
+        let (p, per_unit) = (self.p.get(), 1.0 / unit);
         let mut buffer = [0.0; PIECE];
-        for piece in pieces(0..m) {
+        for piece in pieces(0..view.shape().positions()) {
             let q = q.get_mut(piece.clone()).unwrap_or_default();
             q.fill(0.0);
-            for c in 0..channels {
+            for c in 0..view.shape().channels() {
                 let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
-                q.iter_mut().zip(x).for_each(|(q, x)| *q += self.power(x.abs() / unit));
+                if p == 2 {
+                    update(q, x, x, |q, x, _| q + (x * per_unit) * (x * per_unit));
+                } else {
+                    update(q, x, x, |q, x, _| q + power((x * per_unit).abs(), p));
+                }
             }
         }
-        let norm = libm::sqrt(q.iter().map(|q| q * q).sum());
-        // eps is in the units of Q as defined, with 1/C.
-        let eps = self.eps.get() * real(channels) / self.power(unit);
-        Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
+        libm::sqrt(sum(q, |q| q * q))
     }
 }
 
@@ -177,14 +194,17 @@ impl Formula for AtOptions {
             let (qt, qs) = q.split_at_mut(m.min(q.len()));
             let t = self.energy(maps.teacher, n, qt);
             let s = self.energy(maps.student, n, qs);
-            let pairs = || qt.iter().zip(qs.iter()).map(|(qt, qs)| (qt / t.norm, qs / s.norm));
-            let squares: f64 = pairs().map(|(t, s)| (s - t) * (s - t)).sum();
+            let (per_t, per_s) = (1.0 / t.norm, 1.0 / s.norm);
+            let [squares, dt, ds] = sums(qt, qs, |qt, qs| {
+                let (t, s) = (qt * per_t, qs * per_s);
+                let e = s - t;
+                [e * e, -t * e, s * e]
+            });
             let distance = libm::sqrt(squares);
             let (value, slope) = match self.mode {
                 AtMode::Code => (squares, 2.0),
                 AtMode::Paper => (distance, if distance == 0.0 { 0.0 } else { 1.0 / distance }),
             };
-            let (dt, ds) = pairs().fold((0.0, 0.0), |(a, b), (t, s)| (a + t * (t - s), b + s * (s - t)));
             let dot = [if t.clamped { 0.0 } else { slope * dt }, if s.clamped { 0.0 } else { slope * ds }];
             Image { value, unit: [t.unit, s.unit], norm: [t.norm, s.norm], dot, slope }.write(image);
         });
@@ -203,8 +223,7 @@ impl Formula for AtOptions {
         let image = Image::read(state);
         let q = |side| {
             let from = Image::LEN + index(side) * m;
-            let q = state.get(from..from + m).and_then(|q| q.get(at.positions.clone())).unwrap_or_default();
-            q.iter().map(move |q| q / image.norm[index(side)])
+            state.get(from..from + m).and_then(|q| q.get(at.positions.clone())).unwrap_or_default()
         };
         let (own, other) = match at.side {
             Side::Teacher => (Side::Teacher, Side::Student),
@@ -213,11 +232,19 @@ impl Formula for AtOptions {
         let (unit, norm, dot) = (image.unit[index(own)], image.norm[index(own)], image.dot[index(own)]);
         let mut buffer = [0.0; PIECE];
         let x = maps.of(own).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        let p = self.p.get();
-        for (((out, &x), v), w) in out.iter_mut().zip(x).zip(q(own)).zip(q(other)) {
-            let dq = (image.slope * (v - w) - v * dot) / norm;
-            let dx = f64::from(p) * power(x.abs() / unit, p - 1) / unit;
-            *out = if x == 0.0 { 0.0 } else { dx * dq * x.signum() };
+        let (per_own, per_other) = (1.0 / norm, 1.0 / image.norm[index(other)]);
+        update(out, q(own), q(other), |_, v, w| {
+            let (v, w) = (v * per_own, w * per_other);
+            (image.slope * (v - w) - v * dot) * per_own
+        });
+        let (p, per_unit) = (self.p.get(), 1.0 / unit);
+        if p == 2 {
+            update(out, x, x, |dq, x, _| 2.0 * dq * (x * per_unit) * per_unit);
+        } else {
+            update(out, x, x, |dq, x, _| {
+                let slope = f64::from(p) * power((x * per_unit).abs(), p - 1) * per_unit;
+                if x == 0.0 { 0.0 } else { slope * dq * x.signum() }
+            });
         }
         if image.value.is_nan() {
             out.fill(f64::NAN);

@@ -7,7 +7,10 @@
 
 use super::About;
 use crate::loss::{MapOptions, Options};
-use crate::map::{At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, Moments, PIECE, Shapes, Side, Standard, View, head,
+    pieces, real, sums as lane_sums, update,
+};
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
@@ -30,91 +33,49 @@ options! {
     }
 }
 
-/// How a channel of one side is standardised.
-#[derive(Clone, Copy, Default)]
-struct Standard {
-    /// The first value. The others count from it: an offset then costs no digits, and equal values have spread 0.
-    first: f64,
-    /// The mean from there.
-    mean: f64,
-    /// 1 / (sd + eps), or 0 where there is no spread.
-    inverse: f64,
-    /// <g, z> / (sd (K - 1)), or 0 where there is no spread: how much of z the gradient loses.
-    lost: f64,
-}
-
-impl Standard {
-    fn z(&self, x: f64) -> f64 {
-        (x - self.first - self.mean) * self.inverse
-    }
-}
-
 /// What is kept of a channel.
 #[derive(Clone, Copy, Default)]
 struct Channel {
     /// What it adds to the sum.
     value: f64,
-    teacher: Standard,
-    student: Standard,
+    teacher: Scaled,
+    student: Scaled,
+}
+
+/// How a channel of one side is standardised.
+#[derive(Clone, Copy, Default)]
+struct Scaled {
+    standard: Standard,
+    /// <g, z>, g the gradient to z.
+    dot: f64,
 }
 
 impl Channel {
     const LEN: usize = 9;
 
     fn read(from: &[f64]) -> Self {
-        let standard = |[first, mean, inverse, lost]: [f64; 4]| Standard { first, mean, inverse, lost };
+        let scaled = |[a, b, c, dot]: [f64; 4]| Scaled { standard: Standard::from_numbers([a, b, c]), dot };
         match *from {
             [value, a, b, c, d, e, f, g, h, ..] => {
-                Self { value, teacher: standard([a, b, c, d]), student: standard([e, f, g, h]) }
+                Self { value, teacher: scaled([a, b, c, d]), student: scaled([e, f, g, h]) }
             }
             _ => Self::default(),
         }
     }
 
     fn write(&self, to: &mut [f64]) {
-        let Self { value, teacher: t, student: s } = self;
-        let numbers = [*value, t.first, t.mean, t.inverse, t.lost, s.first, s.mean, s.inverse, s.lost];
-        to.iter_mut().zip(numbers).for_each(|(to, from)| *to = from);
+        let numbers = |side: &Scaled| side.standard.numbers().into_iter().chain([side.dot]);
+        let all = [self.value].into_iter().chain(numbers(&self.teacher)).chain(numbers(&self.student));
+        to.iter_mut().zip(all).for_each(|(to, from)| *to = from);
     }
 
-    fn side(&mut self, side: Side) -> &mut Standard {
+    fn side(&mut self, side: Side) -> &mut Scaled {
         match side {
             Side::Teacher => &mut self.teacher,
             Side::Student => &mut self.student,
         }
     }
 }
-
-/// Mean and squared distances to it of some numbers.
-#[derive(Clone, Copy, Default)]
-struct Moments {
-    count: f64,
-    mean: f64,
-    squares: f64,
-}
-
-impl Moments {
-    /// Of the numbers less `first`, in two passes.
-    #[allow(clippy::cast_precision_loss, reason = "a piece is short")]
-    fn of(x: &[f64], first: f64) -> Self {
-        let count = x.len() as f64;
-        let mean = x.iter().map(|x| x - first).sum::<f64>() / count;
-        let squares = x.iter().map(|x| x - first - mean).map(|d| d * d).sum();
-        Self { count, mean, squares }
-    }
-
-    /// Of both together (Chan's formula).
-    fn merge(self, other: Self) -> Self {
-        let count = self.count + other.count;
-        let (apart, share) = (other.mean - self.mean, other.count / count);
-        Self {
-            count,
-            mean: self.mean + apart * share,
-            squares: self.squares + other.squares + apart * apart * self.count * share,
-        }
-    }
-}
-
 impl PkdOptions {
     pub(crate) const ABOUT: About = About {
         name: "pkd",
@@ -140,24 +101,13 @@ impl PkdOptions {
     /// The statistics of a side's channels, from channel `first` on.
     fn standardise(&self, side: Side, view: View<'_>, first: usize, channels: &mut [Channel]) {
         let mut moments = [Moments::default(); GROUP];
-        for (c, channel) in channels.iter_mut().enumerate() {
-            channel.side(side).first = view.at(0, first + c, 0);
-        }
         each_piece(view, first, channels.len(), |c, x| {
-            if let (Some(moments), Some(channel)) = (moments.get_mut(c), channels.get_mut(c)) {
-                *moments = moments.merge(Moments::of(x, channel.side(side).first));
+            if let Some(moments) = moments.get_mut(c) {
+                *moments = moments.with(Moments::of(x));
             }
         });
-        for (channel, Moments { count, mean, squares }) in channels.iter_mut().zip(moments) {
-            let standard = channel.side(side);
-            standard.mean = mean;
-            if squares != 0.0 {
-                let sd = libm::sqrt(squares / (count - 1.0));
-                // An overflow is no reason for a finite answer.
-                let sd = if sd.is_finite() { sd } else { f64::NAN };
-                standard.inverse = 1.0 / (sd + self.eps.get());
-                standard.lost = 1.0 / (sd * (count - 1.0));
-            }
+        for (channel, moments) in channels.iter_mut().zip(moments) {
+            channel.side(side).standard = moments.standard(self.eps);
         }
     }
 }
@@ -184,10 +134,11 @@ fn compare(maps: &Maps<'_>, first: usize, channels: &mut [Channel]) {
             for ((c, channel), sums) in (first..).zip(&*channels).zip(&mut sums) {
                 let t = maps.teacher.positions(n, c, piece.start, head(&mut t_buffer, &piece));
                 let s = maps.student.positions(n, c, piece.start, head(&mut s_buffer, &piece));
-                let pairs = t.iter().zip(s).map(|(&t, &s)| (channel.teacher.z(t), channel.student.z(s)));
-                let of_piece = pairs.fold([0.0; 3], |[value, to_t, to_s], (t, s)| {
+                let (of_t, of_s) = (channel.teacher.standard, channel.student.standard);
+                let of_piece = lane_sums(t, s, |t, s| {
+                    let (t, s) = (of_t.z(t), of_s.z(s));
                     let e = s - t;
-                    [value + e * e, to_t - e * t, to_s + e * s]
+                    [e * e, -e * t, e * s]
                 });
                 sums.iter_mut().zip(of_piece).for_each(|(sum, x)| *sum += x);
             }
@@ -195,8 +146,8 @@ fn compare(maps: &Maps<'_>, first: usize, channels: &mut [Channel]) {
     }
     for (channel, [value, to_t, to_s]) in channels.iter_mut().zip(sums) {
         channel.value = value;
-        channel.teacher.lost *= 2.0 * to_t;
-        channel.student.lost *= 2.0 * to_s;
+        channel.teacher.dot = 2.0 * to_t;
+        channel.student.dot = 2.0 * to_s;
     }
 }
 
@@ -213,7 +164,6 @@ impl Formula for PkdOptions {
         shapes.student.channels() * Channel::LEN
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         on.chunks(state, GROUP * Channel::LEN, &|group, state| {
             let (first, mut channels) = (group * GROUP, [Channel::default(); GROUP]);
@@ -224,7 +174,7 @@ impl Formula for PkdOptions {
             channels.iter().zip(state.chunks_mut(Channel::LEN)).for_each(|(channel, to)| channel.write(to));
         });
         let sum = state.chunks(Channel::LEN).map(|channel| Channel::read(channel).value).sum();
-        Ok(Measured { sum, divisor: 2.0 * maps.student.shape().len() as f64 })
+        Ok(Measured { sum, divisor: 2.0 * real(maps.student.shape().len()) })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
@@ -236,11 +186,10 @@ impl Formula for PkdOptions {
         let (mut x_buffer, mut y_buffer) = ([0.0; PIECE], [0.0; PIECE]);
         let x = x.positions(at.n, at.c, at.positions.start, head(&mut x_buffer, &at.positions));
         let y = y.positions(at.n, at.c, at.positions.start, head(&mut y_buffer, &at.positions));
-        for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-            let z = own.z(x);
-            // The mean of z_s - z_t need not be taken off: it is 0.
-            *out = 2.0 * (z - other.z(y)) * own.inverse - z * own.lost;
-        }
+        update(out, x, y, |_, x, y| {
+            let z = own.standard.z(x);
+            own.standard.pull(2.0 * (z - other.standard.z(y)), z, own.dot)
+        });
         if channel.value.is_nan() {
             out.fill(f64::NAN);
         }

@@ -1,6 +1,7 @@
 //! Positions as samples and channels as classes: what losses of a softmax over channels share.
 
 use super::{Labels, Maps};
+use crate::arithmetic::Arithmetic as _;
 use crate::{Error, Mask, Shape};
 use core::ops::Range;
 
@@ -41,7 +42,8 @@ impl LogSumExp {
         let x = x * 0.25;
         if x > self.top {
             // From an empty sum, e^-inf of it is 0 of 0.
-            self.sum = if self.sum == 0.0 { 1.0 } else { self.sum * libm::exp((self.top - x) * scale) + 1.0 };
+            self.sum =
+                if self.sum == 0.0 { 1.0 } else { self.sum * ((self.top - x) * scale).exp_fast() + 1.0 };
             self.top = x;
             if x == f64::INFINITY {
                 self.sum = f64::NAN;
@@ -49,7 +51,7 @@ impl LogSumExp {
         } else if x.is_nan() {
             self.sum = x;
         } else if x > f64::NEG_INFINITY {
-            self.sum += libm::exp((x - self.top) * scale);
+            self.sum += ((x - self.top) * scale).exp_fast();
         }
     }
 
@@ -60,7 +62,7 @@ impl LogSumExp {
     /// The softmax at one of the entries.
     #[inline(always)]
     pub(crate) fn share(&self, scale: f64, x: f64) -> f64 {
-        if x == f64::NEG_INFINITY { 0.0 } else { libm::exp((x * 0.25 - self.top) * scale) / self.sum }
+        if x == f64::NEG_INFINITY { 0.0 } else { ((x * 0.25 - self.top) * scale).exp_fast() / self.sum }
     }
 
     /// The logarithm of e^(x / tau) over the sum, for an x that is no part of it.

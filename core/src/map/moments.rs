@@ -1,6 +1,6 @@
 //! Mean and deviation of a channel, in pieces that may be taken side by side.
 
-use super::real;
+use super::{real, sum};
 use crate::Epsilon;
 
 /// How many numbers, their mean, and the sum of their squared distances from it.
@@ -17,8 +17,8 @@ impl Moments {
     pub(crate) fn of(x: &[f64]) -> Self {
         let Some(&first) = x.first() else { return Self::default() };
         let count = real(x.len());
-        let mean = first + x.iter().map(|x| x - first).sum::<f64>() / count;
-        Self { count, mean, squares: x.iter().map(|x| (x - mean) * (x - mean)).sum() }
+        let mean = first + sum(x, |x| x - first) / count;
+        Self { count, mean, squares: sum(x, |x| (x - mean) * (x - mean)) }
     }
 
     /// Those of both pieces together.
@@ -49,12 +49,14 @@ impl Moments {
             return Standard { mean: self.mean, step: 0.0, pull: 0.0 };
         }
         let sd = libm::sqrt(self.squares / (self.count - 1.0));
+        // An overflow is no reason for a finite answer.
+        let sd = if sd.is_finite() { sd } else { f64::NAN };
         Standard { mean: self.mean, step: 1.0 / (sd + eps.get()), pull: 1.0 / (sd * (self.count - 1.0)) }
     }
 }
 
 /// z = (x - mean) / (sd + eps), and 0 without gradient where all numbers are equal or there is one only.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Standard {
     mean: f64,
     /// 1 / (sd + eps).
@@ -64,12 +66,24 @@ pub(crate) struct Standard {
 }
 
 impl Standard {
+    /// As it is kept in state.
+    pub(crate) const fn numbers(self) -> [f64; 3] {
+        [self.mean, self.step, self.pull]
+    }
+
+    /// From state.
+    pub(crate) const fn from_numbers([mean, step, pull]: [f64; 3]) -> Self {
+        Self { mean, step, pull }
+    }
+
+    #[inline(always)]
     pub(crate) fn z(&self, x: f64) -> f64 {
         (x - self.mean) * self.step
     }
 
     /// The gradient to x of what has the gradient g to z, `dot` the sum of g z over the channel. The mean of g is
     /// taken to be 0: it is for differences of standardised numbers, whose means are 0.
+    #[inline(always)]
     pub(crate) fn pull(&self, g: f64, z: f64, dot: f64) -> f64 {
         g * self.step - z * dot * self.pull
     }
