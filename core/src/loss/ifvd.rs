@@ -2,8 +2,8 @@
 //!
 //! Of each image and class k with m pixels, prototype c = sum x / (m + 1e-6); of a pixel of the class,
 //! f = <x, c> / (max(|x|, 1e-8) max(|c|, 1e-8)). Value: squared difference of the student's f and the teacher's,
-//! mean over positions; a position without class has no term. T and S are `[N, C, H, W]`, their C may differ; labels `[N, HL, WL]`, read at the nearest
-//! (floor(y HL / H), floor(x WL / W)). Source: IFVD, ECCV 2020 (Wang, Zhou, Jiang, Bai, Xu).
+//! mean over positions; a position without class has no term. T and S are `[N, C, H, W]`, their C may differ; labels
+//! `[N, HL, WL]`, read at the nearest (floor(y HL / H), floor(x WL / W)). Source: IFVD, ECCV 2020 (Wang, Zhou, Jiang, Bai, Xu).
 //!
 //! Cost: two reads of both maps, one more of each for gradients, and one more of a side for its own.
 
