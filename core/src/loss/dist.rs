@@ -13,7 +13,7 @@
 //! State: 10 numbers a position, and 8 a class for each of at most 32 stripes of positions.
 
 use super::About;
-use super::pearson::{Moments, Pearson};
+use super::pearson::{Comoments, Pearson};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, LogSumExp, Maps, Measured, PIECE, Shapes, Side, head, real, spans,
@@ -142,7 +142,7 @@ impl Plan {
     }
 
     fn stripe_len(&self) -> usize {
-        (self.stripe * Row::LEN + self.shape.channels() * Moments::LEN).max(1)
+        (self.stripe * Row::LEN + self.shape.channels() * Comoments::LEN).max(1)
     }
 
     fn len(&self) -> usize {
@@ -243,7 +243,7 @@ impl Formula for DistOptions {
             columns.fill(0.0);
             let mut buffers = [[0.0; PIECE]; 4];
             let [of_t, of_s, shares_t, shares_s] = &mut buffers;
-            let mut moments = [Moments::default(); PIECE];
+            let mut moments = [Comoments::default(); PIECE];
             for (n, piece, at) in plan.spans(stripe) {
                 let rows = rows.get_mut(at..at + piece.len() * Row::LEN).unwrap_or_default();
                 rows.chunks_mut(Row::LEN).for_each(|row| Row::EMPTY.write(row));
@@ -259,8 +259,8 @@ impl Formula for DistOptions {
                     }
                 }
                 let moments = moments.get_mut(..piece.len()).unwrap_or_default();
-                moments.fill(Moments::default());
-                for (c, column) in columns.chunks_mut(Moments::LEN).enumerate() {
+                moments.fill(Comoments::default());
+                for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {
                     let t = maps.teacher.positions(n, c, piece.start, head(of_t, &piece));
                     let s = maps.student.positions(n, c, piece.start, head(of_s, &piece));
                     let (shares_t, shares_s) = (head(shares_t, &piece), head(shares_s, &piece));
@@ -272,8 +272,8 @@ impl Formula for DistOptions {
                         moments.add(t - 1.0 / real(classes), s - 1.0 / real(classes), 1.0);
                         (*to_t, *to_s) = (t, s);
                     }
-                    let mut whole = Moments::read(column);
-                    whole.merge(&Moments::of(shares_t.iter().copied().zip(shares_s.iter().copied())));
+                    let mut whole = Comoments::read(column);
+                    whole.merge(&Comoments::of(shares_t.iter().copied().zip(shares_s.iter().copied())));
                     whole.write(column);
                 }
                 for (to, moments) in rows.chunks_mut(Row::LEN).zip(&*moments) {
@@ -284,10 +284,10 @@ impl Formula for DistOptions {
         let (value, columns) = own.split_at_mut(1.min(own.len()));
         let mut of_columns = 0.0;
         for (c, to) in columns.chunks_mut(Column::LEN).enumerate() {
-            let mut whole = Moments::default();
+            let mut whole = Comoments::default();
             for stripe in stripes.chunks(plan.stripe_len()) {
-                let at = plan.stripe * Row::LEN + c * Moments::LEN;
-                whole.merge(&Moments::read(stripe.get(at..).unwrap_or_default()));
+                let at = plan.stripe * Row::LEN + c * Comoments::LEN;
+                whole.merge(&Comoments::read(stripe.get(at..).unwrap_or_default()));
             }
             let pearson = Pearson::of(&whole, self.eps.get());
             of_columns += pearson.miss;

@@ -22,7 +22,7 @@ use crate::map::Side;
 
 /// Sums of pairs (a, b), a the teacher's: about their means, or about means that are known.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Moments {
+pub(super) struct Comoments {
     count: f64,
     pub(super) mean: [f64; 2],
     /// sum a'^2, sum b'^2.
@@ -34,7 +34,7 @@ pub(super) struct Moments {
     skew: f64,
 }
 
-impl Moments {
+impl Comoments {
     pub(super) const LEN: usize = 8;
 
     pub(super) fn read(from: &[f64]) -> Self {
@@ -110,7 +110,7 @@ pub(super) struct Pearson {
 impl Pearson {
     pub(super) const LEN: usize = 4;
 
-    pub(super) fn of(moments: &Moments, eps: f64) -> Self {
+    pub(super) fn of(moments: &Comoments, eps: f64) -> Self {
         let [a, b] = moments.squares.map(libm::sqrt);
         let (product, divisor) = (a * b, a * b + eps);
         if product == 0.0 {

@@ -53,7 +53,7 @@ use std::path::Path;
 /// let step = Step { task_loss: Some(0.5), ..Step::default() };
 /// let done = objective.evaluate(&teacher, &student, step, &Cpu::new())?;
 /// assert_eq!(done.total, 0.5 + done.terms[0].weighted);
-/// assert_eq!(done.gradients["logits"].tensor.shape(), [1, 1, 1, 3]);
+/// assert_eq!(done.gradients["logits"].array.shape(), [1, 1, 1, 3]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
