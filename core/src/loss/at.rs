@@ -6,8 +6,7 @@
 
 use super::{About, MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real, sum, sums,
-    update,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, real, sum, sums, update,
 };
 use crate::names::choice;
 use crate::options::options;
@@ -138,16 +137,14 @@ impl AtOptions {
     fn fill(&self, view: View<'_>, n: usize, unit: f64, q: &mut [f64]) -> f64 {
         let (p, per_unit) = (self.p.get(), 1.0 / unit);
         let mut buffer = [0.0; PIECE];
-        for piece in pieces(0..view.shape().positions()) {
+        q.fill(0.0);
+        for (c, piece) in view.walk(0..view.shape().channels()) {
             let q = q.get_mut(piece.clone()).unwrap_or_default();
-            q.fill(0.0);
-            for c in 0..view.shape().channels() {
-                let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
-                if p == 2 {
-                    update(q, x, x, |q, x, _| q + (x * per_unit) * (x * per_unit));
-                } else {
-                    update(q, x, x, |q, x, _| q + power((x * per_unit).abs(), p));
-                }
+            let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
+            if p == 2 {
+                update(q, x, x, |q, x, _| q + (x * per_unit) * (x * per_unit));
+            } else {
+                update(q, x, x, |q, x, _| q + power((x * per_unit).abs(), p));
             }
         }
         libm::sqrt(sum(q, |q| q * q))

@@ -8,8 +8,8 @@
 use super::About;
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, Moments, PIECE, Shapes, Side, Standard, View, head,
-    pieces, real, sums as lane_sums, update,
+    At, Executor, Explain, Formula, Maps, Measured, Moments, PIECE, Shapes, Side, Standard, View, head, real,
+    sums as lane_sums, update,
 };
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -116,10 +116,8 @@ impl PkdOptions {
 fn each_piece(view: View<'_>, first: usize, count: usize, mut f: impl FnMut(usize, &[f64])) {
     let mut buffer = [0.0; PIECE];
     for n in 0..view.shape().images() {
-        for piece in pieces(0..view.shape().positions()) {
-            for c in 0..count {
-                f(c, view.positions(n, first + c, piece.start, head(&mut buffer, &piece)));
-            }
+        for (c, piece) in view.walk(0..count) {
+            f(c, view.positions(n, first + c, piece.start, head(&mut buffer, &piece)));
         }
     }
 }
@@ -130,18 +128,17 @@ fn compare(maps: &Maps<'_>, first: usize, channels: &mut [Channel]) {
     let mut sums = [[0.0; 3]; GROUP];
     let (mut t_buffer, mut s_buffer) = ([0.0; PIECE], [0.0; PIECE]);
     for n in 0..shape.images() {
-        for piece in pieces(0..shape.positions()) {
-            for ((c, channel), sums) in (first..).zip(&*channels).zip(&mut sums) {
-                let t = maps.teacher.positions(n, c, piece.start, head(&mut t_buffer, &piece));
-                let s = maps.student.positions(n, c, piece.start, head(&mut s_buffer, &piece));
-                let (of_t, of_s) = (channel.teacher.standard, channel.student.standard);
-                let of_piece = lane_sums(t, s, |t, s| {
-                    let (t, s) = (of_t.z(t), of_s.z(s));
-                    let e = s - t;
-                    [e * e, -e * t, e * s]
-                });
-                sums.iter_mut().zip(of_piece).for_each(|(sum, x)| *sum += x);
-            }
+        for (c, piece) in maps.student.walk(0..channels.len()) {
+            let (Some(channel), Some(sums)) = (channels.get(c), sums.get_mut(c)) else { continue };
+            let t = maps.teacher.positions(n, first + c, piece.start, head(&mut t_buffer, &piece));
+            let s = maps.student.positions(n, first + c, piece.start, head(&mut s_buffer, &piece));
+            let (of_t, of_s) = (channel.teacher.standard, channel.student.standard);
+            let of_piece = lane_sums(t, s, |t, s| {
+                let (t, s) = (of_t.z(t), of_s.z(s));
+                let e = s - t;
+                [e * e, -e * t, e * s]
+            });
+            sums.iter_mut().zip(of_piece).for_each(|(sum, x)| *sum += x);
         }
     }
     for (channel, [value, to_t, to_s]) in channels.iter_mut().zip(sums) {

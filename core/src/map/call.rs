@@ -1,6 +1,6 @@
 //! One call of a map loss: inputs, passes, result.
 
-use super::view::{PIECE, View, head, pieces, place};
+use super::view::{PIECE, View, head, place, walk};
 use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side};
 use crate::access::{Load, Sink, with_reader};
 use crate::element::Tensor;
@@ -282,19 +282,17 @@ impl<'a> MapCall<'a> {
         Ok(self.inputs.with_maps(|maps| {
             let mut overflowed = false;
             let mut buffer = [0.0; PIECE];
-            for piece in pieces(positions) {
-                for c in rows.clone() {
-                    let out = head(&mut buffer, &piece);
-                    if scale == 0.0 {
-                        out.fill(0.0);
-                    } else {
-                        formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
-                        for x in out.iter_mut() {
-                            *x *= scale;
-                        }
+            for (c, piece) in walk(plan.order(), rows, positions) {
+                let out = head(&mut buffer, &piece);
+                if scale == 0.0 {
+                    out.fill(0.0);
+                } else {
+                    formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
+                    for x in out.iter_mut() {
+                        *x *= scale;
                     }
-                    overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
                 }
+                overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
             }
             overflowed
         }))

@@ -34,6 +34,11 @@ impl<'a> View<'a> {
         self.load.load(place, buffer)
     }
 
+    /// [`walk`] over some channels of an image.
+    pub(crate) fn walk(self, channels: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
+        walk(self.order, channels, 0..self.shape.positions())
+    }
+
     /// Every number of an image, in pieces that do not depend on the memory order.
     pub(crate) fn each(self, n: usize, mut f: impl FnMut(&[f64])) {
         let mut buffer = [0.0; PIECE];
@@ -80,6 +85,24 @@ pub(crate) fn runs(positions: Range<usize>, width: usize) -> impl Iterator<Item 
     (positions.start / width..positions.end.div_ceil(width)).map(move |row| {
         let start = row * width;
         (row, positions.start.max(start) - start..positions.end.min(start + width) - start)
+    })
+}
+
+/// Pieces of some channels, each channel's in order, the channels in turns that read memory as it lies: of many
+/// positions where those are side by side, of a piece where channels are.
+pub(crate) fn walk(
+    order: Order,
+    channels: Range<usize>,
+    positions: Range<usize>,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    let turn = match order {
+        Order::Nchw => 16 * PIECE,
+        Order::Nhwc => PIECE,
+    };
+    let end = positions.end;
+    positions.step_by(turn).flat_map(move |from| {
+        let turn = from..(from + turn).min(end);
+        channels.clone().flat_map(move |c| pieces(turn.clone()).map(move |piece| (c, piece)))
     })
 }
 
