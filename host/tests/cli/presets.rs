@@ -1,10 +1,11 @@
 //! Presets and options, against the library.
 
 use crate::run;
-use crate::support::{STUDENT, TEACHER, assert_close};
+use crate::support::{LABELS, STUDENT, TEACHER, assert_close, densekd};
 use densekd::core::{Preset, RowOptions};
 use densekd::io::{self, TensorPath};
 use serde_json::json;
+use std::ffi::OsString;
 
 fn logits(of: &str) -> Vec<f32> {
     let at = TensorPath::new(of, Some("logits")).expect("a tensor path");
@@ -57,4 +58,25 @@ fn every_flag_reaches_the_loss() {
         let value = value(words);
         assert!(value > 0.0 && (value - plain).abs() > 1e-6 * plain, "{words}: {value}");
     }
+}
+
+#[test]
+fn every_preset_runs_on_the_sample() {
+    let mut count = 0;
+    for preset in Preset::ALL {
+        let mut words: Vec<OsString> = vec!["loss".into()];
+        if preset.options.takes_teacher() {
+            words.push(format!("{TEACHER}:logits").into());
+        }
+        words.push(format!("{STUDENT}:logits").into());
+        if preset.options.takes_labels() {
+            words.extend(["--labels".into(), LABELS.into()]);
+        }
+        words.extend(["--preset", preset.name, "--json"].map(Into::into));
+        let report = densekd(words).json();
+        assert_eq!(report["preset"], json!(preset.name));
+        assert!(report["value"].as_f64().is_some_and(f64::is_finite), "{report}");
+        count += 1;
+    }
+    assert_eq!(count, 48);
 }

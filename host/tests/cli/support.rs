@@ -13,6 +13,9 @@ pub(crate) const TEACHER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../exampl
 /// The student's map of the sample pair.
 pub(crate) const STUDENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/student.safetensors");
 
+/// Classes of the sample.
+pub(crate) const LABELS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/data/labels.npy");
+
 /// What a run left behind.
 #[derive(Debug)]
 pub(crate) struct Run {
