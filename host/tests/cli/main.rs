@@ -4,6 +4,7 @@ mod bad_files;
 mod bad_options;
 mod check_and_doctor;
 mod commands;
+mod faults;
 mod folders;
 mod gradient;
 mod loss;
