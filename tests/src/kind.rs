@@ -31,6 +31,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Those that leave ignored positions out before anything is computed: all but the forms of `after`.
+    pub const BEFORE: [Self; 9] = [
+        Self::Kl,
+        Self::ReverseKl,
+        Self::Js,
+        Self::Ce,
+        Self::Mse,
+        Self::KlEps,
+        Self::CeEps,
+        Self::ChannelMean,
+        Self::None,
+    ];
+
     /// Every row loss.
     pub const ALL: [Self; 11] = [
         Self::Kl,

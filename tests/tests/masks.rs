@@ -12,19 +12,6 @@ use densekd_tests::tolerance::tolerance;
 use maps::{DIVISORS, Draw, bits, config, draws, largest};
 use proptest::prelude::*;
 
-/// Losses whose ignored positions are left out before anything is computed.
-const BEFORE: [Kind; 9] = [
-    Kind::Kl,
-    Kind::ReverseKl,
-    Kind::Js,
-    Kind::Ce,
-    Kind::Mse,
-    Kind::KlEps,
-    Kind::CeEps,
-    Kind::ChannelMean,
-    Kind::None,
-];
-
 /// The image with its ignored positions cut out, as a map of one line; none if nothing is left.
 fn compacted(case: &Case, image: usize) -> Option<Case> {
     let [_, c, h, w] = case.shape;
@@ -60,7 +47,7 @@ proptest! {
     #![proptest_config(config(128))]
 
     #[test]
-    fn a_masked_map_is_the_map_without_its_ignored_positions(draw in draws(&BEFORE), last: bool) {
+    fn a_masked_map_is_the_map_without_its_ignored_positions(draw in draws(&Kind::BEFORE), last: bool) {
         let case = masked(&draw);
         let order = if last { Order::Nhwc } else { Order::Nchw };
         let way = Way { order, ..Way::plain(DType::F32) };
@@ -86,7 +73,7 @@ proptest! {
 
     #[test]
     fn gradients_of_ignored_positions_are_exactly_zero_and_nothing_there_matters(
-        draw in draws(&BEFORE),
+        draw in draws(&Kind::BEFORE),
         junk in prop::sample::select(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 3e38, -3e38][..]),
         last: bool,
     ) {
@@ -104,7 +91,7 @@ proptest! {
     }
 
     #[test]
-    fn labels_and_masks_say_the_same_and_both_say_either(draw in draws(&BEFORE), index in -3..300_i64) {
+    fn labels_and_masks_say_the_same_and_both_say_either(draw in draws(&Kind::BEFORE), index in -3..300_i64) {
         let case = masked(&draw);
         let plan = plan(&case, Order::Nchw);
         let counted = case.counted.as_ref().expect("there is a mask");
