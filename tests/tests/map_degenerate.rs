@@ -4,12 +4,27 @@
 mod map_cases;
 
 use densekd_tests::maps::MapGot;
-use densekd_tests::oracle::maps::{Setting, value};
-use map_cases::{at, case, checked, fill, pixel, run, zero};
+use densekd_tests::oracle::maps::{MapCase, Setting, value};
+use map_cases::{at, case, pixel, run, zero};
 
 use Setting::{Flag, Integer, Name, Number};
 
 const NAN: f64 = f64::NAN;
+
+/// The answer, its value being the oracle's.
+fn checked(case: &MapCase) -> MapGot {
+    let (got, want) = (run(case), value(case));
+    let scale = want.abs() + 1e-3;
+    assert!((got.value - want).abs() <= 1e-12 * scale, "{:e}, not {want:e}: {case:?}", got.value);
+    let gradients = got.grad_student.iter().chain(&got.grad_teacher);
+    assert!(gradients.into_iter().all(|x| x.is_finite() && x.abs() < 1e4), "{got:?} {case:?}");
+    got
+}
+
+/// The same number in all channels of a position.
+fn fill(x: &mut [f64], shape: [usize; 4], n: usize, i: usize, number: f64) {
+    (0..shape[1]).for_each(|c| x[at(shape, n, c, i)] = number);
+}
 
 #[test]
 fn nothing_counted_is_nothing_lost() {

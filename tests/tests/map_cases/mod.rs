@@ -1,12 +1,10 @@
 //! Small maps for the edges of the map losses' definitions, and answers that every way gives.
 
-#![allow(dead_code, reason = "each test takes what it needs")]
-
 use densekd_core::DType;
 use densekd_tests::backends::{ChannelsLast, Sequential};
 use densekd_tests::engine::cpu;
 use densekd_tests::maps::{MapGot, MapWay, ask};
-use densekd_tests::oracle::maps::{MapCase, Setting, value};
+use densekd_tests::oracle::maps::{MapCase, Setting};
 use densekd_tests::samples::normal;
 use fastrand::Rng;
 
@@ -101,16 +99,6 @@ pub(crate) fn run(case: &MapCase) -> MapGot {
     got
 }
 
-/// The answer, its value being the oracle's.
-pub(crate) fn checked(case: &MapCase) -> MapGot {
-    let (got, want) = (run(case), value(case));
-    let scale = want.abs() + 1e-3;
-    assert!((got.value - want).abs() <= 1e-12 * scale, "{:e}, not {want:e}: {case:?}", got.value);
-    let gradients = got.grad_student.iter().chain(&got.grad_teacher);
-    assert!(gradients.into_iter().all(|x| x.is_finite() && x.abs() < 1e4), "{got:?} {case:?}");
-    got
-}
-
 pub(crate) fn zero(x: &[f64]) -> bool {
     x.iter().all(|x| *x == 0.0)
 }
@@ -118,11 +106,6 @@ pub(crate) fn zero(x: &[f64]) -> bool {
 /// Index of an element.
 pub(crate) fn at([_, c, h, w]: [usize; 4], n: usize, channel: usize, i: usize) -> usize {
     (n * c + channel) * h * w + i
-}
-
-/// The same number in all channels of a position.
-pub(crate) fn fill(x: &mut [f64], shape: [usize; 4], n: usize, i: usize, number: f64) {
-    (0..shape[1]).for_each(|c| x[at(shape, n, c, i)] = number);
 }
 
 pub(crate) fn pixel(x: &[f64], shape: [usize; 4], n: usize, i: usize) -> Vec<f64> {
