@@ -12,7 +12,9 @@
 //! | how rows are taken of a map | [`Shape`], [`Order`], [`Layout`], [`Mask`] |
 //! | how a row is made comparable | [`Softmax`], [`MeanOverPositions`], [`Raw`] |
 //! | how two rows differ | [`Kl`], [`CrossEntropy`], [`Mse`], [`JensenShannon`], [`ReverseKl`] |
-//! | which go together | [`RowLoss`], by type; [`Recipe`], by name; [`Preset`], as published |
+//! | how a vector is made comparable | [`UnitLength`], [`Standardise`], [`CentredUnitLength`] |
+//! | how two vectors differ | [`Mse`], [`HalfMse`], [`Euclidean`], [`Cosine`], [`SmoothL1`] |
+//! | which go together | [`RowLoss`], [`VectorLoss`], by type; [`Recipe`], by name; [`Preset`], as published |
 //! | every loss by name | [`Loss`], [`Options`], [`Term`] |
 //! | the work on a shape | [`Plan`], [`Inputs`], [`run`], and [`Call`] for backends |
 //! | losses of whole maps | [`MapPlan`], [`MapInputs`], [`run_map`], and [`MapCall`] for backends |
@@ -61,6 +63,7 @@ mod row_loss;
 mod shape;
 mod space;
 mod upsample;
+mod vector_loss;
 
 pub use access::{Place, Sink, Slab, narrow_into};
 pub use adapt::{Conv1x1, Resize, ResizeMode};
@@ -68,16 +71,21 @@ pub use arithmetic::Arithmetic;
 pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Overflowed, Partial, run};
 pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
-    CrossEntropy, Diverge, JensenShannon, Kl, MaskedCrossEntropy, MaskedKl, Mse, ReverseKl,
-    SmoothedCrossEntropy, SmoothedKl,
+    Cosine, CrossEntropy, Diverge, DivergeVector, Euclidean, HalfMse, Hinge, JensenShannon, Kl,
+    MaskedCrossEntropy, MaskedKl, Mse, ReverseKl, SmoothL1, SmoothedCrossEntropy, SmoothedKl, Wasserstein,
 };
 pub use element::{DType, Element, Tensor, TensorMut};
 pub use error::Error;
 pub use loss::*;
-pub use map::{Alone, Executor, Labels, MapCall, MapInputs, MapPlan, Matrix, Projection, Side, run_map};
+pub use map::{
+    Alone, Executor, Labels, MapCall, MapInputs, MapPlan, Matrix, Moments, Projection, Side, run_map,
+};
 pub use mask::Mask;
 pub use names::UnknownName;
-pub use normalize::{Block, MeanOverPositions, Normalize, PerPosition, Raw, Softmax};
+pub use normalize::{
+    Block, CentredUnitLength, MeanOverPositions, Normalize, NormalizeVector, PerPosition, Raw, Scaled,
+    Softmax, Standardise, UnitLength,
+};
 pub use options::{Field, OptionError, OptionValue};
 pub use plan::Plan;
 pub use prepared::PreparedTeacher;
@@ -86,4 +94,8 @@ pub use recipe::{Divergence, Divisor, Ignore, Norm, Recipe, RowOptions, Samples}
 pub use row::{RowState, RowStatistics};
 pub use row_loss::RowLoss;
 pub use shape::{Layout, Order, Shape};
-pub use space::{Difference, Distribution, Probabilities, Real, Space};
+pub use space::{
+    CentredUnit, Coordinates, Difference, Distribution, Probabilities, Real, RowSpace, Score, Space,
+    Standardised, Unit, VectorSpace, Verdict,
+};
+pub use vector_loss::VectorLoss;

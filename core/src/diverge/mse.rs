@@ -1,10 +1,10 @@
 //! The squared difference.
 
-use super::Diverge;
+use super::{Diverge, DivergeVector};
 use crate::arithmetic::Arithmetic;
-use crate::space::{Difference, Distribution, Probabilities, Real};
+use crate::space::{Coordinates, Difference, Distribution, Probabilities, Real, Standardised, Unit};
 
-/// `sum (student - teacher)^2`, of probabilities or of plain numbers.
+/// `sum (student - teacher)^2`, of probabilities, of coordinates or of plain numbers.
 ///
 /// Gradient `2 (student - teacher)`, through the softmax where there is one. Cost: two sweeps of
 /// distributions, one of numbers. Source: `divergence mse` of `TorchDistiller`.
@@ -59,3 +59,30 @@ impl Diverge<Real> for Mse {
         Some(0.0)
     }
 }
+
+macro_rules! of_coordinates {
+    ($($space:ident),+) => {$(
+        impl Diverge<$space> for Mse {
+            #[inline(always)]
+            fn term<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                Diverge::<Real>::term(self, Difference { difference: x.difference() })
+            }
+
+            #[inline(always)]
+            fn student_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                Diverge::<Real>::student_cotangent(self, Difference { difference: x.difference() })
+            }
+
+            #[inline(always)]
+            fn teacher_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                Diverge::<Real>::teacher_cotangent(self, Difference { difference: x.difference() })
+            }
+        }
+
+        impl DivergeVector<$space> for Mse {}
+    )+};
+}
+
+of_coordinates!(Unit, Standardised);
+
+impl DivergeVector<Real> for Mse {}

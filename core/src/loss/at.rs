@@ -5,11 +5,16 @@
 //! that paper's beta/2 goes into the weight. Cost: one read of both maps, one more of a side for its gradient.
 
 use super::{About, MapOptions, Options};
+use crate::diverge::{DivergeVector, Euclidean, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, real, sum, sums, update,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, cut, cut_mut, head, real, row,
+    sum, update,
 };
 use crate::names::choice;
+use crate::normalize::{Scaled, UnitLength};
 use crate::options::options;
+use crate::space::Unit;
+use crate::vector_loss::Pair;
 use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 use core::num::NonZeroU32;
@@ -48,53 +53,32 @@ options! {
 }
 
 /// What is kept of an image beside its two maps Q.
-#[derive(Clone, Copy, Default)]
-struct Image {
-    /// What it adds to the sum.
-    value: f64,
+struct Image<D> {
     /// The largest magnitudes of teacher and student: Q is taken of x over it, since v does not depend on it.
     unit: [f64; 2],
-    /// max(|Q|, eps) in these units.
-    norm: [f64; 2],
-    /// <v, g>, where the norm is above eps, else 0.
-    dot: [f64; 2],
-    /// What e is multiplied by for g: 2 in `code`, 1/|e| in `paper`.
-    slope: f64,
+    pair: Pair<Unit, D>,
 }
 
-impl Image {
-    const LEN: usize = 8;
+impl<D: DivergeVector<Unit>> Image<D> {
+    const LEN: usize = 2 + Pair::<Unit, D>::LEN;
 
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [value, ut, us, nt, ns, dt, ds, slope, ..] => {
-                Self { value, unit: [ut, us], norm: [nt, ns], dot: [dt, ds], slope }
-            }
-            _ => Self::default(),
+    fn read(diverge: D, from: &[f64]) -> Self {
+        match from {
+            [t, s, pair @ ..] => Self { unit: [*t, *s], pair: Pair::read(diverge, pair) },
+            _ => Self { unit: [1.0; 2], pair: Pair::read(diverge, &[]) },
         }
     }
 
-    fn write(self, to: &mut [f64]) {
-        let Self { value, unit: [ut, us], norm: [nt, ns], dot: [dt, ds], slope } = self;
-        to.iter_mut().zip([value, ut, us, nt, ns, dt, ds, slope]).for_each(|(to, from)| *to = from);
+    fn write(&self, to: &mut [f64]) {
+        if let [t, s, pair @ ..] = to {
+            [*t, *s] = self.unit;
+            self.pair.write(pair);
+        }
     }
 }
 
-/// The energy of a side of an image.
-struct Energy {
-    unit: f64,
-    /// max(|Q|, eps) in units.
-    norm: f64,
-    /// Whether it is eps, or the map is zero: then v's length is no constraint.
-    clamped: bool,
-}
-
-const fn index(side: Side) -> usize {
-    match side {
-        Side::Teacher => 0,
-        Side::Student => 1,
-    }
-}
+/// Numbers of an [`Image`], whichever distance is taken.
+const IMAGE: usize = Image::<Mse>::LEN;
 
 impl AtOptions {
     pub(crate) const ABOUT: About = About {
@@ -113,8 +97,8 @@ impl AtOptions {
         power(x, self.p.get())
     }
 
-    /// Q into `q`, in units that keep its square in range.
-    fn energy(&self, view: View<'_>, n: usize, q: &mut [f64]) -> Energy {
+    /// Q into `q`, in units that keep its square in range; the unit of x, and how Q becomes v.
+    fn energy(&self, view: View<'_>, n: usize, q: &mut [f64]) -> (f64, Scaled<Unit>) {
         // Squares of what f32 holds and any usual power makes of it are in range as they are; where a sum is not,
         // and only there, the map is read for its largest magnitude first.
         let mut unit = 1.0;
@@ -122,15 +106,15 @@ impl AtOptions {
         if !(1e-120..1e150).contains(&norm) {
             unit = view.largest(n);
             if unit == 0.0 {
-                return Energy { unit: 1.0, norm: 1.0, clamped: true };
+                return (1.0, Scaled::default());
             }
             // The reciprocal of a subnormal number is none.
             unit = if unit < f64::MIN_POSITIVE { f64::MIN_POSITIVE } else { unit };
             norm = self.fill(view, n, unit, q);
         }
-        // eps is in the units of Q as defined, with 1/C.
-        let eps = self.eps.get() * real(view.shape().channels()) / self.power(unit);
-        Energy { unit, norm: if norm < eps { eps } else { norm }, clamped: norm <= eps }
+        // Q as defined has 1/C.
+        let of_q = self.power(unit) / real(view.shape().channels());
+        (unit, UnitLength::at_least(self.eps).in_units(of_q).of(norm))
     }
 
     /// The sum over channels of |x / unit|^p at every position; its norm over positions.
@@ -148,6 +132,60 @@ impl AtOptions {
             }
         }
         libm::sqrt(sum(q, |q| q * q))
+    }
+}
+
+impl AtOptions {
+    /// The images' distances.
+    fn sum<D: DivergeVector<Unit>>(
+        &self,
+        distance: D,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> f64 {
+        let m = maps.student.shape().positions();
+        let len = 2 * m + IMAGE;
+        on.chunks(state, len, &|n, state| {
+            let [image, qt, qs] = cut_mut(state, [IMAGE, m, m]);
+            let (unit_t, t) = self.energy(maps.teacher, n, qt);
+            let (unit_s, s) = self.energy(maps.student, n, qs);
+            let mut pair = Pair::new(t, s, distance);
+            pair.compare(qt, qs);
+            Image { unit: [unit_t, unit_s], pair }.write(image);
+        });
+        let finish = |image| distance.finish(Image::read(distance, image).pair.sum, true);
+        state.chunks(len.max(1)).map(finish).sum()
+    }
+
+    fn pull_image<D: DivergeVector<Unit>>(
+        &self,
+        distance: D,
+        maps: &Maps<'_>,
+        state: &[f64],
+        at: &At,
+        out: &mut [f64],
+    ) {
+        let m = maps.student.shape().positions();
+        let [image, qt, qs] = cut(row(state, at.n, 2 * m + IMAGE), [IMAGE, m, m]);
+        let Image { unit: [unit_t, unit_s], pair } = Image::read(distance, image);
+        let [qt, qs] = [qt, qs].map(|q| q.get(at.positions.clone()).unwrap_or_default());
+        pair.pull(at.side, (qt, qs), out);
+        let mut buffer = [0.0; PIECE];
+        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
+        let per_unit = 1.0 / if at.side == Side::Teacher { unit_t } else { unit_s };
+        let (p, scale) = (self.p.get(), distance.slope(pair.sum) * f64::from(self.p.get()) * per_unit);
+        if p == 2 {
+            update(out, x, x, |dq, x, _| scale * dq * (x * per_unit));
+        } else {
+            update(out, x, x, |dq, x, _| {
+                let slope = power((x * per_unit).abs(), p - 1) * x.signum();
+                if x == 0.0 { 0.0 } else { scale * dq * slope }
+            });
+        }
+        if pair.sum.is_nan() {
+            out.fill(f64::NAN);
+        }
     }
 }
 
@@ -179,72 +217,22 @@ impl Formula for AtOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        shapes.student.images() * (2 * shapes.student.positions() + Image::LEN)
+        shapes.student.images() * (2 * shapes.student.positions() + IMAGE)
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         let shape = maps.student.shape();
-        let (images, m) = (shape.images(), shape.positions());
-        let len = 2 * m + Image::LEN;
-        on.chunks(state, len, &|n, state| {
-            let (image, q) = state.split_at_mut(Image::LEN.min(state.len()));
-            let (qt, qs) = q.split_at_mut(m.min(q.len()));
-            let t = self.energy(maps.teacher, n, qt);
-            let s = self.energy(maps.student, n, qs);
-            let (per_t, per_s) = (1.0 / t.norm, 1.0 / s.norm);
-            let [squares, dt, ds] = sums(qt, qs, |qt, qs| {
-                let (t, s) = (qt * per_t, qs * per_s);
-                let e = s - t;
-                [e * e, -t * e, s * e]
-            });
-            let distance = libm::sqrt(squares);
-            let (value, slope) = match self.mode {
-                AtMode::Code => (squares, 2.0),
-                AtMode::Paper => (distance, if distance == 0.0 { 0.0 } else { 1.0 / distance }),
-            };
-            let dot = [if t.clamped { 0.0 } else { slope * dt }, if s.clamped { 0.0 } else { slope * ds }];
-            Image { value, unit: [t.unit, s.unit], norm: [t.norm, s.norm], dot, slope }.write(image);
-        });
-        let sum = state.chunks(len.max(1)).map(|image| Image::read(image).value).sum();
-        let divisor = match self.mode {
-            AtMode::Code => real(images) * real(m),
-            AtMode::Paper => real(images),
-        };
-        Ok(Measured { sum, divisor })
+        let (images, m) = (real(shape.images()), real(shape.positions()));
+        Ok(match self.mode {
+            AtMode::Code => Measured { sum: self.sum(Mse, maps, state, on), divisor: images * m },
+            AtMode::Paper => Measured { sum: self.sum(Euclidean, maps, state, on), divisor: images },
+        })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
-        let m = maps.student.shape().positions();
-        let len = 2 * m + Image::LEN;
-        let state = state.get(at.n * len..(at.n + 1) * len).unwrap_or_default();
-        let image = Image::read(state);
-        let q = |side| {
-            let from = Image::LEN + index(side) * m;
-            state.get(from..from + m).and_then(|q| q.get(at.positions.clone())).unwrap_or_default()
-        };
-        let (own, other) = match at.side {
-            Side::Teacher => (Side::Teacher, Side::Student),
-            Side::Student => (Side::Student, Side::Teacher),
-        };
-        let (unit, norm, dot) = (image.unit[index(own)], image.norm[index(own)], image.dot[index(own)]);
-        let mut buffer = [0.0; PIECE];
-        let x = maps.of(own).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        let (per_own, per_other) = (1.0 / norm, 1.0 / image.norm[index(other)]);
-        update(out, q(own), q(other), |_, v, w| {
-            let (v, w) = (v * per_own, w * per_other);
-            (image.slope * (v - w) - v * dot) * per_own
-        });
-        let (p, per_unit) = (self.p.get(), 1.0 / unit);
-        if p == 2 {
-            update(out, x, x, |dq, x, _| 2.0 * dq * (x * per_unit) * per_unit);
-        } else {
-            update(out, x, x, |dq, x, _| {
-                let slope = f64::from(p) * power((x * per_unit).abs(), p - 1) * per_unit;
-                if x == 0.0 { 0.0 } else { slope * dq * x.signum() }
-            });
-        }
-        if image.value.is_nan() {
-            out.fill(f64::NAN);
+        match self.mode {
+            AtMode::Code => self.pull_image(Mse, maps, state, at, out),
+            AtMode::Paper => self.pull_image(Euclidean, maps, state, at, out),
         }
     }
 }

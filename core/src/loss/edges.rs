@@ -1,14 +1,17 @@
 //! What relations between images are made of: lengths, squared distances, and the angles of triangles from them.
 
+use crate::diverge::{Diverge, SmoothL1};
+use crate::normalize::Scaled;
+use crate::space::Difference;
+
 /// The smallest square of a distance.
 pub(super) const CLAMP: f64 = 1e-12;
 
-pub(super) fn huber(d: f64) -> f64 {
-    if d.abs() < 1.0 { 0.5 * d * d } else { d.abs() - 0.5 }
-}
-
-pub(super) fn huber_slope(d: f64) -> f64 {
-    if d.abs() < 1.0 { d } else { d.signum() }
+/// What student and teacher add where they differ by this much, and its slope.
+#[inline(always)]
+pub(super) fn smooth_l1(difference: f64) -> (f64, f64) {
+    let x = Difference { difference };
+    (SmoothL1.term(x), SmoothL1.student_cotangent(x))
 }
 
 /// An image's length.
@@ -24,6 +27,12 @@ pub(super) struct Length {
 
 impl Length {
     pub(super) const LEN: usize = 3;
+
+    /// Of an image whose norm, or nothing at all, becomes its scale.
+    pub(super) fn new<S>(scaled: Scaled<S>, norm: f64) -> Self {
+        let length = norm * scaled.step();
+        Self { inverse: scaled.step(), square: length * length, radial: scaled.lost() }
+    }
 
     pub(super) fn read(from: &[f64]) -> Self {
         match *from {

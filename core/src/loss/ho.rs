@@ -8,12 +8,14 @@
 //! Cost: one read of each tensor (penalty: two), one more of a side for its gradient where it depends on it.
 
 use super::About;
+use crate::diverge::{Diverge, Hinge, Wasserstein};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, head, real,
 };
 use crate::names::choice;
 use crate::options::options;
+use crate::space::{Score, Verdict};
 use crate::{Error, Preset, Weight};
 use core::fmt;
 
@@ -95,18 +97,12 @@ impl HoOptions {
     ];
 
     /// What a score adds to the sum of its side, and the slope of that.
-    fn score(&self, side: Side, x: f64) -> (f64, f64) {
-        let sign = match (self.role, side) {
-            (HoRole::Discriminator, Side::Student) => 1.0,
-            _ => -1.0,
-        };
+    fn score(&self, side: Side, score: f64) -> (f64, f64) {
         match (self.role, self.adversary) {
-            (HoRole::Discriminator, HoAdversary::Hinge) => match 1.0 + sign * x {
-                margin if margin > 0.0 => (margin, sign),
-                margin if margin <= 0.0 => (0.0, 0.0),
-                undefined => (undefined, undefined),
-            },
-            _ => (sign * x, sign),
+            (HoRole::Discriminator, HoAdversary::Hinge) => judge(Hinge, side, score),
+            (HoRole::Discriminator, HoAdversary::WganGp) => judge(Wasserstein, side, score),
+            // In either game the generator wants the student's maps to be taken for the teacher's.
+            _ => judge(Wasserstein, Side::Teacher, score),
         }
     }
 
@@ -115,6 +111,15 @@ impl HoOptions {
         view.each(n, |x| sum += x.iter().map(|&x| self.score(side, x).0).sum::<f64>());
         sum
     }
+}
+
+fn judge<D: Diverge<Score>>(game: D, side: Side, score: f64) -> (f64, f64) {
+    let x = Verdict { score, side };
+    let slope = match side {
+        Side::Teacher => game.teacher_cotangent(x),
+        Side::Student => game.student_cotangent(x),
+    };
+    (game.term(x), slope)
 }
 
 /// |g| of an image is `unit * root`: g^2 itself could over- or underflow.

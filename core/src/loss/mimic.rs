@@ -9,12 +9,15 @@
 //! to y.
 
 use super::About;
+use crate::diverge::{Diverge, Mse};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Standard,
-    Tile, Tiles, View, cut, cut_mut, head, real, row, row_mut,
+    At, Executor, Explain, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Tile, Tiles,
+    View, cut, cut_mut, head, real, row, row_mut,
 };
+use crate::normalize::{NormalizeVector, Scaled, Standardise};
 use crate::options::options;
+use crate::space::{Difference, Real, Standardised, VectorSpace};
 use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 
@@ -118,8 +121,8 @@ impl Layout {
 
 /// Of y and of t: how a channel is standardised, and the sum of e z over it.
 struct Channel {
-    y: (Standard, f64),
-    t: (Standard, f64),
+    y: (Scaled<Standardised>, f64),
+    t: (Scaled<Standardised>, f64),
 }
 
 impl<'a> Job<'a> {
@@ -200,9 +203,10 @@ impl<'a> Job<'a> {
         let [mean_y, squares_y, mean_t, squares_t, dot_y, dot_t] = numbers;
         let shape = self.maps.student.shape();
         let count = real(shape.images()) * real(shape.positions());
-        let standard =
-            |mean, squares| Moments::from_numbers([count, mean, squares]).standard(self.options.eps);
-        Channel { y: (standard(mean_y, squares_y), dot_y), t: (standard(mean_t, squares_t), dot_t) }
+        let scaled = |mean, squares| {
+            Standardise::new(self.options.eps).scaled(&Moments::from_numbers([count, mean, squares]))
+        };
+        Channel { y: (scaled(mean_y, squares_y), dot_y), t: (scaled(mean_t, squares_t), dot_t) }
     }
 
     /// The rows of half the gradient to y, of a tile's parts.
@@ -261,8 +265,9 @@ impl Formula for MimicOptions {
                         [Moments::of(y).numbers(), Moments::of(t).numbers()];
                     write(sums, [mean_y, squares_y, mean_t, squares_t]);
                 } else {
-                    y.iter_mut().zip(t).for_each(|(y, t)| *y -= t);
-                    write(sums, [y.iter().map(|e| e * e).sum()]);
+                    y.iter_mut().zip(t).for_each(|(y, t)| *y = Real::point(*t, *y).difference);
+                    let term = |&difference| Diverge::<Real>::term(&Mse, Difference { difference });
+                    write(sums, [y.iter().map(term).sum()]);
                 }
             }
         });
@@ -278,9 +283,12 @@ impl Formula for MimicOptions {
                     let mut sums = [0.0; 3];
                     for (y, &t) in row_mut(outputs, o, tile.positions.len()).iter_mut().zip(t) {
                         let (zy, zt) = (ys.z(*y), ts.z(t));
-                        let e = zy - zt;
-                        let [squares, dot_y, dot_t] = sums;
-                        (sums, *y) = ([squares + e * e, dot_y + e * zy, dot_t + e * zt], e);
+                        let x = Standardised::point(zt, zy);
+                        let (e, [sum, dot_y, dot_t]) = (x.difference(), sums);
+                        (sums, *y) = (
+                            [sum + Diverge::<Standardised>::term(&Mse, x), dot_y + e * zy, dot_t + e * zt],
+                            e,
+                        );
                     }
                     write(to, sums);
                 }

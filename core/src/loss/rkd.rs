@@ -41,13 +41,14 @@
 //! ```
 
 use super::About;
-use super::edges::{CLAMP, Edges, Length, Triangle, distance, huber, huber_slope, squared_distance};
+use super::edges::{CLAMP, Edges, Length, Triangle, distance, smooth_l1, squared_distance};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
 };
+use crate::normalize::UnitLength;
 use crate::options::options;
-use crate::{Error, Preset, Weight};
+use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 
 options! {
@@ -70,7 +71,8 @@ options! {
 }
 
 /// The smallest norm that an image is divided by.
-const NORM: f64 = 1e-12;
+const NORM: Epsilon = Epsilon::literal(1e-12);
+
 /// The state in its parts: the value; of every image and side a [`Length`], of every image and side Q and I to all
 /// images, and of every image c to all images and <u, du> of both sides, and its part of the value.
 struct Parts<S> {
@@ -173,13 +175,10 @@ impl RkdOptions {
         if !norm.is_finite() {
             return Length { inverse: f64::NAN, square: norm, radial: 0.0 };
         }
-        match (self.normalize, norm > NORM) {
-            (false, _) => Length { inverse: 1.0, square: 0.0, radial: 0.0 },
-            (true, true) => Length { inverse: 1.0 / norm, square: 1.0, radial: 1.0 },
-            (true, false) => {
-                let inverse = if norm == 0.0 { 0.0 } else { 1.0 / NORM };
-                Length { inverse, square: squares * inverse * inverse, radial: 0.0 }
-            }
+        if self.normalize {
+            Length::new(UnitLength::at_least(NORM).of(norm), norm)
+        } else {
+            Length { inverse: 1.0, square: 0.0, radial: 0.0 }
         }
     }
 
@@ -212,7 +211,7 @@ impl RkdOptions {
         let inverses = [0, 1].map(|side| pairs / all(side).sum::<f64>());
         let [of_t, of_s] = inverses;
         let sums = all(0).zip(all(1)).fold([0.0; 2], |[t, s], (d_t, d_s)| {
-            let slope = huber_slope(d_s * of_s - d_t * of_t);
+            let (_, slope) = smooth_l1(d_s * of_s - d_t * of_t);
             [t - slope * d_t, s + slope * d_s]
         });
         let [sum_t, sum_s] = sums;
@@ -235,8 +234,8 @@ impl RkdOptions {
             let [unit_t, unit_s] = units;
             let (d_t, d_s) = (distance(ij_t.0), distance(ij_s.0));
             let difference = d_s * unit_s.inverse - d_t * unit_t.inverse;
-            value += per_pair * huber(difference);
-            let slope = huber_slope(difference);
+            let (term, slope) = smooth_l1(difference);
+            value += per_pair * term;
             let of_distance = |slope: f64, unit: Unit, (square, _): (f64, f64), d: f64| {
                 if square < CLAMP { 0.0 } else { 2.0 * per_pair * (slope * unit.inverse - unit.shared) / d }
             };
@@ -246,14 +245,15 @@ impl RkdOptions {
             for (k, ((ik_t, jk_t), (ik_s, jk_s))) in third.enumerate().filter(|&(k, _)| k != i) {
                 if k == j {
                     // An edge with itself: 1, or 0 where it has no direction.
-                    angles += huber(f64::from(ij_s.1 > 0.0) - f64::from(ij_t.1 > 0.0));
+                    angles += smooth_l1(f64::from(ij_s.1 > 0.0) - f64::from(ij_t.1 > 0.0)).0;
                     continue;
                 }
                 let (t, s) = (Triangle::new(ij_t, ik_t, jk_t), Triangle::new(ij_s, ik_s, jk_s));
                 let [at_i_t, at_j_t, at_k_t] = t.psi;
                 let [at_i_s, at_j_s, at_k_s] = s.psi;
-                angles += huber(at_i_s - at_i_t);
-                let slopes = [at_i_s - at_i_t, at_j_s - at_j_t, at_k_s - at_k_t].map(huber_slope);
+                let [at_i, at_j, at_k] = [at_i_s - at_i_t, at_j_s - at_j_t, at_k_s - at_k_t].map(smooth_l1);
+                angles += at_i.0;
+                let slopes = [at_i.1, at_j.1, at_k.1];
                 let dot = |of: [f64; 3]| slopes.iter().zip(of).map(|(a, b)| a * b).sum::<f64>();
                 let [sum_t, sum_s] = sums;
                 sums = [sum_t - dot(t.slope), sum_s + dot(s.slope)];
@@ -375,7 +375,7 @@ impl Formula for RkdOptions {
 impl Explain for RkdOptions {
     fn explain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.normalize {
-            writeln!(f, "u_i = x_i / max(|x_i|, {NORM:e})  of each image's C H W numbers")?;
+            writeln!(f, "u_i = x_i / max(|x_i|, {:e})  of each image's C H W numbers", NORM.get())?;
         } else {
             writeln!(f, "u_i = each image's C H W numbers")?;
         }

@@ -25,7 +25,7 @@ pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
 pub(crate) use lanes::{sum, sums, update};
 pub(crate) use magnitude::larger;
-pub(crate) use moments::{Moments, Standard};
+pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};

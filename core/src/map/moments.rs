@@ -1,11 +1,18 @@
-//! Mean and deviation of a channel, in pieces that may be taken side by side.
+//! Mean and spread of a vector, in pieces that may be taken side by side.
 
 use super::{real, sum};
-use crate::Epsilon;
 
-/// How many numbers, their mean, and the sum of their squared distances from it.
+/// How many numbers, their mean, and the sum of their squared distances from it: of a vector, or of pieces of one.
+///
+/// ```
+/// use densekd_core::Moments;
+/// let whole = Moments::of(&[1.0, 2.0, 6.0]);
+/// let joined = Moments::of(&[1.0]).with(Moments::of(&[2.0, 6.0]));
+/// assert_eq!((whole.mean(), whole.spread()), (3.0, 14.0_f64.sqrt()));
+/// assert_eq!((joined.mean(), joined.spread()), (whole.mean(), whole.spread()));
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Moments {
+pub struct Moments {
     count: f64,
     mean: f64,
     squares: f64,
@@ -14,7 +21,7 @@ pub(crate) struct Moments {
 impl Moments {
     /// Those of a piece, in two passes: an offset of any size costs no digits, and equal numbers have squares of
     /// exactly 0.
-    pub(crate) fn of(x: &[f64]) -> Self {
+    pub fn of(x: &[f64]) -> Self {
         let Some(&first) = x.first() else { return Self::default() };
         let count = real(x.len());
         let mean = first + sum(x, |x| x - first) / count;
@@ -23,7 +30,7 @@ impl Moments {
 
     /// Those of both pieces together.
     #[must_use]
-    pub(crate) fn with(self, other: Self) -> Self {
+    pub fn with(self, other: Self) -> Self {
         let count = self.count + other.count;
         if self.count == 0.0 || other.count == 0.0 {
             return if self.count == 0.0 { other } else { self };
@@ -43,49 +50,29 @@ impl Moments {
         Self { count, mean, squares }
     }
 
-    /// The standardisation of these numbers.
-    pub(crate) fn standard(self, eps: Epsilon) -> Standard {
-        if self.count < 2.0 || self.squares == 0.0 {
-            return Standard { mean: self.mean, step: 0.0, pull: 0.0 };
-        }
-        let sd = libm::sqrt(self.squares / (self.count - 1.0));
-        // An overflow is no reason for a finite answer.
-        let sd = if sd.is_finite() { sd } else { f64::NAN };
-        Standard { mean: self.mean, step: 1.0 / (sd + eps.get()), pull: 1.0 / (sd * (self.count - 1.0)) }
-    }
-}
-
-/// z = (x - mean) / (sd + eps), and 0 without gradient where all numbers are equal or there is one only.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Standard {
-    mean: f64,
-    /// 1 / (sd + eps).
-    step: f64,
-    /// 1 / (sd (K - 1)).
-    pull: f64,
-}
-
-impl Standard {
-    /// As it is kept in state.
-    pub(crate) const fn numbers(self) -> [f64; 3] {
-        [self.mean, self.step, self.pull]
+    /// How many numbers.
+    pub const fn count(&self) -> f64 {
+        self.count
     }
 
-    /// From state.
-    pub(crate) const fn from_numbers([mean, step, pull]: [f64; 3]) -> Self {
-        Self { mean, step, pull }
+    /// Their mean.
+    pub const fn mean(&self) -> f64 {
+        self.mean
     }
 
-    #[inline(always)]
-    pub(crate) fn z(&self, x: f64) -> f64 {
-        (x - self.mean) * self.step
+    /// |x|.
+    pub fn norm(&self) -> f64 {
+        libm::sqrt(self.squares + self.count * self.mean * self.mean)
     }
 
-    /// The gradient to x of what has the gradient g to z, `dot` the sum of g z over the channel. The mean of g is
-    /// taken to be 0: it is for differences of standardised numbers, whose means are 0.
-    #[inline(always)]
-    pub(crate) fn pull(&self, g: f64, z: f64, dot: f64) -> f64 {
-        g * self.step - z * dot * self.pull
+    /// |x - mean|.
+    pub fn spread(&self) -> f64 {
+        libm::sqrt(self.squares)
+    }
+
+    /// The standard deviation, over one less than their number; 0 of a single number.
+    pub fn deviation(&self) -> f64 {
+        if self.count < 2.0 { 0.0 } else { libm::sqrt(self.squares / (self.count - 1.0)) }
     }
 }
 
@@ -113,10 +100,10 @@ mod tests {
     }
 
     #[test]
-    fn equal_numbers_have_no_direction() {
+    fn equal_numbers_have_no_spread() {
         for x in [&[0.1; 1000][..], &[0.1]] {
-            let standard = joined(x, 13).standard(Epsilon::ZERO);
-            assert_eq!((standard.z(0.1), standard.pull(1.0, 0.0, 0.0)), (0.0, 0.0));
+            let moments = joined(x, 13);
+            assert_eq!((moments.mean(), moments.spread(), moments.deviation()), (0.1, 0.0, 0.0));
         }
     }
 }

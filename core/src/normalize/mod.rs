@@ -1,16 +1,24 @@
-//! How a row is made comparable, one normalisation a file.
+//! How a row or a vector is made comparable, one normalisation a file.
 
+mod centred_unit;
 mod mean;
 mod raw;
 mod softmax;
+mod standardise;
+mod unit;
+mod vector;
 
+pub use centred_unit::CentredUnitLength;
 pub use mean::MeanOverPositions;
 pub use raw::Raw;
 pub use softmax::Softmax;
+pub use standardise::Standardise;
+pub use unit::UnitLength;
+pub use vector::{NormalizeVector, Scaled};
 
 use crate::arithmetic::Arithmetic;
 use crate::row::{Kind, RowStatistics, Workspace};
-use crate::space::Space;
+use crate::space::{RowSpace, Space};
 
 /// A function of one position, evaluated over a row: a term, a cotangent or a gradient.
 pub trait PerPosition<S: Space> {
@@ -24,7 +32,7 @@ pub trait PerPosition<S: Space> {
 /// *terms* and *gradient* see the entries again as points of [`Normalize::Space`].
 pub trait Normalize: Copy + Send + Sync {
     /// The space its rows lie in: what a [`crate::Diverge`] must be defined on.
-    type Space: Space;
+    type Space: RowSpace;
     /// The running state of a row.
     type State: Copy + Default;
 

@@ -91,7 +91,7 @@ pub(super) fn block_of(nodes: Nodes, block: usize) -> Range<usize> {
 /// The gradient of the sum to y at the nodes of a block, of which `out` holds those of a side.
 pub(super) fn pulls(
     nodes: Nodes,
-    (units, norms, sign): (Units<'_>, &[f64], f64),
+    (units, scales, sign): (Units<'_>, &[f64], f64),
     (block, slot): (usize, &[f64]),
     out: &mut [f64],
     on: &dyn Executor,
@@ -102,10 +102,10 @@ pub(super) fn pulls(
         let out = out.split_off_mut(..rows.len() * channels).unwrap_or_default();
         let differences = slot.split_off(..rows.len() * nodes.count).unwrap_or_default();
         on.multiply(Matrix::new(differences, rows.len(), nodes.count), units.image(n), out);
-        let norms = norms.get((n * nodes.count + rows.start) * 2..).unwrap_or_default().chunks(2);
+        let scales = scales.get((n * nodes.count + rows.start) * 2..).unwrap_or_default().chunks(2);
         let units = units.rows(n, rows.clone()).data().chunks(channels);
-        for ((pull, u), norm) in out.chunks_mut(channels).zip(units).zip(norms) {
-            let [divisor, lost] = *norm else { continue };
+        for ((pull, u), scale) in out.chunks_mut(channels).zip(units).zip(scales) {
+            let [divisor, lost] = *scale else { continue };
             let along: f64 = pull.iter().zip(u).map(|(g, u)| g * u).sum();
             pull.iter_mut().zip(u).for_each(|(g, u)| *g = 4.0 * sign * (*g - u * along * lost) / divisor);
         }

@@ -15,6 +15,7 @@ use super::About;
 use crate::loss::{MapOptions, Options};
 use crate::map::{At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, larger, runs};
 use crate::names::choice;
+use crate::normalize::UnitLength;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Shape, Share, Weight};
 use core::fmt;
@@ -81,8 +82,8 @@ struct Kept<'a> {
     pulls: &'a mut [f64],
     /// Where the maximum stands.
     chosen: &'a mut [f64],
-    /// Two a node: what y is divided by, and how much of the pull along u is lost.
-    norms: &'a mut [f64],
+    /// Two a node: what y is divided by, and the share of the pull along u that is lost.
+    scales: &'a mut [f64],
 }
 
 impl PaOptions {
@@ -133,30 +134,30 @@ impl PaOptions {
     fn split<'a>(&self, mut state: &'a mut [f64], nodes: usize, channels: usize) -> Kept<'a> {
         let mut part = |len: usize| state.split_off_mut(..len).unwrap_or_default();
         let (units, pulls) = (part(nodes * channels), part(nodes * channels));
-        let (chosen, norms) = (part((self.planes() - 2) * nodes * channels), part(2 * nodes));
-        Kept { units, pulls, chosen, norms }
+        let (chosen, scales) = (part((self.planes() - 2) * nodes * channels), part(2 * nodes));
+        Kept { units, pulls, chosen, scales }
     }
 
-    /// What y is divided by, and what the pull along u is multiplied by before it is lost: |y| changes with y.
-    fn norm(&self, y: &[f64]) -> [f64; 2] {
+    /// What y is divided by, and the share of the pull along u that is lost.
+    fn direction(&self, y: &[f64]) -> [f64; 2] {
         let unit = y.iter().fold(0.0, |unit, &y| larger(unit, y));
-        if unit == 0.0 {
-            // The zero vector has no direction, and takes no gradient.
-            return [f64::INFINITY, 0.0];
-        }
-        let (norm, eps) =
-            (unit * libm::sqrt(y.iter().map(|y| (y / unit) * (y / unit)).sum()), self.eps.get());
-        let [divisor, lost] = match self.eps_mode {
-            PaEpsMode::Add => [norm + eps, (norm + eps) / norm],
-            PaEpsMode::Max if norm <= eps => [eps, 0.0],
-            PaEpsMode::Max => [norm, 1.0],
+        let norm = if unit == 0.0 {
+            0.0
+        } else {
+            unit * libm::sqrt(y.iter().map(|y| (y / unit) * (y / unit)).sum())
         };
-        [divisor, if self.detach_norm { 0.0 } else { lost }]
+        let length = match self.eps_mode {
+            PaEpsMode::Add => UnitLength::plus(self.eps),
+            PaEpsMode::Max => UnitLength::at_least(self.eps),
+        };
+        let length = if self.detach_norm { length.detached() } else { length };
+        let (divisor, lost) = length.divisor(norm);
+        [divisor, lost]
     }
 
     /// The nodes' directions.
     fn pool(&self, nodes: Nodes, view: View<'_>, kept: &mut Kept<'_>, on: &dyn Executor) {
-        let Kept { units, chosen, norms, .. } = kept;
+        let Kept { units, chosen, scales, .. } = kept;
         let channels = view.shape().channels();
         let row = nodes.windows.columns.get() * channels;
         match self.pool {
@@ -173,17 +174,17 @@ impl PaOptions {
             }
             PaPool::Avg => on.chunks(units, row, &|i, out| nodes.windows.pool::<Mean>(view, i, out)),
         }
-        on.chunks(norms, 2 * BLOCK, &|block, out| {
+        on.chunks(scales, 2 * BLOCK, &|block, out| {
             let y = units.get(block * BLOCK * channels..).unwrap_or_default().chunks(channels.max(1));
             for (out, y) in out.chunks_mut(2).zip(y) {
-                out.iter_mut().zip(self.norm(y)).for_each(|(out, norm)| *out = norm);
+                out.iter_mut().zip(self.direction(y)).for_each(|(out, of)| *out = of);
             }
         });
         on.chunks(units, BLOCK * channels, &|block, out| {
-            let norms = norms.get(block * BLOCK * 2..).unwrap_or_default();
-            for (y, norm) in out.chunks_mut(channels.max(1)).zip(norms.iter().step_by(2)) {
+            let scales = scales.get(block * BLOCK * 2..).unwrap_or_default();
+            for (y, divisor) in out.chunks_mut(channels.max(1)).zip(scales.iter().step_by(2)) {
                 for y in y {
-                    *y /= norm;
+                    *y /= divisor;
                 }
             }
         });
@@ -240,17 +241,17 @@ impl Formula for PaOptions {
             }
             let slots = &*slots;
             let sides = [
-                (&mut *teacher.pulls, of_teacher, &*teacher.norms, -1.0),
-                (&mut *student.pulls, of_student, &*student.norms, 1.0),
+                (&mut *teacher.pulls, of_teacher, &*teacher.scales, -1.0),
+                (&mut *student.pulls, of_student, &*student.scales, 1.0),
             ];
-            for (out, units, norms, sign) in sides {
+            for (out, units, scales, sign) in sides {
                 let len = BLOCK * units.channels;
                 let out = out.get_mut(first * len..).unwrap_or_default();
                 let out_len = out.len().min(SLOTS * len);
                 let out = out.get_mut(..out_len).unwrap_or_default();
                 on.chunks(out, len, &|i, out| {
                     let slot = slots.get(i * nodes.slot()..).unwrap_or_default();
-                    pulls(nodes, (units, norms, sign), (first + i, slot), out, on);
+                    pulls(nodes, (units, scales, sign), (first + i, slot), out, on);
                 });
             }
         }
