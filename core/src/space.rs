@@ -128,20 +128,6 @@ impl Space for Distribution {
     }
 }
 
-impl Space for Real {
-    type Point<R: Arithmetic> = Difference<R>;
-
-    #[inline(always)]
-    fn pull_student<R: Arithmetic>(_x: Difference<R>, cotangent: R, _total: R) -> R {
-        cotangent
-    }
-
-    #[inline(always)]
-    fn pull_teacher<R: Arithmetic>(_x: Difference<R>, cotangent: R, _total: R) -> R {
-        cotangent
-    }
-}
-
 impl VectorSpace for Real {
     #[inline(always)]
     fn point(teacher: f64, student: f64) -> Difference<f64> {
@@ -149,19 +135,26 @@ impl VectorSpace for Real {
     }
 }
 
-impl Space for Score {
-    type Point<R: Arithmetic> = Verdict<R>;
+/// Where numbers do not depend on each other, nothing of a cotangent is lost.
+macro_rules! nothing_is_lost {
+    ($($space:ident: $point:ident),+) => {$(
+        impl Space for $space {
+            type Point<R: Arithmetic> = $point<R>;
 
-    #[inline(always)]
-    fn pull_student<R: Arithmetic>(_x: Verdict<R>, cotangent: R, _total: R) -> R {
-        cotangent
-    }
+            #[inline(always)]
+            fn pull_student<R: Arithmetic>(_x: $point<R>, cotangent: R, _total: R) -> R {
+                cotangent
+            }
 
-    #[inline(always)]
-    fn pull_teacher<R: Arithmetic>(_x: Verdict<R>, cotangent: R, _total: R) -> R {
-        cotangent
-    }
+            #[inline(always)]
+            fn pull_teacher<R: Arithmetic>(_x: $point<R>, cotangent: R, _total: R) -> R {
+                cotangent
+            }
+        }
+    )+};
 }
+
+nothing_is_lost!(Real: Difference, Score: Verdict);
 
 /// Along a vector whose length or spread is given there is nothing to gain: what of the cotangents points along it,
 /// `total` times the vector, is lost.

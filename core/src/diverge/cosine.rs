@@ -1,5 +1,6 @@
 //! The cosine distance.
 
+use super::half_mse::half_squared;
 use super::{Diverge, DivergeVector};
 use crate::arithmetic::Arithmetic;
 use crate::space::{CentredUnit, Coordinates, Unit};
@@ -19,26 +20,10 @@ use crate::space::{CentredUnit, Coordinates, Unit};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cosine;
 
-macro_rules! cosine {
+half_squared!(Cosine: Unit, CentredUnit);
+
+macro_rules! one_without_direction {
     ($($space:ident),+) => {$(
-        impl Diverge<$space> for Cosine {
-            #[inline(always)]
-            fn term<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-                let e = x.difference();
-                e * e * R::from_f64(0.5)
-            }
-
-            #[inline(always)]
-            fn student_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-                x.difference()
-            }
-
-            #[inline(always)]
-            fn teacher_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-                -x.difference()
-            }
-        }
-
         impl DivergeVector<$space> for Cosine {
             fn finish(&self, sum: f64, directions: bool) -> f64 {
                 if directions { sum } else { 1.0 }
@@ -47,4 +32,4 @@ macro_rules! cosine {
     )+};
 }
 
-cosine!(Unit, CentredUnit);
+one_without_direction!(Unit, CentredUnit);

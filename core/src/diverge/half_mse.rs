@@ -16,22 +16,31 @@ use crate::space::{Coordinates, Standardised};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HalfMse;
 
-impl Diverge<Standardised> for HalfMse {
-    #[inline(always)]
-    fn term<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-        let e = x.difference();
-        e * e * R::from_f64(0.5)
-    }
+/// Half the squared difference of coordinates, by the name that it has in a space.
+macro_rules! half_squared {
+    ($name:ident: $($space:ident),+) => {$(
+        impl Diverge<$space> for $name {
+            #[inline(always)]
+            fn term<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                let e = x.difference();
+                e * e * R::from_f64(0.5)
+            }
 
-    #[inline(always)]
-    fn student_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-        x.difference()
-    }
+            #[inline(always)]
+            fn student_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                x.difference()
+            }
 
-    #[inline(always)]
-    fn teacher_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
-        -x.difference()
-    }
+            #[inline(always)]
+            fn teacher_cotangent<R: Arithmetic>(&self, x: Coordinates<R>) -> R {
+                -x.difference()
+            }
+        }
+    )+};
 }
+
+pub(super) use half_squared;
+
+half_squared!(HalfMse: Standardised);
 
 impl DivergeVector<Standardised> for HalfMse {}
