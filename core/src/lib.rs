@@ -46,6 +46,7 @@ mod engine;
 mod error;
 mod halves;
 mod isa;
+mod logarithm;
 mod loss;
 mod map;
 mod mask;

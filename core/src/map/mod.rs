@@ -15,18 +15,22 @@ mod lanes;
 mod magnitude;
 mod moments;
 mod plan;
+mod samples;
+mod softmax;
 mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
-pub(crate) use classes::{LogSumExp, Targets, spans};
+pub(crate) use classes::Targets;
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
-pub(crate) use lanes::{sum, sums, update};
+pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update};
 pub(crate) use magnitude::larger;
 pub(crate) use moments::{Moments, Standard};
 pub use plan::{MapPlan, Side};
+pub(crate) use samples::Samples;
+pub(crate) use softmax::{LogSumExp, Softmaxes};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 
