@@ -153,6 +153,21 @@ pub(crate) trait Formula: Sync {
         let _ = (maps, state, on);
     }
 
+    /// Both at once, for a formula that saves a read of the maps by it.
+    ///
+    /// # Errors
+    /// As those of [`measure`](Self::measure).
+    fn measure_and_prepare(
+        &self,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> Result<Measured, Error> {
+        let measured = self.measure(maps, state, on)?;
+        self.prepare(maps, state, on);
+        Ok(measured)
+    }
+
     /// The gradient of the sum at some positions of a channel; `out` has one number a position.
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]);
 
