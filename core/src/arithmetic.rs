@@ -225,9 +225,12 @@ pub(crate) fn two_difference<R: Arithmetic>(a: R, b: R) -> (R, R) {
 
 /// `c(e) = log1p(e) - e / (1 + e)`, about `e^2 / 2`, without cancellation; e > -1.
 pub(crate) fn log1p_excess(e: f64) -> f64 {
-    if e.abs() > 0.1 {
-        return libm::log1p(e) - e / (1.0 + e);
-    }
+    if e.abs() > 0.1 { libm::log1p(e) - e / (1.0 + e) } else { log1p_excess_near(e) }
+}
+
+/// [`log1p_excess`] for |e| <= 0.1; meaningless outside.
+#[inline(always)]
+pub(crate) fn log1p_excess_near(e: f64) -> f64 {
     let s = e / (2.0 + e);
     let y = s * s;
     2.0 * y * (1.0 / (1.0 + s) + s * horner!(y, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0))
@@ -235,12 +238,20 @@ pub(crate) fn log1p_excess(e: f64) -> f64 {
 
 /// `k(r) = r e^r - e^r + 1`, about `r^2 / 2`, never negative, without cancellation.
 pub(crate) fn bregman(r: f64) -> f64 {
-    if r.abs() <= 1.0 {
-        let q = r.expm1_rest();
-        r * r * (1.0 - q + r * q)
-    } else {
-        (r - 1.0) * libm::exp(r) + 1.0
-    }
+    if r.abs() <= 1.0 { bregman_near(r) } else { (r - 1.0) * libm::exp(r) + 1.0 }
+}
+
+/// [`bregman`] for |r| <= 1; meaningless outside.
+#[inline(always)]
+pub(crate) fn bregman_near(r: f64) -> f64 {
+    let q = r.expm1_rest();
+    r * r * (1.0 - q + r * q)
+}
+
+/// `e^r - 1` for |r| <= 1; meaningless outside.
+#[inline(always)]
+pub(crate) fn expm1_near(r: f64) -> f64 {
+    r + r * r * r.expm1_rest()
 }
 
 #[cfg(test)]

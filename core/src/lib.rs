@@ -48,6 +48,7 @@ mod engine;
 mod error;
 mod halves;
 mod isa;
+mod logarithm;
 mod loss;
 mod map;
 mod mask;

@@ -8,15 +8,17 @@
 //! loss = weight * tau^2 * (inter / R * sum over rows of (1 - r(p, q)) + intra / C * sum over columns of (1 - r(p, q)))
 //! ```
 //!
-//! Both maps `[N, C, H, W]`. Source: arXiv 2205.10536. Cost: three reads of both maps (the softmaxes; rows and
-//! columns; what the softmaxes pull back, which takes every column), one more of both for the gradient of each side.
-//! State: 10 numbers a position, and 8 a class for each of at most 32 stripes of positions.
+//! Both maps `[N, C, H, W]`. Source: arXiv 2205.10536. Cost: one read of both maps (a tile's channels three times, twice
+//! of them from a cache: largest logits, sums, correlations), one more of both for gradients (what the softmaxes pull
+//! back, which takes every column), one more of both for the gradient of each side. State: 11 numbers a position, 7 a
+//! class, and 8 a class for each of at most 32 stripes of positions.
 
 use super::About;
-use super::pearson::{Comoments, Pearson};
+use super::pearson::{Comoments, Pearson, SUMS, Seen, terms};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, PIECE, Shapes, Side, head, real, spans,
+    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, PIECE, Samples, Shapes, Side,
+    Softmaxes, cut, cut_mut, head, lanewise, real, sum,
 };
 use crate::options::options;
 use crate::row::per_quarter;
@@ -47,55 +49,14 @@ options! {
     }
 }
 
-/// A position's classes.
-#[derive(Clone, Copy)]
-struct Row {
-    /// Teacher, student.
-    softmax: [LogSumExp; 2],
-    pearson: Pearson,
-    /// <y, g> of teacher and student, g the gradient to y.
-    dot: [f64; 2],
-}
-
-impl Row {
-    const LEN: usize = 6 + Pearson::LEN;
-    const EMPTY: Self = Self {
-        softmax: [LogSumExp::EMPTY; 2],
-        pearson: Pearson { norm: [0.0; 2], divisor: 1.0, miss: 0.0 },
-        dot: [0.0; 2],
-    };
-
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [top_t, sum_t, top_s, sum_s, dot_t, dot_s, ref pearson @ ..] => Self {
-                softmax: [LogSumExp { top: top_t, sum: sum_t }, LogSumExp { top: top_s, sum: sum_s }],
-                dot: [dot_t, dot_s],
-                pearson: Pearson::read(pearson),
-            },
-            _ => Self::EMPTY,
-        }
-    }
-
-    fn write(self, to: &mut [f64]) {
-        let Self { softmax: [t, s], pearson, dot: [dot_t, dot_s] } = self;
-        if let Some((head, rest)) = to.split_at_mut_checked(6) {
-            let from = [t.top, t.sum, s.top, s.sum, dot_t, dot_s];
-            head.iter_mut().zip(from).for_each(|(to, from)| *to = from);
-            pearson.write(rest);
-        }
-    }
-
-    /// The two softmaxes at one class.
-    #[inline(always)]
-    fn shares(&self, scale: f64, (t, s): (f64, f64)) -> [f64; 2] {
-        let [of_t, of_s] = self.softmax;
-        [of_t.share(scale, t), of_s.share(scale, s)]
-    }
-}
+/// What is kept of a row: of both softmaxes their largest logits and sums, its correlation, and of teacher and
+/// student <y, g>, g the gradient to y.
+const ROW: usize = 6 + Pearson::LEN;
 
 /// A class's positions.
 #[derive(Clone, Copy)]
 struct Column {
+    /// Teacher, student.
     mean: [f64; 2],
     pearson: Pearson,
 }
@@ -105,16 +66,17 @@ impl Column {
 
     fn read(from: &[f64]) -> Self {
         match *from {
-            [t, s, ref pearson @ ..] => Self { mean: [t, s], pearson: Pearson::read(pearson) },
-            _ => Self { mean: [0.0; 2], pearson: Pearson::read(&[]) },
+            [t, s, unit_t, unit_s, slope_t, slope_s, miss, ..] => {
+                let pearson = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
+                Self { mean: [t, s], pearson }
+            }
+            _ => Self { mean: [0.0; 2], pearson: Pearson::from_numbers([f64::NAN; Pearson::LEN]) },
         }
     }
 
     fn write(self, to: &mut [f64]) {
-        if let [t, s, pearson @ ..] = to {
-            [*t, *s] = self.mean;
-            self.pearson.write(pearson);
-        }
+        let from = self.mean.into_iter().chain(self.pearson.numbers());
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
     }
 }
 
@@ -122,9 +84,8 @@ impl Column {
 #[derive(Clone, Copy)]
 struct Plan {
     shape: Shape,
-    /// Rows of all.
-    rows: usize,
-    /// Rows of a stripe.
+    samples: Samples,
+    /// Tiles of a stripe.
     stripe: usize,
 }
 
@@ -133,47 +94,156 @@ impl Plan {
     const STRIPES: usize = 32;
 
     fn new(shape: Shape) -> Self {
-        let rows = shape.images() * shape.positions();
-        Self { shape, rows, stripe: rows.div_ceil(Self::STRIPES).max(64) }
+        let samples = Samples::new(shape);
+        Self { shape, samples, stripe: samples.tiles().div_ceil(Self::STRIPES).max(1) }
     }
 
     const fn head(&self) -> usize {
         1 + self.shape.channels() * Column::LEN
     }
 
-    fn stripe_len(&self) -> usize {
-        (self.stripe * Row::LEN + self.shape.channels() * Comoments::LEN).max(1)
+    const fn tile_len(&self) -> usize {
+        self.samples.width() * ROW
+    }
+
+    const fn stripe_len(&self) -> usize {
+        self.stripe * self.tile_len() + self.shape.channels() * Comoments::LEN
     }
 
     fn len(&self) -> usize {
-        self.head() + self.rows.div_ceil(self.stripe.max(1)) * self.stripe_len()
+        self.head() + self.samples.tiles().div_ceil(self.stripe.max(1)) * self.stripe_len()
     }
 
-    /// The rows of a stripe, in pieces of one image: image, positions, and where their rows stand in the stripe.
-    fn spans(self, stripe: usize) -> impl Iterator<Item = (usize, Range<usize>, usize)> {
-        let from = stripe * self.stripe;
-        let mut done = 0;
-        spans(self.shape, from..(from + self.stripe).min(self.rows), PIECE).map(move |(n, piece)| {
-            let start = done;
-            done += piece.len();
-            (n, piece, start * Row::LEN)
-        })
+    /// The tiles of a stripe and the state of each.
+    fn tiles(self, stripe: usize, state: &mut [f64]) -> impl Iterator<Item = (Range<usize>, &mut [f64])> {
+        let rows = state.get_mut(..self.stripe * self.tile_len()).unwrap_or_default();
+        let tiles = rows.chunks_mut(self.tile_len()).zip(stripe * self.stripe..self.samples.tiles());
+        tiles.map(move |(state, i)| (self.samples.tile(i), state))
     }
 
-    /// One of all rows.
-    fn row<'a>(&self, state: &'a [f64], row: usize) -> &'a [f64] {
-        let (stripe, within) = (row / self.stripe.max(1), row % self.stripe.max(1));
-        state.get(self.head() + stripe * self.stripe_len() + within * Row::LEN..).unwrap_or_default()
-    }
-
-    fn column(state: &[f64], c: usize) -> &[f64] {
-        state.get(1 + c * Column::LEN..1 + (c + 1) * Column::LEN).unwrap_or_default()
+    /// The state of a tile.
+    fn tile<'a>(&self, state: &'a [f64], i: usize) -> &'a [f64] {
+        let (stripe, within) = (i / self.stripe.max(1), i % self.stripe.max(1));
+        let from = self.head() + stripe * self.stripe_len() + within * self.tile_len();
+        state.get(from..).unwrap_or_default()
     }
 }
 
+/// The two softmaxes of a row: largest logits and sums of teacher and student.
+#[inline(always)]
+fn shares([top_t, sum_t, top_s, sum_s]: [f64; 4], scale: f64, t: f64, s: f64) -> [f64; 2] {
+    let (of_t, of_s) = (LogSumExp { top: top_t, sum: sum_t }, LogSumExp { top: top_s, sum: sum_s });
+    [of_t.share(scale, t), of_s.share(scale, s)]
+}
+
 /// What is no number has no softmax, -inf included: it would hide in a share of 0.
+#[inline(always)]
 fn finite(x: f64) -> f64 {
-    if x.is_finite() { x } else { f64::NAN }
+    if x.abs() < f64::INFINITY { x } else { f64::NAN }
+}
+
+/// The shares of a class, and what they add to the sums of their rows.
+struct Shares {
+    scale: f64,
+    mean: f64,
+}
+
+impl Lanewise<{ 2 + SUMS }, 6> for Shares {
+    #[inline(always)]
+    fn at(&self, out: [f64; 2 + SUMS], [t, s, top_t, sum_t, top_s, sum_s]: [f64; 6]) -> [f64; 2 + SUMS] {
+        let [t, s] = shares([top_t, sum_t, top_s, sum_s], self.scale, finite(t), finite(s));
+        let [_, _, aa, bb, products, apart, skew] = out;
+        let [more_aa, more_bb, more_products, more_apart, more_skew] = terms(t - self.mean, s - self.mean);
+        [t, s, aa + more_aa, bb + more_bb, products + more_products, apart + more_apart, skew + more_skew]
+    }
+}
+
+/// A row's correlation in the place of its sums.
+struct Rows {
+    eps: f64,
+}
+
+impl Lanewise<SUMS, 0> for Rows {
+    #[inline(always)]
+    fn at(&self, sums: [f64; SUMS], _: [f64; 0]) -> [f64; Pearson::LEN] {
+        Pearson::of(sums, self.eps).numbers()
+    }
+}
+
+/// A class as one of the sides sees it, and what rows and columns weigh.
+#[derive(Clone, Copy)]
+struct Class {
+    /// 1 / C, the mean of a row.
+    mean: f64,
+    own_mean: f64,
+    other_mean: f64,
+    column: Seen,
+    row_weight: f64,
+    column_weight: f64,
+}
+
+impl Class {
+    fn new(options: &DistOptions, plan: &Plan, column: &Column, side: Side) -> Self {
+        let classes = real(plan.shape.channels());
+        let [t, s] = column.mean;
+        let (own_mean, other_mean) = match side {
+            Side::Teacher => (t, s),
+            Side::Student => (s, t),
+        };
+        Self {
+            mean: 1.0 / classes,
+            own_mean,
+            other_mean,
+            column: column.pearson.seen_by(side),
+            row_weight: options.inter_weight.get() / real(plan.samples.count()),
+            column_weight: options.intra_weight.get() / classes,
+        }
+    }
+
+    /// d(sum)/dy of the side in a row.
+    #[inline(always)]
+    fn pull(&self, row: &Seen, own: f64, other: f64) -> f64 {
+        let of_row = row.pull(own - self.mean, other - self.mean);
+        let of_column = self.column.pull(own - self.own_mean, other - self.other_mean);
+        self.row_weight * of_row + self.column_weight * of_column
+    }
+}
+
+/// What a class adds to <y, g> of teacher and student.
+struct Dots {
+    scale: f64,
+    /// As teacher and student see it.
+    class: [Class; 2],
+}
+
+impl Lanewise<2, 11> for Dots {
+    #[inline(always)]
+    fn at(&self, [dot_t, dot_s]: [f64; 2], x: [f64; 11]) -> [f64; 2] {
+        let [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss] = x;
+        let [t, s] = shares([top_t, sum_t, top_s, sum_s], self.scale, t, s);
+        let row = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
+        let [of_t, of_s] = &self.class;
+        let pull_t = of_t.pull(&row.seen_by(Side::Teacher), t, s);
+        let pull_s = of_s.pull(&row.seen_by(Side::Student), s, t);
+        [dot_t + t * pull_t, dot_s + s * pull_s]
+    }
+}
+
+/// The gradient to the logits of a class, of the side that sees it so.
+struct Pull {
+    scale: f64,
+    tau: f64,
+    class: Class,
+}
+
+impl Lanewise<1, 11> for Pull {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], x: [f64; 11]) -> [f64; 1] {
+        let [own, other, top, sum, other_top, other_sum, unit, other_unit, slope, miss, dot] = x;
+        let [own, other] = shares([top, sum, other_top, other_sum], self.scale, own, other);
+        let row = Seen { own: unit, other: other_unit, slope, miss };
+        [own * (self.class.pull(&row, own, other) - dot) / self.tau]
+    }
 }
 
 impl DistOptions {
@@ -203,20 +273,47 @@ impl DistOptions {
             source: "segmentation/losses/dist_kd.py",
         },
     ];
+}
 
-    /// d(sum)/dy of a side at a row and a column.
-    #[inline(always)]
-    fn pull_share(&self, plan: Plan, side: Side, row: &Pearson, column: &Column, shares: [f64; 2]) -> f64 {
-        let classes = real(plan.shape.channels());
-        let sides = |[t, s]: [f64; 2]| match side {
-            Side::Teacher => (t, s),
-            Side::Student => (s, t),
-        };
-        let (own, other) = sides(shares);
-        let (own_mean, other_mean) = sides(column.mean);
-        let of_row = row.pull(side, own - 1.0 / classes, other - 1.0 / classes);
-        let of_column = column.pearson.pull(side, own - own_mean, other - other_mean);
-        self.inter_weight.get() / real(plan.rows) * of_row + self.intra_weight.get() / classes * of_column
+impl DistOptions {
+    /// The rows of a tile, and what they add to the columns.
+    fn rows(
+        &self,
+        maps: &Maps<'_>,
+        plan: &Plan,
+        tile: &Range<usize>,
+        state: &mut [f64],
+        columns: &mut [f64],
+    ) {
+        let (scale, classes) = (per_quarter(self.tau), real(plan.shape.channels()));
+        let [top_t, sum_t, top_s, sum_s, aa, bb, products, apart, skew, class, own] =
+            cut_mut(state, [tile.len(); ROW]);
+        // No class is left out of these softmaxes.
+        class.fill(-1.0);
+        let sides = [(maps.teacher, &mut *top_t, &mut *sum_t), (maps.student, &mut *top_s, &mut *sum_s)];
+        for (view, top, sum) in sides {
+            Softmaxes { class, own, top, sum }.take(scale, &plan.samples, (view, tile), |_, _, _| {});
+        }
+        let mut rows = [aa, bb, products, apart, skew];
+        rows.iter_mut().for_each(|sums| sums.fill(0.0));
+        let mut buffers = [[0.0; PIECE]; 4];
+        let [of_t, of_s, shares_t, shares_s] = &mut buffers;
+        let within = 0..tile.len();
+        let (shares_t, shares_s) = (head(shares_t, &within), head(shares_s, &within));
+        for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {
+            let t = plan.samples.read(maps.teacher, c, tile, of_t);
+            let s = plan.samples.read(maps.student, c, tile, of_s);
+            let [aa, bb, products, apart, skew] = rows.each_mut().map(|sums| &mut **sums);
+            lanewise(
+                [&mut *shares_t, &mut *shares_s, aa, bb, products, apart, skew],
+                [t, s, top_t, sum_t, top_s, sum_s],
+                &Shares { scale, mean: 1.0 / classes },
+            );
+            let mut whole = Comoments::read(column);
+            whole.merge(&Comoments::of(shares_t, shares_s));
+            whole.write(column);
+        }
+        lanewise(rows, [], &Rows { eps: self.eps.get() });
     }
 }
 
@@ -236,49 +333,13 @@ impl Formula for DistOptions {
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         let plan = Plan::new(maps.student.shape());
-        let (scale, classes) = (per_quarter(self.tau), plan.shape.channels());
+        let classes = real(plan.shape.channels());
         let (own, stripes) = state.split_at_mut(plan.head().min(state.len()));
         on.chunks(stripes, plan.stripe_len(), &|stripe, state| {
-            let (rows, columns) = state.split_at_mut((plan.stripe * Row::LEN).min(state.len()));
+            let (state, columns) = state.split_at_mut((plan.stripe * plan.tile_len()).min(state.len()));
             columns.fill(0.0);
-            let mut buffers = [[0.0; PIECE]; 4];
-            let [of_t, of_s, shares_t, shares_s] = &mut buffers;
-            let mut moments = [Comoments::default(); PIECE];
-            for (n, piece, at) in plan.spans(stripe) {
-                let rows = rows.get_mut(at..at + piece.len() * Row::LEN).unwrap_or_default();
-                rows.chunks_mut(Row::LEN).for_each(|row| Row::EMPTY.write(row));
-                for c in 0..classes {
-                    let t = maps.teacher.positions(n, c, piece.start, head(of_t, &piece));
-                    let s = maps.student.positions(n, c, piece.start, head(of_s, &piece));
-                    for (to, (&t, &s)) in rows.chunks_mut(Row::LEN).zip(t.iter().zip(s)) {
-                        let mut row = Row::read(to);
-                        let [of_t, of_s] = &mut row.softmax;
-                        of_t.add(scale, finite(t));
-                        of_s.add(scale, finite(s));
-                        row.write(to);
-                    }
-                }
-                let moments = moments.get_mut(..piece.len()).unwrap_or_default();
-                moments.fill(Comoments::default());
-                for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {
-                    let t = maps.teacher.positions(n, c, piece.start, head(of_t, &piece));
-                    let s = maps.student.positions(n, c, piece.start, head(of_s, &piece));
-                    let (shares_t, shares_s) = (head(shares_t, &piece), head(shares_s, &piece));
-                    let to = shares_t.iter_mut().zip(shares_s.iter_mut()).zip(&mut *moments);
-                    for (((to_t, to_s), moments), (row, pair)) in
-                        to.zip(rows.chunks(Row::LEN).zip(t.iter().copied().zip(s.iter().copied())))
-                    {
-                        let [t, s] = Row::read(row).shares(scale, pair);
-                        moments.add(t - 1.0 / real(classes), s - 1.0 / real(classes), 1.0);
-                        (*to_t, *to_s) = (t, s);
-                    }
-                    let mut whole = Comoments::read(column);
-                    whole.merge(&Comoments::of(shares_t.iter().copied().zip(shares_s.iter().copied())));
-                    whole.write(column);
-                }
-                for (to, moments) in rows.chunks_mut(Row::LEN).zip(&*moments) {
-                    Row { pearson: Pearson::of(moments, self.eps.get()), ..Row::read(to) }.write(to);
-                }
+            for (tile, state) in plan.tiles(stripe, state) {
+                self.rows(maps, &plan, &tile, state, columns);
             }
         });
         let (value, columns) = own.split_at_mut(1.min(own.len()));
@@ -286,43 +347,52 @@ impl Formula for DistOptions {
         for (c, to) in columns.chunks_mut(Column::LEN).enumerate() {
             let mut whole = Comoments::default();
             for stripe in stripes.chunks(plan.stripe_len()) {
-                let at = plan.stripe * Row::LEN + c * Comoments::LEN;
+                let at = plan.stripe * plan.tile_len() + c * Comoments::LEN;
                 whole.merge(&Comoments::read(stripe.get(at..).unwrap_or_default()));
             }
-            let pearson = Pearson::of(&whole, self.eps.get());
+            let pearson = Pearson::of(whole.sums, self.eps.get());
             of_columns += pearson.miss;
             Column { mean: whole.mean, pearson }.write(to);
         }
-        let rows = stripes.chunks(plan.stripe_len()).enumerate().flat_map(|(stripe, state)| {
-            let rows = plan.stripe.min(plan.rows - (stripe * plan.stripe).min(plan.rows));
-            state.chunks(Row::LEN).take(rows)
-        });
-        let of_rows: f64 = rows.map(|row| Row::read(row).pearson.miss).sum();
-        let sum = self.inter_weight.get() * of_rows / real(plan.rows)
-            + self.intra_weight.get() * of_columns / real(classes);
+        let mut of_rows = 0.0;
+        for (stripe, state) in stripes.chunks_mut(plan.stripe_len()).enumerate() {
+            for (tile, state) in plan.tiles(stripe, state) {
+                let [.., miss, _, _] = cut::<ROW>(state, [tile.len(); ROW]);
+                of_rows += sum(miss, |miss| miss);
+            }
+        }
+        let sum = self.inter_weight.get() * of_rows / real(plan.samples.count())
+            + self.intra_weight.get() * of_columns / classes;
         value.fill(sum);
-        let columns = &*columns;
-        on.chunks(stripes, plan.stripe_len(), &|stripe, rows| {
+        Ok(Measured { sum, divisor: 1.0 })
+    }
+
+    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
+        let plan = Plan::new(maps.student.shape());
+        let scale = per_quarter(self.tau);
+        let (own, stripes) = state.split_at_mut(plan.head().min(state.len()));
+        let columns = own.get(1..).unwrap_or_default();
+        on.chunks(stripes, plan.stripe_len(), &|stripe, state| {
             let mut buffers = [[0.0; PIECE]; 2];
             let [of_t, of_s] = &mut buffers;
-            for (n, piece, at) in plan.spans(stripe) {
-                let rows = rows.get_mut(at..at + piece.len() * Row::LEN).unwrap_or_default();
+            for (tile, state) in plan.tiles(stripe, state) {
+                let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
+                    cut_mut(state, [tile.len(); ROW]);
+                dot_t.fill(0.0);
+                dot_s.fill(0.0);
                 for (c, column) in columns.chunks(Column::LEN).map(Column::read).enumerate() {
-                    let t = maps.teacher.positions(n, c, piece.start, head(of_t, &piece));
-                    let s = maps.student.positions(n, c, piece.start, head(of_s, &piece));
-                    for (to, (&t, &s)) in rows.chunks_mut(Row::LEN).zip(t.iter().zip(s)) {
-                        let mut row = Row::read(to);
-                        let shares = row.shares(scale, (t, s));
-                        let sides = [Side::Teacher, Side::Student].into_iter().zip(shares);
-                        for ((side, share), dot) in sides.zip(&mut row.dot) {
-                            *dot += share * self.pull_share(plan, side, &row.pearson, &column, shares);
-                        }
-                        row.write(to);
-                    }
+                    let t = plan.samples.read(maps.teacher, c, &tile, of_t);
+                    let s = plan.samples.read(maps.student, c, &tile, of_s);
+                    let class =
+                        [Side::Teacher, Side::Student].map(|side| Class::new(self, &plan, &column, side));
+                    lanewise(
+                        [&mut *dot_t, &mut *dot_s],
+                        [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss],
+                        &Dots { scale, class },
+                    );
                 }
             }
         });
-        Ok(Measured { sum, divisor: 1.0 })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
@@ -331,23 +401,22 @@ impl Formula for DistOptions {
             return;
         }
         let plan = Plan::new(maps.student.shape());
-        let scale = per_quarter(self.tau);
-        let column = Column::read(Plan::column(state, at.c));
+        let column = Column::read(state.get(1 + at.c * Column::LEN..).unwrap_or_default());
+        let class = Class::new(self, &plan, &column, at.side);
+        let pull = Pull { scale: per_quarter(self.tau), tau: self.tau.get(), class };
         let mut buffers = [[0.0; PIECE]; 2];
         let [of_t, of_s] = &mut buffers;
         let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(of_t, &at.positions));
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(of_s, &at.positions));
-        let first = at.n * plan.shape.positions() + at.positions.start;
-        for ((out, (&t, &s)), row) in out.iter_mut().zip(t.iter().zip(s)).zip(first..) {
-            let row = Row::read(plan.row(state, row));
-            let shares = row.shares(scale, (t, s));
-            let ([share_t, share_s], [dot_t, dot_s]) = (shares, row.dot);
-            let (share, dot) = match at.side {
-                Side::Teacher => (share_t, dot_t),
-                Side::Student => (share_s, dot_s),
+        for (i, of_tile, here) in plan.samples.over(at.n, &at.positions) {
+            let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
+                plan.samples.fields(plan.tile(state, i), i, &of_tile);
+            let [t, s] = [t, s].map(|x| x.get(here.clone()).unwrap_or_default());
+            let x = match at.side {
+                Side::Teacher => [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, miss, dot_t],
+                Side::Student => [s, t, top_s, sum_s, top_t, sum_t, unit_s, unit_t, slope_s, miss, dot_s],
             };
-            *out = share * (self.pull_share(plan, at.side, &row.pearson, &column, shares) - dot)
-                / self.tau.get();
+            lanewise([out.get_mut(here).unwrap_or_default()], x, &pull);
         }
     }
 }

@@ -8,12 +8,13 @@
 //! loss = weight * tau^2 / divisor * sum over positions of  alpha TCKD + beta NCKD
 //! ```
 //!
-//! Both maps `[N, C, H, W]`, labels `[N, H, W]`. Source: arXiv 2203.08679. Cost: two reads of both maps, one more for
-//! the gradient to the student (there is none to the teacher); 7 numbers a position.
+//! Both maps `[N, C, H, W]`, labels `[N, H, W]`. Source: arXiv 2203.08679. Cost: one read of both maps (a tile's channels
+//! three times, twice of them from a cache), one more for the gradient to the student (there is none to the teacher);
+//! 8 numbers a position.
 //!
 //! # Close pairs
-//! Of the rest the first read leaves two log-sum-exps, and so every log-ratio `r_j = log p^_j - log q^_j` but for a
-//! rounding that is the same in all. The second read takes two sums about them:
+//! Of the rest the first sweeps leave two log-sum-exps, and so every log-ratio `r_j = log p^_j - log q^_j` but for a
+//! rounding that is the same in all. The last sweep takes two sums about them:
 //!
 //! ```text
 //! G = sum q^ k(r), k(r) = r e^r - e^r + 1      E = sum q^ (e^r - 1), 0 but for that rounding
@@ -36,14 +37,15 @@
 //! so it is `c - b` at the target and `-(c - b) q^_j` elsewhere, over tau; dNCKD is `q^_j - p^_j` there, over tau.
 
 use super::About;
-use crate::arithmetic::{Arithmetic, bregman, log1p_excess, two_difference};
+use crate::arithmetic::{Arithmetic, bregman_near, expm1_near, log1p_excess_near, two_difference};
+use crate::logarithm::{ln_1p_fast, ln_fast};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, real,
-    spans,
+    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
+    Softmaxes, Targets, cut_mut, head, lanewise, real, row, sum,
 };
 use crate::options::options;
-use crate::row::{per_quarter, softplus};
+use crate::row::per_quarter;
 use crate::{Divisor, Error, Preset, Temperature, Weight};
 use core::fmt;
 
@@ -93,7 +95,10 @@ struct Entry {
 }
 
 impl Rest {
-    const EMPTY: Self = Self { t: LogSumExp::EMPTY, s: LogSumExp::EMPTY, ratio: 0.0 };
+    #[inline(always)]
+    const fn new([top_t, sum_t, top_s, sum_s, ratio]: [f64; 5]) -> Self {
+        Self { t: LogSumExp { top: top_t, sum: sum_t }, s: LogSumExp { top: top_s, sum: sum_s }, ratio }
+    }
 
     /// (t - s) / tau, without the log-ratio of the two sums: the log-ratio of an entry where both are finite.
     #[inline(always)]
@@ -103,93 +108,79 @@ impl Rest {
         ((high - high_top) + (low - low_top)) * scale - self.ratio
     }
 
+    #[inline(always)]
     fn entry(&self, scale: f64, t: f64, s: f64) -> Entry {
-        let q = self.s.share(scale, s);
-        if t == f64::NEG_INFINITY || s == f64::NEG_INFINITY {
-            let p = self.t.share(scale, t);
-            // A finite logit has mass, whether or not it underflows.
-            return Entry { q, excess: p - q, term: if t > s { f64::INFINITY } else { q } };
-        }
+        let (p, q) = (self.t.share(scale, t), self.s.share(scale, s));
         let r = self.log_ratio(scale, t, s);
-        if r.abs() <= 1.0 {
-            let excess = q * (r + r * r * r.expm1_rest());
-            return Entry { q, excess, term: q * bregman(r) };
+        let (near, far) = (excess(q, p, r), p - q);
+        // A finite logit has mass, whether or not it underflows.
+        let lone = if t > s { f64::INFINITY } else { q };
+        let missing = (t == f64::NEG_INFINITY) | (s == f64::NEG_INFINITY);
+        Entry {
+            q,
+            excess: if missing { far } else { near },
+            term: if missing { lone } else { term(q, p, r) },
         }
-        let p = self.t.share(scale, t);
-        Entry { q, excess: p - q, term: term(q, p, r) }
     }
 }
 
 /// q k(r) for p = q e^r.
+#[inline(always)]
 fn term(q: f64, p: f64, r: f64) -> f64 {
-    if r.abs() <= 1.0 {
-        q * bregman(r)
-    } else if p == 0.0 && r < f64::INFINITY {
-        q
-    } else {
-        p * (r - 1.0) + q
+    let (near, far) = (q * bregman_near(r), p * (r - 1.0) + q);
+    let far = if (p == 0.0) & (r < f64::INFINITY) { q } else { far };
+    if r.abs() <= 1.0 { near } else { far }
+}
+
+/// p - q for p = q e^r.
+#[inline(always)]
+fn excess(q: f64, p: f64, r: f64) -> f64 {
+    let near = q * expm1_near(r);
+    if r.abs() <= 1.0 { near } else { p - q }
+}
+
+/// The target's share in a softmax.
+struct Odds {
+    /// Its logarithm's and the rest's, negative.
+    logs: [f64; 2],
+    shares: [f64; 2],
+}
+
+impl Odds {
+    #[inline(always)]
+    fn new(odds: f64) -> Self {
+        let other = (-odds.abs()).exp_fast();
+        let (log, positive) = (ln_1p_fast(other), odds > 0.0);
+        let (large, small) = (1.0 / (1.0 + other), other / (1.0 + other));
+        Self {
+            logs: [if positive { 0.0 } else { -odds } + log, if positive { odds } else { 0.0 } + log],
+            shares: if positive { [large, small] } else { [small, large] },
+        }
     }
 }
 
 /// The divergence of the target's share and the rest's, and `c - b`, from the log-odds of the target in both
 /// softmaxes and their difference.
+#[inline(always)]
 fn target(odds_t: f64, odds_s: f64, difference: f64) -> (f64, f64) {
-    if odds_t == odds_s && odds_t.is_infinite() {
-        return (0.0, 0.0);
-    }
-    let shares = |odds: f64| (libm::exp(-softplus(-odds)), libm::exp(-softplus(odds)));
-    let ((b, rest), (c, rest_c)) = (shares(odds_t), shares(odds_s));
-    let (r, r_rest) = if difference.abs() <= 1.0 {
-        (-libm::log1p(rest_c * libm::expm1(-difference)), -libm::log1p(c * libm::expm1(difference)))
-    } else {
-        (softplus(-odds_s) - softplus(-odds_t), softplus(odds_s) - softplus(odds_t))
-    };
-    let excess = |q: f64, p: f64, r: f64| if r.abs() <= 1.0 { q * libm::expm1(r) } else { p - q };
+    let (of_t, of_s) = (Odds::new(odds_t), Odds::new(odds_s));
+    let ([b, rest], [c, rest_c]) = (of_t.shares, of_s.shares);
+    let near = difference.abs() <= 1.0;
+    let ([log_b, log_rest], [log_c, log_rest_c]) = (of_t.logs, of_s.logs);
+    let close = -ln_1p_fast(rest_c * expm1_near(-difference));
+    let r = if near { close } else { log_c - log_b };
+    let close = -ln_1p_fast(c * expm1_near(difference));
+    let r_rest = if near { close } else { log_rest_c - log_rest };
     // The smaller of the two shares keeps its digits.
     let pull = if odds_s > 0.0 { excess(rest_c, rest, r_rest) } else { -excess(c, b, r) };
-    (term(c, b, r) + term(rest_c, rest, r_rest), pull)
+    let same = (odds_t == odds_s) & odds_t.is_infinite();
+    let divergence = term(c, b, r) + term(rest_c, rest, r_rest);
+    if same { (0.0, 0.0) } else { (divergence, pull) }
 }
 
-/// Positions that are gathered at once.
-const SPAN: usize = PIECE / 2;
-
-/// What is gathered of a position on the way through its classes.
-#[derive(Clone, Copy)]
-struct Gathered {
-    target: Option<usize>,
-    own: [f64; 2],
-    rest: Rest,
-    divergence: f64,
-    excess: f64,
-}
-
-/// What is kept of a position.
-struct Kept {
-    value: f64,
-    rest: Rest,
-    /// `c - b`: the student's share of the target over the teacher's.
-    pull: f64,
-}
-
-impl Kept {
-    const LEN: usize = 7;
-
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [value, top_t, sum_t, top_s, sum_s, ratio, pull, ..] => {
-                let (t, s) = (LogSumExp { top: top_t, sum: sum_t }, LogSumExp { top: top_s, sum: sum_s });
-                Self { value, rest: Rest { t, s, ratio }, pull }
-            }
-            _ => Self { value: f64::NAN, rest: Rest::EMPTY, pull: f64::NAN },
-        }
-    }
-
-    fn write(self, to: &mut [f64]) {
-        let Self { value, rest: Rest { t, s, ratio }, pull } = self;
-        let from = [value, t.top, t.sum, s.top, s.sum, ratio, pull];
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
-    }
-}
+/// What is kept of a position: its class, what it adds to the sum, [`Rest`], and `c - b`, the student's share of the
+/// target over the teacher's.
+const KEPT: usize = 8;
 
 impl DkdOptions {
     pub(crate) const ABOUT: About = About {
@@ -217,38 +208,88 @@ impl DkdOptions {
             source: "mdistiller/distillers/DKD.py, mdistiller/engine/cfg.py",
         },
     ];
+}
 
-    fn position(&self, at: &Gathered) -> Kept {
-        let Gathered { target: class, own: [own_t, own_s], mut rest, divergence, excess } = *at;
-        if class.is_none() {
-            return Kept { value: 0.0, rest, pull: 0.0 };
-        }
-        let bad = |own: f64, rest: &LogSumExp| own.is_nan() || own == f64::INFINITY || rest.sum.is_nan();
-        if bad(own_t, &rest.t) || bad(own_s, &rest.s) {
-            return Kept { value: f64::NAN, rest, pull: f64::NAN };
-        }
-        if rest.t.is_empty() && own_t == f64::NEG_INFINITY {
-            return Kept { value: 0.0, rest, pull: 0.0 };
-        }
+/// The log-ratio of the sums.
+struct Ratio;
+
+impl Lanewise<1, 2> for Ratio {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], [t, s]: [f64; 2]) -> [f64; 1] {
+        [ln_fast(t) - ln_fast(s)]
+    }
+}
+
+/// The sums G and E, of class c more.
+struct Terms {
+    c: f64,
+    scale: f64,
+}
+
+impl Lanewise<2, 8> for Terms {
+    #[inline(always)]
+    fn at(&self, [divergence, excess]: [f64; 2], x: [f64; 8]) -> [f64; 2] {
+        let [t, s, class, top_t, sum_t, top_s, sum_s, ratio] = x;
+        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
+        let entry = rest.entry(self.scale, t, s);
+        if class == self.c { [divergence, excess] } else { [divergence + entry.term, excess + entry.excess] }
+    }
+}
+
+/// What is kept of a position, from its sums.
+struct Position {
+    scale: f64,
+    alpha: f64,
+    beta: f64,
+}
+
+impl Lanewise<3, 7> for Position {
+    #[inline(always)]
+    fn at(&self, [divergence, ratio, excess]: [f64; 3], x: [f64; 7]) -> [f64; 3] {
+        let [class, own_t, own_s, top_t, sum_t, top_s, sum_s] = x;
         // What the teacher's shares of the rest sum to beyond 1 is the error of the log-ratios.
-        let mut of_rest = if rest.t.is_empty() { 0.0 } else { divergence };
-        if excess.abs() <= 0.5 {
-            rest.ratio += libm::log1p(excess);
-            of_rest = of_rest / (1.0 + excess) - log1p_excess(excess);
-            // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
-            of_rest = if of_rest < 0.0 { 0.0 } else { of_rest };
-        }
-        let scale = per_quarter(self.tau);
-        let (odds_t, odds_s) = (rest.t.log_odds(scale, own_t), rest.s.log_odds(scale, own_s));
-        let difference = if odds_t.is_finite() && odds_s.is_finite() {
-            rest.log_ratio(scale, own_t, own_s)
-        } else {
-            odds_t - odds_s
-        };
-        let (of_target, pull) = target(odds_t, odds_s, difference);
-        let weighted = |weight: f64, x: f64| if weight == 0.0 { 0.0 } else { weight * x };
-        let value = weighted(self.alpha.get(), of_target) + weighted(self.beta.get(), of_rest);
-        Kept { value, rest, pull }
+        let known = excess.abs() <= 0.1;
+        let ratio = if known { ratio + ln_1p_fast(excess) } else { ratio };
+        let corrected = divergence / (1.0 + excess) - log1p_excess_near(excess);
+        // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
+        let corrected = if corrected < 0.0 { 0.0 } else { corrected };
+        let of_rest = if known { corrected } else { divergence };
+        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
+        let of_rest = if rest.t.is_empty() { 0.0 } else { of_rest };
+        let (odds_t, odds_s) = (rest.t.log_odds(self.scale, own_t), rest.s.log_odds(self.scale, own_s));
+        let difference = rest.log_ratio(self.scale, own_t, own_s);
+        let finite = (odds_t.abs() < f64::INFINITY) & (odds_s.abs() < f64::INFINITY);
+        let (of_target, pull) = target(odds_t, odds_s, if finite { difference } else { odds_t - odds_s });
+        let of_target = if self.alpha == 0.0 { 0.0 } else { self.alpha * of_target };
+        let of_rest = if self.beta == 0.0 { 0.0 } else { self.beta * of_rest };
+        let value = of_target + of_rest;
+        let junk = !(own_t < f64::INFINITY) | !(own_s < f64::INFINITY) | sum_t.is_nan() | sum_s.is_nan();
+        let value = if junk { f64::NAN } else { value };
+        let pull = if value.is_nan() { f64::NAN } else { pull };
+        let nothing = (class < 0.0) | (!junk & rest.t.is_empty() & (own_t == f64::NEG_INFINITY));
+        if nothing { [0.0, ratio, 0.0] } else { [value, ratio, pull] }
+    }
+}
+
+/// The gradient at class c, from logits and what is kept of their position.
+struct Pull {
+    c: f64,
+    scale: f64,
+    alpha: f64,
+    beta: f64,
+    tau: f64,
+}
+
+impl Lanewise<1, 9> for Pull {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], x: [f64; 9]) -> [f64; 1] {
+        let [t, s, class, top_t, sum_t, top_s, sum_s, ratio, pull] = x;
+        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
+        let Entry { q, excess, .. } = rest.entry(self.scale, t, s);
+        let of_rest = if rest.t.is_empty() { 0.0 } else { self.beta * excess };
+        let own = self.alpha * pull;
+        let pull = if class == self.c { own } else { -(own * q) - of_rest };
+        [if class < 0.0 { 0.0 } else { pull / self.tau }]
     }
 }
 
@@ -270,89 +311,70 @@ impl Formula for DkdOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        shapes.student.images() * shapes.student.positions() * Kept::LEN
+        Samples::new(shapes.student).count() * KEPT
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         let targets = Targets::checked(maps, self.ignore_index)?;
         let scale = per_quarter(self.tau);
         let shape = maps.student.shape();
-        let (m, classes) = (shape.positions(), shape.channels());
-        on.chunks(state, PIECE * Kept::LEN, &|chunk, state| {
-            let from = chunk * PIECE;
+        let samples = Samples::new(shape);
+        on.chunks(state, samples.width() * KEPT, &|i, state| {
+            let tile = samples.tile(i);
+            let [class, value, top_t, sum_t, top_s, sum_s, ratio, pull] = cut_mut(state, [tile.len(); KEPT]);
+            targets.fill(tile.clone(), class);
+            let class = &*class;
+            let mut owns = [[0.0; PIECE]; 2];
+            let [own_t, own_s] = owns.each_mut().map(|own| own.get_mut(..tile.len()).unwrap_or_default());
+            let sides = [
+                (maps.teacher, &mut *own_t, &mut *top_t, &mut *sum_t),
+                (maps.student, &mut *own_s, &mut *top_s, &mut *sum_s),
+            ];
+            for (view, own, top, sum) in sides {
+                Softmaxes { class, own, top, sum }.take(scale, &samples, (view, &tile), |_, _, _| {});
+            }
+            lanewise([&mut *ratio], [sum_t, sum_s], &Ratio);
+            value.fill(0.0);
+            pull.fill(0.0);
             let mut buffers = [[0.0; PIECE]; 2];
             let [of_t, of_s] = &mut buffers;
-            let empty =
-                Gathered { target: None, own: [0.0; 2], rest: Rest::EMPTY, divergence: 0.0, excess: 0.0 };
-            let mut gathered = [empty; SPAN];
-            let mut kept = state.chunks_mut(Kept::LEN);
-            for (n, piece) in spans(shape, from..from + kept.len(), SPAN) {
-                let gathered = gathered.get_mut(..piece.len()).unwrap_or_default();
-                for (at, position) in gathered.iter_mut().zip(piece.clone()) {
-                    let target = targets.at(n * m + position);
-                    let own = |class| [maps.teacher, maps.student].map(|view| view.at(n, class, position));
-                    *at = Gathered { target, own: target.map_or([0.0; 2], own), ..empty };
-                }
-                let mut sweep = |gathered: &mut [Gathered], see: fn(&mut Gathered, f64, f64, f64)| {
-                    for c in 0..classes {
-                        let t = maps.teacher.positions(n, c, piece.start, head(of_t, &piece));
-                        let s = maps.student.positions(n, c, piece.start, head(of_s, &piece));
-                        for (at, (&t, &s)) in gathered.iter_mut().zip(t.iter().zip(s)) {
-                            if at.target.is_some_and(|target| target != c) {
-                                see(at, scale, t, s);
-                            }
-                        }
-                    }
-                };
-                sweep(gathered, |at, scale, t, s| {
-                    at.rest.t.add(scale, t);
-                    at.rest.s.add(scale, s);
-                });
-                for at in &mut *gathered {
-                    at.rest.ratio = libm::log(at.rest.t.sum) - libm::log(at.rest.s.sum);
-                }
-                sweep(gathered, |at, scale, t, s| {
-                    let entry = at.rest.entry(scale, t, s);
-                    at.divergence += entry.term;
-                    at.excess += entry.excess;
-                });
-                for (at, kept) in gathered.iter().zip(&mut kept) {
-                    self.position(at).write(kept);
-                }
+            for c in 0..shape.channels() {
+                let t = samples.read(maps.teacher, c, &tile, of_t);
+                let s = samples.read(maps.student, c, &tile, of_s);
+                let terms = Terms { c: real(c), scale };
+                lanewise([&mut *value, &mut *pull], [t, s, class, top_t, sum_t, top_s, sum_s, ratio], &terms);
             }
+            let position = Position { scale, alpha: self.alpha.get(), beta: self.beta.get() };
+            lanewise([value, ratio, pull], [class, own_t, own_s, top_t, sum_t, top_s, sum_s], &position);
         });
-        let sum = state.chunks(Kept::LEN).map(|kept| Kept::read(kept).value).sum();
+        let tiles = state.chunks(samples.width() * KEPT).enumerate();
+        let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
         let divisor = match self.divisor {
             Divisor::Batch => real(shape.images()),
             Divisor::BatchPositions => real(targets.count()),
             _ => 1.0,
         };
-        Ok(Measured { sum, divisor })
+        Ok(Measured { sum: value, divisor })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
-        let scale = per_quarter(self.tau);
-        let from = at.n * maps.student.shape().positions() + at.positions.start;
-        let targets = Targets::of(maps, self.ignore_index);
-        let (alpha, beta) = (self.alpha.get(), self.beta.get());
+        let samples = Samples::new(maps.student.shape());
+        let pull = Pull {
+            c: real(at.c),
+            scale: per_quarter(self.tau),
+            alpha: self.alpha.get(),
+            beta: self.beta.get(),
+            tau: self.tau.get(),
+        };
         let mut buffers = [[0.0; PIECE]; 2];
         let [of_t, of_s] = &mut buffers;
         let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(of_t, &at.positions));
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(of_s, &at.positions));
-        let kept = state.get(from * Kept::LEN..).unwrap_or_default().chunks(Kept::LEN).map(Kept::read);
-        for ((out, (&t, &s)), (position, kept)) in out.iter_mut().zip(t.iter().zip(s)).zip((from..).zip(kept))
-        {
-            let pull = match targets.at(position) {
-                None => 0.0,
-                Some(_) if kept.value.is_nan() => f64::NAN,
-                Some(class) if class == at.c => alpha * kept.pull,
-                Some(_) => {
-                    let Entry { q, excess, .. } = kept.rest.entry(scale, t, s);
-                    let of_rest = if kept.rest.t.is_empty() { 0.0 } else { beta * excess };
-                    -(alpha * kept.pull * q) - of_rest
-                }
-            };
-            *out = pull / self.tau.get();
+        for (i, of_tile, here) in samples.over(at.n, &at.positions) {
+            let [class, _, top_t, sum_t, top_s, sum_s, ratio, of_target] = samples.kept(state, i, &of_tile);
+            let [t, s] = [t, s].map(|x| x.get(here.clone()).unwrap_or_default());
+            let out = out.get_mut(here).unwrap_or_default();
+            lanewise([out], [t, s, class, top_t, sum_t, top_s, sum_s, ratio, of_target], &pull);
         }
     }
 }

@@ -5,13 +5,19 @@
 //! mean over positions; a position without class has no term. T and S are `[N, C, H, W]`, their C may differ; labels
 //! `[N, HL, WL]`, read at the nearest (floor(y HL / H), floor(x WL / W)). Source: IFVD, ECCV 2020 (Wang, Zhou, Jiang, Bai, Xu).
 //!
-//! Cost: two reads of both maps, one more of each for gradients, and one more of a side for its own.
+//! Cost: two reads of both maps, for a value alone and for gradients too: prototypes; then, tile by tile, cosines and,
+//! where there will be a gradient, what a class's pixels have of the gradient to its prototype, from a cache. One more
+//! of a side for its gradient. State of an image: 5 numbers a position, and of each side 2 a channel and class (channels
+//! in eights) and 2 a class.
 
+mod table;
+
+use self::table::{PIXELS, Table};
 use super::About;
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, cut, cut_mut, head,
-    pieces, real, row, row_mut,
+    At, Executor, Explain, Formula, Lanewise, Maps, Measured, Needs, PIECE, Samples, Shapes, Side, View, cut,
+    cut_mut, head, lanewise, real, row,
 };
 use crate::options::options;
 use crate::{Error, Preset, Weight};
@@ -59,9 +65,9 @@ struct Part<T> {
     alpha: T,
     /// A position's |x|^2, then what its gradient has of x: -g f / |x|^2.
     beta: T,
-    /// A class's prototype, by channels: `[C, classes]`.
+    /// The [`Table`] of prototypes.
     prototypes: T,
-    /// What every pixel of a class has of the gradient to its prototype, by channels.
+    /// The [`Table`] of what every pixel of a class has of the gradient to its prototype.
     shared: T,
     /// A class's |c|.
     norms: T,
@@ -78,10 +84,10 @@ impl<T> Part<T> {
 /// Where things are in the state of an image.
 #[derive(Clone, Copy)]
 struct Layout {
-    classes: usize,
+    table: Table,
     /// Of teacher and student.
     parts: [[usize; 6]; 2],
-    /// Sum and number of counted positions, positions' classes, classes' numbers of pixels, teacher, student.
+    /// Sum and number of counted positions, positions' marks, classes' numbers of pixels, teacher, student.
     image: [usize; 5],
     total: usize,
 }
@@ -90,8 +96,9 @@ impl Layout {
     /// None where it does not fit in memory.
     fn new(options: &IfvdOptions, shapes: &Shapes) -> Option<Self> {
         let (positions, classes) = (shapes.student.positions(), options.num_classes.get());
+        let table = Table { classes };
         let part = |channels: usize| {
-            let vectors = channels.checked_mul(classes)?;
+            let vectors = table.len(channels)?;
             Some([positions, positions, vectors, vectors, classes, classes])
         };
         let parts = [part(shapes.teacher.channels())?, part(shapes.student.channels())?];
@@ -101,24 +108,14 @@ impl Layout {
         let image = [2, positions, classes, teacher, student];
         let total = sum(&image)?;
         total.checked_mul(shapes.student.images())?.checked_mul(size_of::<f64>())?;
-        Some(Self { classes, parts, image, total })
+        Some(Self { table, parts, image, total })
     }
 
     fn of(options: &IfvdOptions, maps: &Maps<'_>) -> Self {
         let shapes = Shapes { teacher: maps.teacher.shape(), student: maps.student.shape() };
-        let empty = Self { classes: 0, parts: [[0; 6]; 2], image: [0; 5], total: 0 };
+        let empty = Self { table: Table { classes: 0 }, parts: [[0; 6]; 2], image: [0; 5], total: 0 };
         Self::new(options, &shapes).unwrap_or(empty)
     }
-}
-
-/// The index that a number of the state is; none where it is negative.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it was made of an index below the number of classes"
-)]
-fn class_of(number: f64) -> Option<usize> {
-    (number >= 0.0).then_some(number as usize)
 }
 
 impl IfvdOptions {
@@ -137,81 +134,82 @@ impl IfvdOptions {
         preset("cirkd-ifvd", ("winycg/CIRKD", "losses/ifvd.py, scripts"), 20.0),
     ];
 
-    /// The class of each position of an image, -1 where there is none, and each class's number of pixels.
-    fn classify(&self, maps: &Maps<'_>, n: usize, classes: &mut [f64], counts: &mut [f64]) {
+    /// The mark of each position of an image, and each class's number of pixels.
+    fn classify(&self, maps: &Maps<'_>, n: usize, marks: &mut [f64], counts: &mut [f64]) {
         let [_, _, h, w] = maps.student.shape().dims();
         let m = h * w;
         counts.fill(0.0);
-        classes.fill(-1.0);
+        marks.fill(Table::mark(counts.len()));
         let Some(labels) = maps.labels else { return };
         let [height, width] = labels.size();
-        for (y, row) in classes.chunks_mut(w.max(1)).enumerate() {
-            for (x, class) in row.iter_mut().enumerate() {
+        for (y, row) in marks.chunks_mut(w.max(1)).enumerate() {
+            for (x, mark) in row.iter_mut().enumerate() {
                 let label = labels.at(n, y * height / h.max(1), x * width / w.max(1));
                 let counted = label != self.ignore_index && maps.mask.counts(n * m + y * w + x);
                 let k = usize::try_from(label).ok().filter(|_| counted);
                 if let Some((k, count)) = k.and_then(|k| Some((k, counts.get_mut(k)?))) {
                     *count += 1.0;
-                    *class = real(k);
+                    *mark = Table::mark(k);
                 }
             }
         }
     }
-}
 
-/// Prototypes and their norms; each position's <x, c> and |x|^2.
-fn compare(view: View<'_>, n: usize, classes: &[f64], counts: &[f64], part: Part<&mut [f64]>) {
-    let Part { alpha: dots, beta: squares, prototypes, norms, pulls, .. } = part;
-    let length = counts.len();
-    prototypes.fill(0.0);
-    visit(view, n, classes, |c, _, classes, x| {
-        let sums = row_mut(prototypes, c, length);
-        for (class, x) in classes.iter().zip(x) {
-            if let Some(sum) = class_of(*class).and_then(|k| sums.get_mut(k)) {
-                *sum += x;
+    /// Fills the state: what a value needs, or gradients too.
+    fn compare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor, gradients: bool) -> Measured {
+        let layout = Layout::of(self, maps);
+        let (table, shape) = (layout.table, maps.student.shape());
+        let m = shape.positions();
+        let widths = [maps.teacher, maps.student].map(|view| Samples::new(view.shape()).width());
+        let width = widths.into_iter().min().unwrap_or(1).min(PIXELS);
+        on.chunks(state, layout.total, &|n, state| {
+            let [sums, marks, counts, teacher, student] = cut_mut(state, layout.image);
+            self.classify(maps, n, marks, counts);
+            let mut parts =
+                [(teacher, layout.parts[0], maps.teacher), (student, layout.parts[1], maps.student)]
+                    .map(|(state, lengths, view)| (Part::from(cut_mut(state, lengths)), view));
+            let tiles = || (0..m).step_by(width).map(|from| from..(from + width).min(m));
+            for (part, view) in &mut parts {
+                part.prototypes.fill(0.0);
+                for tile in tiles() {
+                    let marks = marks.get(tile.clone()).unwrap_or_default();
+                    table.add(part.prototypes, (*view, n, &tile), (marks, &[1.0; PIXELS]));
+                }
+                part.start(table, counts);
             }
-        }
-    });
-    norms.fill(0.0);
-    for prototypes in prototypes.chunks_mut(length.max(1)) {
-        for ((c, count), norm) in prototypes.iter_mut().zip(counts).zip(norms.iter_mut()) {
-            *c /= count + COUNT_EPS;
-            *norm += *c * *c;
-        }
-    }
-    for norm in norms.iter_mut() {
-        *norm = libm::sqrt(*norm);
-    }
-    pulls.fill(0.0);
-    dots.fill(0.0);
-    squares.fill(0.0);
-    visit(view, n, classes, |c, positions, classes, x| {
-        let prototypes = row(prototypes, c, length);
-        let dots = dots.get_mut(positions.clone()).unwrap_or_default();
-        let squares = squares.get_mut(positions.clone()).unwrap_or_default();
-        for ((class, x), (dot, square)) in classes.iter().zip(x).zip(dots.iter_mut().zip(squares)) {
-            if let Some(prototype) = class_of(*class).and_then(|k| prototypes.get(k)) {
-                *dot += x * prototype;
-                *square += x * x;
+            let (mut value, mut counted) = (0.0, 0.0);
+            for tile in tiles() {
+                let marks = marks.get(tile.clone()).unwrap_or_default();
+                for (part, view) in &mut parts {
+                    part.measure(table, (*view, n, &tile), marks);
+                }
+                let [(t, _), (s, _)] = &mut parts;
+                for (i, class) in tile.clone().zip(marks).map(|(i, mark)| (i, table.class(*mark))) {
+                    let (Some(mut t), Some(mut s)) = (t.pixel(i, class), s.pixel(i, class)) else { continue };
+                    let (ft, fs) = (t.cosine(), s.cosine());
+                    let g = 2.0 * (fs - ft);
+                    value += (fs - ft) * (fs - ft);
+                    counted += 1.0;
+                    t.turn(ft, -g);
+                    s.turn(fs, g);
+                }
+                for (part, view) in parts.iter_mut().filter(|_| gradients) {
+                    let alpha = part.alpha.get(tile.clone()).unwrap_or_default();
+                    table.add(part.shared, (*view, n, &tile), (marks, alpha));
+                }
             }
-        }
-    });
-}
-
-/// An image in pieces: channel, positions, their classes, numbers.
-fn visit(view: View<'_>, n: usize, classes: &[f64], mut f: impl FnMut(usize, &Range<usize>, &[f64], &[f64])) {
-    let mut buffer = [0.0; PIECE];
-    for piece in pieces(0..view.shape().positions()) {
-        let here = classes.get(piece.clone()).unwrap_or_default();
-        for c in 0..view.shape().channels() {
-            f(c, &piece, here, view.positions(n, c, piece.start, head(&mut buffer, &piece)));
-        }
+            for (part, _) in &mut parts {
+                part.finish(table, counts);
+            }
+            sums.iter_mut().zip([value, counted]).for_each(|(to, from)| *to = from);
+        });
+        let (sum, counted) = state.chunks(layout.total.max(1)).fold((0.0, 0.0), |(sum, counted), image| {
+            let [sums, ..] = cut(image, layout.image);
+            (sum + sums.first().unwrap_or(&0.0), counted + sums.last().unwrap_or(&0.0))
+        });
+        let all = real(shape.images()) * real(m);
+        Measured { sum, divisor: if self.count_ignored { all } else { counted } }
     }
-}
-
-/// A position's cosine, from <x, c>, |x|^2 and |c|.
-fn cosine(dot: f64, square: f64, norm: f64) -> f64 {
-    dot / (at_least(libm::sqrt(square)) * at_least(norm))
 }
 
 /// A norm to be divided by; NaN stays.
@@ -219,11 +217,117 @@ fn at_least(norm: f64) -> f64 {
     if norm < EPS { EPS } else { norm }
 }
 
-/// Puts what the gradient needs of a position in the place of <x, c> and |x|^2; `g` is the gradient to its cosine.
-fn slopes((alpha, beta): (&mut f64, &mut f64), (f, g): (f64, f64), norm: f64) {
-    let (square, length) = (*beta, libm::sqrt(*beta));
-    *alpha = if square == 0.0 { 0.0 } else { g / (at_least(length) * at_least(norm)) };
-    *beta = if length > EPS { -g * f / square } else { 0.0 };
+/// A pixel with a class.
+struct Pixel<'a> {
+    /// As those of [`Part`].
+    alpha: &'a mut f64,
+    beta: &'a mut f64,
+    pull: &'a mut f64,
+    /// |x| and |c|.
+    length: f64,
+    norm: f64,
+}
+
+impl Pixel<'_> {
+    fn cosine(&self) -> f64 {
+        *self.alpha / (at_least(self.length) * at_least(self.norm))
+    }
+
+    /// Puts what the gradient needs in the place of <x, c> and |x|^2; `g` is the gradient to the cosine f.
+    fn turn(&mut self, f: f64, g: f64) {
+        let square = *self.beta;
+        *self.pull += g * f;
+        *self.alpha = if square == 0.0 { 0.0 } else { g / (at_least(self.length) * at_least(self.norm)) };
+        *self.beta = if self.length > EPS { -g * f / square } else { 0.0 };
+    }
+}
+
+impl Part<&mut [f64]> {
+    /// The sums of the pixels of classes become prototypes.
+    fn start(&mut self, table: Table, counts: &[f64]) {
+        self.norms.fill(0.0);
+        self.pulls.fill(0.0);
+        self.shared.fill(0.0);
+        for rows in table.rows(self.prototypes) {
+            for (row, (count, norm)) in rows.zip(counts.iter().zip(self.norms.iter_mut())) {
+                for c in row {
+                    *c /= count + COUNT_EPS;
+                    *norm += *c * *c;
+                }
+            }
+        }
+        for norm in self.norms.iter_mut() {
+            *norm = libm::sqrt(*norm);
+        }
+    }
+
+    /// A tile's <x, c> and |x|^2.
+    fn measure(&mut self, table: Table, (view, n, tile): (View<'_>, usize, &Range<usize>), marks: &[f64]) {
+        let dots = self.alpha.get_mut(tile.clone()).unwrap_or_default();
+        let squares = self.beta.get_mut(tile.clone()).unwrap_or_default();
+        dots.fill(0.0);
+        squares.fill(0.0);
+        let mut buffers = [[0.0; PIECE]; 2];
+        let [x, prototypes] = &mut buffers;
+        let (x, prototypes) = (head(x, tile), head(prototypes, tile));
+        for c in 0..view.shape().channels() {
+            table.spread(self.prototypes, c, marks, prototypes);
+            let x = view.positions(n, c, tile.start, x);
+            lanewise([&mut *dots, &mut *squares], [x, &*prototypes], &Products);
+        }
+    }
+
+    /// A pixel of the image; of no class, nothing is left of it.
+    fn pixel(&mut self, i: usize, class: Option<usize>) -> Option<Pixel<'_>> {
+        let (alpha, beta) = (self.alpha.get_mut(i)?, self.beta.get_mut(i)?);
+        let Some(k) = class else {
+            (*alpha, *beta) = (0.0, 0.0);
+            return None;
+        };
+        let length = libm::sqrt(*beta);
+        Some(Pixel { alpha, beta, pull: self.pulls.get_mut(k)?, length, norm: *self.norms.get(k)? })
+    }
+
+    /// What the pixels of a class have in common of their gradients.
+    fn finish(&mut self, table: Table, counts: &[f64]) {
+        for (rows, prototypes) in table.rows(self.shared).zip(table.rows(self.prototypes)) {
+            let of_classes = counts.iter().zip(self.norms.iter().zip(self.pulls.iter())).map(Some);
+            for ((row, prototype), of_class) in rows.zip(prototypes).zip(of_classes.chain([None])) {
+                let Some((count, (norm, pull))) = of_class else {
+                    // A pixel without a class has a gradient of 0, whatever stands there.
+                    row.fill(0.0);
+                    prototype.fill(0.0);
+                    continue;
+                };
+                for (shared, c) in row.iter_mut().zip(prototype) {
+                    let along = if *norm > EPS { *c * pull / (norm * norm) } else { 0.0 };
+                    *shared = if *norm == 0.0 { 0.0 } else { (*shared - along) / (count + COUNT_EPS) };
+                }
+            }
+        }
+    }
+}
+
+/// <x, c> and |x|^2 of one channel more.
+struct Products;
+
+impl Lanewise<2, 2> for Products {
+    #[inline(always)]
+    fn at(&self, [dot, square]: [f64; 2], [x, c]: [f64; 2]) -> [f64; 2] {
+        [dot + x * c, square + x * x]
+    }
+}
+
+/// The gradient, from a number, what is kept of its position, and what is shared.
+struct Pull;
+
+impl Lanewise<1, 5> for Pull {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], [x, alpha, beta, prototype, shared]: [f64; 5]) -> [f64; 1] {
+        // Without a class, x may be anything.
+        let along = if beta == 0.0 { 0.0 } else { beta * x };
+        [alpha * prototype + along + shared]
+    }
 }
 
 impl Formula for IfvdOptions {
@@ -248,94 +352,40 @@ impl Formula for IfvdOptions {
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
-        let layout = Layout::of(self, maps);
-        on.chunks(state, layout.total, &|n, state| {
-            let [sums, classes, counts, teacher, student] = cut_mut(state, layout.image);
-            self.classify(maps, n, classes, counts);
-            compare(maps.teacher, n, classes, counts, Part::from(cut_mut(teacher, layout.parts[0])));
-            compare(maps.student, n, classes, counts, Part::from(cut_mut(student, layout.parts[1])));
-            let t = Part::from(cut_mut(teacher, layout.parts[0]));
-            let s = Part::from(cut_mut(student, layout.parts[1]));
-            let (mut value, mut counted) = (0.0, 0.0);
-            let of_teacher = t.alpha.iter_mut().zip(t.beta);
-            let of_student = s.alpha.iter_mut().zip(s.beta);
-            for ((class, in_teacher), in_student) in classes.iter().zip(of_teacher).zip(of_student) {
-                let Some(k) = class_of(*class) else { continue };
-                let (Some(nt), Some(ns)) = (t.norms.get(k), s.norms.get(k)) else { continue };
-                let (Some(pt), Some(ps)) = (t.pulls.get_mut(k), s.pulls.get_mut(k)) else { continue };
-                let ft = cosine(*in_teacher.0, *in_teacher.1, *nt);
-                let fs = cosine(*in_student.0, *in_student.1, *ns);
-                let g = 2.0 * (fs - ft);
-                value += (fs - ft) * (fs - ft);
-                counted += 1.0;
-                *ps += g * fs;
-                *pt -= g * ft;
-                slopes(in_student, (fs, g), *ns);
-                slopes(in_teacher, (ft, -g), *nt);
-            }
-            sums.iter_mut().zip([value, counted]).for_each(|(to, from)| *to = from);
-        });
-        let (sum, counted) = state.chunks(layout.total.max(1)).fold((0.0, 0.0), |(sum, counted), image| {
-            let [sums, ..] = cut(image, layout.image);
-            (sum + sums.first().unwrap_or(&0.0), counted + sums.last().unwrap_or(&0.0))
-        });
-        let shape = maps.student.shape();
-        let all = real(shape.images()) * real(shape.positions());
-        Ok(Measured { sum, divisor: if self.count_ignored { all } else { counted } })
+        Ok(self.compare(maps, state, on, false))
     }
 
-    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
-        let layout = Layout::of(self, maps);
-        on.chunks(state, layout.total, &|n, state| {
-            let [_, classes, counts, teacher, student] = cut_mut(state, layout.image);
-            let sides = [(maps.teacher, teacher, layout.parts[0]), (maps.student, student, layout.parts[1])];
-            for (view, state, lengths) in sides {
-                let Part { alpha, prototypes, shared, norms, pulls, .. } =
-                    Part::from(cut_mut(state, lengths));
-                shared.fill(0.0);
-                visit(view, n, classes, |c, positions, classes, x| {
-                    let sums = row_mut(shared, c, layout.classes);
-                    let alpha = alpha.get(positions.clone()).unwrap_or_default();
-                    for ((class, x), alpha) in classes.iter().zip(x).zip(alpha) {
-                        if let Some(sum) = class_of(*class).and_then(|k| sums.get_mut(k)) {
-                            *sum += alpha * x;
-                        }
-                    }
-                });
-                for c in 0..view.shape().channels() {
-                    let of_classes = row_mut(shared, c, layout.classes).iter_mut().zip(&*counts);
-                    let of_prototypes = row(prototypes, c, layout.classes).iter().zip(&*norms).zip(&*pulls);
-                    for ((shared, count), ((c, norm), pull)) in of_classes.zip(of_prototypes) {
-                        let along = if *norm > EPS { c * pull / (norm * norm) } else { 0.0 };
-                        *shared = if *norm == 0.0 { 0.0 } else { (*shared - along) / (count + COUNT_EPS) };
-                    }
-                }
-            }
-        });
+    fn measure_and_prepare(
+        &self,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> Result<Measured, Error> {
+        Ok(self.compare(maps, state, on, true))
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
         let layout = Layout::of(self, maps);
-        let [sums, classes, _, teacher, student] = cut(row(state, at.n, layout.total), layout.image);
+        let table = layout.table;
+        let [sums, marks, _, teacher, student] = cut(row(state, at.n, layout.total), layout.image);
         let (side, lengths) = match at.side {
             Side::Teacher => (teacher, layout.parts[0]),
             Side::Student => (student, layout.parts[1]),
         };
         let Part { alpha, beta, prototypes, shared, .. } = Part::from(cut(side, lengths));
-        let [classes, alpha, beta] =
-            [classes, alpha, beta].map(|of| of.get(at.positions.clone()).unwrap_or_default());
-        let (prototypes, shared) = (row(prototypes, at.c, layout.classes), row(shared, at.c, layout.classes));
-        let undefined = sums.first().is_none_or(|sum| sum.is_nan());
-        let mut buffer = [0.0; PIECE];
-        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        let here = x.iter().zip(classes).zip(alpha).zip(beta);
-        for (out, (((x, class), alpha), beta)) in out.iter_mut().zip(here) {
-            *out = match class_of(*class).and_then(|k| Some((prototypes.get(k)?, shared.get(k)?))) {
-                None => 0.0,
-                Some(_) if undefined => f64::NAN,
-                Some((prototype, shared)) => alpha * prototype + beta * x + shared,
-            };
+        let [marks, alpha, beta] =
+            [marks, alpha, beta].map(|of| of.get(at.positions.clone()).unwrap_or_default());
+        if sums.first().is_none_or(|sum| sum.is_nan()) {
+            let undefined = |mark: &f64| table.class(*mark).map_or(0.0, |_| f64::NAN);
+            out.iter_mut().zip(marks.iter().map(undefined)).for_each(|(out, x)| *out = x);
+            return;
         }
+        let mut buffers = [[0.0; PIECE]; 3];
+        let [x, of_prototypes, of_shared] = buffers.each_mut().map(|buffer| head(buffer, &at.positions));
+        table.spread(prototypes, at.c, marks, of_prototypes);
+        table.spread(shared, at.c, marks, of_shared);
+        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, x);
+        lanewise([out], [x, alpha, beta, of_prototypes, of_shared], &Pull);
     }
 }
 

@@ -18,61 +18,51 @@
 //! d(1 - r)/da' = -(b'/d - a' <a', b'> |b'| / (d^2 |a'|)) = -|b'|/d (b'/|b'| - a'/|a'| + a'/|a'| (1 - r))
 //! ```
 
-use crate::map::Side;
+use crate::map::{Side, real, sums};
 
-/// Sums of pairs (a, b), a the teacher's: about their means, or about means that are known.
+/// How many numbers [`terms`] gives.
+pub(super) const SUMS: usize = 5;
+
+/// What a pair of deviations (a', b'), a the teacher's, adds to the sums that a correlation is made of: `a'^2`, `b'^2`,
+/// `a' b'`, `(a' - b')^2`, `(a' - b') (a' + b')`.
+#[inline(always)]
+pub(super) fn terms(a: f64, b: f64) -> [f64; SUMS] {
+    [a * a, b * b, a * b, (a - b) * (a - b), (a - b) * (a + b)]
+}
+
+/// How many pairs, their means, and the sums of their deviations' [`terms`].
 #[derive(Clone, Copy, Default)]
 pub(super) struct Comoments {
     count: f64,
     pub(super) mean: [f64; 2],
-    /// sum a'^2, sum b'^2.
-    squares: [f64; 2],
-    products: f64,
-    /// sum (a' - b')^2.
-    apart: f64,
-    /// sum (a' - b') (a' + b').
-    skew: f64,
+    pub(super) sums: [f64; SUMS],
 }
 
 impl Comoments {
-    pub(super) const LEN: usize = 8;
+    pub(super) const LEN: usize = 3 + SUMS;
 
     pub(super) fn read(from: &[f64]) -> Self {
         match *from {
-            [count, ma, mb, aa, bb, products, apart, skew, ..] => {
-                Self { count, mean: [ma, mb], squares: [aa, bb], products, apart, skew }
+            [count, a, b, aa, bb, products, apart, skew, ..] => {
+                Self { count, mean: [a, b], sums: [aa, bb, products, apart, skew] }
             }
             _ => Self::default(),
         }
     }
 
     pub(super) fn write(self, to: &mut [f64]) {
-        let Self { count, mean: [ma, mb], squares: [aa, bb], products, apart, skew } = self;
-        let from = [count, ma, mb, aa, bb, products, apart, skew];
+        let Self { count, mean: [a, b], sums } = self;
+        let from = [count, a, b].into_iter().chain(sums);
         to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
     }
 
-    /// Adds a pair of deviations from the means, so many times.
-    #[inline(always)]
-    pub(super) fn add(&mut self, a: f64, b: f64, times: f64) {
-        let [aa, bb] = self.squares;
-        self.squares = [aa + times * a * a, bb + times * b * b];
-        self.products += times * a * b;
-        self.apart += times * (a - b) * (a - b);
-        self.skew += times * (a - b) * (a + b);
-    }
-
     /// Those of a piece. Means are taken from the first pair, so that equal numbers have no deviation.
-    pub(super) fn of(pairs: impl Iterator<Item = (f64, f64)> + Clone) -> Self {
-        let Some((a0, b0)) = pairs.clone().next() else { return Self::default() };
-        let sums =
-            pairs.clone().fold((0.0, 0.0, 0.0), |(n, a, b), (x, y)| (n + 1.0, a + (x - a0), b + (y - b0)));
-        let (count, a, b) = sums;
-        let mut moments = Self { count, mean: [a0 + a / count, b0 + b / count], ..Self::default() };
-        for (x, y) in pairs {
-            moments.add((x - a0) - a / count, (y - b0) - b / count, 1.0);
-        }
-        moments
+    pub(super) fn of(a: &[f64], b: &[f64]) -> Self {
+        let (Some(&a0), Some(&b0)) = (a.first(), b.first()) else { return Self::default() };
+        let count = real(a.len());
+        let [off_a, off_b] = sums(a, b, |a, b| [a - a0, b - b0]).map(|sum| sum / count);
+        let sums = sums(a, b, |a, b| terms((a - a0) - off_a, (b - b0) - off_b));
+        Self { count, mean: [a0 + off_a, b0 + off_b], sums }
     }
 
     /// Adds those of other pairs.
@@ -82,75 +72,90 @@ impl Comoments {
             return;
         }
         let ([a, b], [other_a, other_b]) = (self.mean, other.mean);
-        let between = [other_a - a, other_b - b];
-        let [da, db] = between;
-        let moved = other.count / count;
+        let (da, db, moved) = (other_a - a, other_b - b, other.count / count);
         self.mean = [a + da * moved, b + db * moved];
-        let ([aa, bb], [other_aa, other_bb]) = (self.squares, other.squares);
-        self.squares = [aa + other_aa, bb + other_bb];
-        self.products += other.products;
-        self.apart += other.apart;
-        self.skew += other.skew;
-        self.add(da, db, self.count * moved);
+        let times = self.count * moved;
+        for ((sum, other), between) in self.sums.iter_mut().zip(other.sums).zip(terms(da, db)) {
+            *sum += other + times * between;
+        }
         self.count = count;
     }
 }
 
-/// The correlation of a row or a column.
+/// The correlation of a row or a column, as its gradients need it; all 0 where a side has no spread.
 #[derive(Clone, Copy)]
 pub(super) struct Pearson {
-    /// |a'|, |b'|: teacher, student.
-    pub(super) norm: [f64; 2],
-    /// |a'| |b'| + eps.
-    pub(super) divisor: f64,
+    /// 1 / |a'|, 1 / |b'|: teacher, student.
+    unit: [f64; 2],
+    /// |b'| / d, |a'| / d.
+    slope: [f64; 2],
     /// 1 - r.
     pub(super) miss: f64,
 }
 
 impl Pearson {
-    pub(super) const LEN: usize = 4;
+    pub(super) const LEN: usize = 5;
 
-    pub(super) fn of(moments: &Comoments, eps: f64) -> Self {
-        let [a, b] = moments.squares.map(libm::sqrt);
+    /// From the sums of [`terms`].
+    #[inline(always)]
+    pub(super) fn of([aa, bb, products, apart, skew]: [f64; SUMS], eps: f64) -> Self {
+        let (a, b) = (libm::sqrt(aa), libm::sqrt(bb));
         let (product, divisor) = (a * b, a * b + eps);
         if product == 0.0 {
-            return Self { norm: [a, b], divisor, miss: 1.0 };
+            return Self { unit: [0.0; 2], slope: [0.0; 2], miss: 1.0 };
         }
-        let difference = moments.skew / (a + b);
+        let difference = skew / (a + b);
         // Near each other by their difference, else directly.
-        let miss = if moments.apart < product {
-            let apart = (moments.apart - difference * difference) * 0.5;
+        let miss = if apart < product {
+            let apart = (apart - difference * difference) * 0.5;
             (if apart < 0.0 { 0.0 } else { apart } + eps) / divisor
         } else {
-            1.0 - moments.products / divisor
+            1.0 - products / divisor
         };
-        Self { norm: [a, b], divisor, miss }
+        Self { unit: [1.0 / a, 1.0 / b], slope: [b / divisor, a / divisor], miss }
     }
 
-    pub(super) fn read(from: &[f64]) -> Self {
-        match *from {
-            [a, b, divisor, miss, ..] => Self { norm: [a, b], divisor, miss },
-            _ => Self { norm: [0.0; 2], divisor: 1.0, miss: f64::NAN },
-        }
-    }
-
-    pub(super) fn write(self, to: &mut [f64]) {
-        let Self { norm: [a, b], divisor, miss } = self;
-        to.iter_mut().zip([a, b, divisor, miss]).for_each(|(to, from)| *to = from);
-    }
-
-    /// d(1 - r)/da' for a side, at its own and the other's deviation.
+    /// As it is kept in state.
     #[inline(always)]
-    pub(super) fn pull(&self, side: Side, own: f64, other: f64) -> f64 {
-        let [a, b] = self.norm;
-        if a * b == 0.0 {
-            return 0.0;
+    pub(super) const fn numbers(self) -> [f64; Self::LEN] {
+        let Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss } = self;
+        [unit_t, unit_s, slope_t, slope_s, miss]
+    }
+
+    /// From state.
+    #[inline(always)]
+    pub(super) const fn from_numbers([unit_t, unit_s, slope_t, slope_s, miss]: [f64; Self::LEN]) -> Self {
+        Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss }
+    }
+
+    #[inline(always)]
+    pub(super) const fn seen_by(self, side: Side) -> Seen {
+        let Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss } = self;
+        match side {
+            Side::Teacher => Seen { own: unit_t, other: unit_s, slope: slope_t, miss },
+            Side::Student => Seen { own: unit_s, other: unit_t, slope: slope_s, miss },
         }
-        let (own_norm, other_norm) = match side {
-            Side::Teacher => (a, b),
-            Side::Student => (b, a),
-        };
-        let unit = own / own_norm;
-        -(other_norm / self.divisor) * ((other / other_norm - unit) + unit * self.miss)
+    }
+}
+
+/// A correlation as one of its sides sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    /// One over its own norm.
+    pub(super) own: f64,
+    /// One over the other's.
+    pub(super) other: f64,
+    /// The other's norm over d.
+    pub(super) slope: f64,
+    /// 1 - r.
+    pub(super) miss: f64,
+}
+
+impl Seen {
+    /// d(1 - r)/da' at its own and the other's deviation.
+    #[inline(always)]
+    pub(super) fn pull(&self, own: f64, other: f64) -> f64 {
+        let unit = own * self.own;
+        -self.slope * ((other * self.other - unit) + unit * self.miss)
     }
 }

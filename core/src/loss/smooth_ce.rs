@@ -6,20 +6,23 @@
 //! ```
 //!
 //! The gradient is (q - y) / (n tau). Student `[N, C, H, W]`, labels `[N, H, W]`. Source: arXiv 1512.00567, section 7.
-//! Cost: one read of the map, one more for the gradient; 4 numbers a position.
+//! Cost: one read of the map (a tile's channels twice, the second time from a cache), one more for the gradient;
+//! 5 numbers a position.
 //!
 //! Everything is taken from the log-sum-exp of the classes other than the label's: with l the log-odds of the label,
 //! its logit over tau less that, the label's term is log(1 + e^-l) and the others' share 1 / (1 + e^l). A confident
 //! student, whose probability of the label rounds to 1, loses no digit of either.
 
 use super::About;
+use crate::arithmetic::Arithmetic as _;
+use crate::logarithm::softplus_fast;
 use crate::map::{
-    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Shapes, Targets, head, real,
-    spans,
+    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
+    Softmaxes, Targets, cut_mut, head, lanewise, real, row, sum,
 };
 use crate::options::options;
-use crate::row::{per_quarter, softplus};
-use crate::{Error, Preset, Share, Temperature, Weight};
+use crate::row::per_quarter;
+use crate::{Error, Preset, Shape, Share, Temperature, Weight};
 use core::fmt;
 
 options! {
@@ -41,41 +44,9 @@ options! {
     }
 }
 
-/// What is kept of a position.
-#[derive(Clone, Copy)]
-struct Kept {
-    value: f64,
-    /// Over the classes other than the label's.
-    rest: LogSumExp,
-    /// Their share.
-    share: f64,
-}
-
-impl Kept {
-    const LEN: usize = 4;
-
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [value, top, sum, share, ..] => Self { value, rest: LogSumExp { top, sum }, share },
-            _ => Self { value: f64::NAN, rest: LogSumExp::EMPTY, share: f64::NAN },
-        }
-    }
-
-    fn write(self, to: &mut [f64]) {
-        let Self { value, rest: LogSumExp { top, sum }, share } = self;
-        to.iter_mut().zip([value, top, sum, share]).for_each(|(to, from)| *to = from);
-    }
-}
-
-/// What is gathered of a position on the way through its classes.
-#[derive(Clone, Copy)]
-struct Gathered {
-    target: Option<usize>,
-    own: f64,
-    rest: LogSumExp,
-    /// The sum of their logits over the label's, in quarters.
-    above: f64,
-}
+/// What is kept of a position: its class, what it adds to the sum, of the classes other than its own the largest
+/// logit and what multiplies e^(x / tau) over the largest, and their share.
+const KEPT: usize = 5;
 
 impl SmoothCeOptions {
     pub(crate) const ABOUT: About = About {
@@ -86,26 +57,60 @@ impl SmoothCeOptions {
 
     pub(crate) const PRESETS: &[Preset] = &[];
 
-    fn position(&self, at: &Gathered, classes: usize) -> Kept {
-        let Gathered { target, own, rest, above } = *at;
-        if target.is_none() {
-            return Kept { value: 0.0, rest, share: 0.0 };
-        }
-        let scale = per_quarter(self.tau);
-        let odds = if own < f64::INFINITY { rest.log_odds(scale, own) } else { f64::NAN };
-        let own_term = softplus(-odds);
-        let spread = self.smoothing.get() / real(classes);
-        let value = if spread == 0.0 || own_term == f64::INFINITY {
-            own_term
-        } else {
-            own_term - spread * (above * scale)
-        };
-        // With log-odds of -inf the rest has it all.
-        Kept {
-            value: if rest.sum.is_nan() { rest.sum } else { value },
-            rest,
-            share: libm::exp(-softplus(odds)),
-        }
+    fn spread(&self, shape: Shape) -> f64 {
+        self.smoothing.get() / real(shape.channels())
+    }
+}
+
+/// The sum of the logits of a position's other classes over its own, in quarters.
+struct Above {
+    c: f64,
+}
+
+impl Lanewise<1, 3> for Above {
+    #[inline(always)]
+    fn at(&self, [above]: [f64; 1], [x, class, own]: [f64; 3]) -> [f64; 1] {
+        [if class == self.c { above } else { above + (x * 0.25 - own * 0.25) }]
+    }
+}
+
+/// What is kept of a position, from its own logit, the others' sum and how far they are above; its class and the
+/// largest of the others.
+struct Position {
+    scale: f64,
+    spread: f64,
+}
+
+impl Lanewise<3, 2> for Position {
+    #[inline(always)]
+    fn at(&self, [own, sum, above]: [f64; 3], [class, top]: [f64; 2]) -> [f64; 3] {
+        let odds = LogSumExp { top, sum }.log_odds(self.scale, own);
+        let odds = if own < f64::INFINITY && !sum.is_nan() { odds } else { f64::NAN };
+        let other = (-odds.abs()).exp_fast();
+        let share = if odds > 0.0 { other } else { 1.0 } / (1.0 + other);
+        let own_term = softplus_fast(-odds);
+        let less = own_term - self.spread * (above * self.scale);
+        let value = if self.spread == 0.0 || own_term == f64::INFINITY { own_term } else { less };
+        let weight = if sum == 0.0 { 0.0 } else { share / sum };
+        [if class < 0.0 { 0.0 } else { value }, weight, share]
+    }
+}
+
+/// q - y over tau at class c, from a logit and what is kept of its position.
+struct Pull {
+    c: f64,
+    scale: f64,
+    own: f64,
+    spread: f64,
+    per_tau: f64,
+}
+
+impl Lanewise<1, 5> for Pull {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], [x, class, top, weight, share]: [f64; 5]) -> [f64; 1] {
+        let other = weight * LogSumExp::term(self.scale, top, x) - self.spread;
+        let pull = if class == self.c { self.own - share } else { other };
+        [if class < 0.0 { 0.0 } else { pull * self.per_tau }]
     }
 }
 
@@ -123,60 +128,46 @@ impl Formula for SmoothCeOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        shapes.student.images() * shapes.student.positions() * Kept::LEN
+        Samples::new(shapes.student).count() * KEPT
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         let targets = Targets::checked(maps, self.ignore_index)?;
         let (view, scale) = (maps.student, per_quarter(self.tau));
-        let shape = view.shape();
-        let (m, classes) = (shape.positions(), shape.channels());
-        on.chunks(state, PIECE * Kept::LEN, &|chunk, state| {
-            let from = chunk * PIECE;
-            let mut buffer = [0.0; PIECE];
-            let empty = Gathered { target: None, own: 0.0, rest: LogSumExp::EMPTY, above: 0.0 };
-            let mut gathered = [empty; PIECE];
-            let mut kept = state.chunks_mut(Kept::LEN);
-            for (n, piece) in spans(shape, from..from + kept.len(), PIECE) {
-                let gathered = gathered.get_mut(..piece.len()).unwrap_or_default();
-                for (at, position) in gathered.iter_mut().zip(piece.clone()) {
-                    let target = targets.at(n * m + position);
-                    let own = target.map_or(0.0, |class| view.at(n, class, position));
-                    *at = Gathered { target, own, ..empty };
-                }
-                for c in 0..classes {
-                    let s = view.positions(n, c, piece.start, head(&mut buffer, &piece));
-                    for (at, &s) in gathered.iter_mut().zip(s) {
-                        if at.target.is_some_and(|target| target != c) {
-                            at.rest.add(scale, s);
-                            at.above += s * 0.25 - at.own * 0.25;
-                        }
-                    }
-                }
-                for (at, kept) in gathered.iter().zip(&mut kept) {
-                    self.position(at, classes).write(kept);
-                }
-            }
+        let samples = Samples::new(view.shape());
+        let position = Position { scale, spread: self.spread(view.shape()) };
+        on.chunks(state, samples.width() * KEPT, &|i, state| {
+            let tile = samples.tile(i);
+            let [class, own, top, sum, above] = cut_mut(state, [tile.len(); KEPT]);
+            targets.fill(tile.clone(), class);
+            above.fill(0.0);
+            let rest = Softmaxes { class, own, top, sum };
+            rest.take(scale, &samples, (view, &tile), |c, x, own| {
+                lanewise([&mut *above], [x, class, own], &Above { c });
+            });
+            lanewise([own, sum, above], [class, top], &position);
         });
-        let sum = state.chunks(Kept::LEN).map(|kept| Kept::read(kept).value).sum();
-        Ok(Measured { sum, divisor: real(targets.count()) })
+        let tiles = state.chunks(samples.width() * KEPT).enumerate();
+        let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
+        Ok(Measured { sum: value, divisor: real(targets.count()) })
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
-        let (shape, scale) = (maps.student.shape(), per_quarter(self.tau));
-        let from = at.n * shape.positions() + at.positions.start;
-        let targets = Targets::of(maps, self.ignore_index);
-        let (a, spread) = (self.smoothing.get(), self.smoothing.get() / real(shape.channels()));
+        let (shape, spread) = (maps.student.shape(), self.spread(maps.student.shape()));
+        let samples = Samples::new(shape);
+        let pull = Pull {
+            c: real(at.c),
+            scale: per_quarter(self.tau),
+            own: self.smoothing.get() - spread,
+            spread,
+            per_tau: 1.0 / self.tau.get(),
+        };
         let mut buffer = [0.0; PIECE];
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        let kept = state.get(from * Kept::LEN..).unwrap_or_default().chunks(Kept::LEN).map(Kept::read);
-        for ((out, &s), (position, kept)) in out.iter_mut().zip(s).zip((from..).zip(kept)) {
-            *out = match targets.at(position) {
-                None => 0.0,
-                Some(_) if kept.value.is_nan() => f64::NAN,
-                Some(class) if class == at.c => (a - spread - kept.share) / self.tau.get(),
-                Some(_) => (kept.share * kept.rest.share(scale, s) - spread) / self.tau.get(),
-            };
+        for (i, of_tile, here) in samples.over(at.n, &at.positions) {
+            let [class, _, top, weight, share] = samples.kept(state, i, &of_tile);
+            let (out, s) = (out.get_mut(here.clone()).unwrap_or_default(), s.get(here).unwrap_or_default());
+            lanewise([out], [s, class, top, weight, share], &pull);
         }
     }
 }

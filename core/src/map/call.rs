@@ -237,9 +237,7 @@ impl<'a> MapCall<'a> {
     /// # Errors
     /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::Label`].
     pub fn measure(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
-        let outcome = self.value(state, on)?;
-        self.inputs.with_maps(|maps| self.formula().prepare(maps, state, on));
-        Ok(outcome)
+        self.outcome(state, |formula, maps, state| formula.measure_and_prepare(maps, state, on))
     }
 
     /// The value where no gradient will be asked for; what the state then holds is of no use.
@@ -247,9 +245,17 @@ impl<'a> MapCall<'a> {
     /// # Errors
     /// As those of [`measure`](Self::measure).
     pub fn value(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
+        self.outcome(state, |formula, maps, state| formula.measure(maps, state, on))
+    }
+
+    fn outcome(
+        &self,
+        state: &mut [f64],
+        measure: impl FnOnce(&dyn Formula, &Maps<'_>, &mut [f64]) -> Result<Measured, Error>,
+    ) -> Result<Outcome, Error> {
         self.check_state(state)?;
         let formula = self.formula();
-        let Measured { sum, divisor } = self.inputs.with_maps(|maps| formula.measure(maps, state, on))?;
+        let Measured { sum, divisor } = self.inputs.with_maps(|maps| measure(formula, maps, state))?;
         Ok(Outcome { sum, divisor, scale: formula.scale(), overflowed: Overflowed::default() })
     }
 

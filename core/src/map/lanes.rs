@@ -26,6 +26,100 @@ pub(crate) fn update(out: &mut [f64], x: &[f64], y: &[f64], f: impl Fn(f64, f64,
     dispatch(Update { out, x, y, f });
 }
 
+/// What is made of the numbers that stand beside each other in some streams, whatever stands before and after.
+pub(crate) trait Lanewise<const O: usize, const I: usize> {
+    /// The outputs, from those that stood there and the inputs. Implementations are `#[inline(always)]` and free of
+    /// branches; they are asked of zeros, too, where a piece ends.
+    fn at(&self, out: [f64; O], x: [f64; I]) -> [f64; O];
+}
+
+/// Runs along some streams, as far as the shortest.
+#[inline]
+pub(crate) fn lanewise<const O: usize, const I: usize>(
+    out: [&mut [f64]; O],
+    x: [&[f64]; I],
+    f: &impl Lanewise<O, I>,
+) {
+    dispatch(Along { out, x, f });
+}
+
+/// Numbers of a stream that are taken at once. Few enough for a cache; more than a compiler would write out one by
+/// one, for what it writes out it does not make vectors of.
+const BLOCK: usize = 64;
+
+struct Along<'a, const O: usize, const I: usize, F> {
+    out: [&'a mut [f64]; O],
+    x: [&'a [f64]; I],
+    f: &'a F,
+}
+
+impl<const O: usize, const I: usize, F: Lanewise<O, I>> Kernel for Along<'_, O, I, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { out: mut outs, x: xs, f } = self;
+        let lengths = xs.iter().map(|x| x.len()).chain(outs.iter().map(|out| out.len()));
+        let length = lengths.min().unwrap_or(0);
+        for from in (0..length / BLOCK).map(|block| block * BLOCK) {
+            // Outputs of our own, which no input can be a part of: nothing has to be looked up in order.
+            let mut out = [[0.0; BLOCK]; O];
+            for (out, stream) in out.iter_mut().zip(&outs) {
+                let Some(chunk) = chunk(stream, from) else { return };
+                *out = *chunk;
+            }
+            let mut x = [&[0.0; BLOCK]; I];
+            for (x, stream) in x.iter_mut().zip(xs) {
+                let Some(chunk) = chunk(stream, from) else { return };
+                *x = chunk;
+            }
+            block(f, &mut out, x, BLOCK);
+            for (to, out) in outs.iter_mut().zip(&out) {
+                if let Some(to) = to.get_mut(from..).and_then(<[f64]>::first_chunk_mut) {
+                    *to = *out;
+                }
+            }
+        }
+        let rest = length - length % BLOCK..length;
+        if rest.is_empty() {
+            return;
+        }
+        let copy = |from: &[f64]| {
+            let mut to = [0.0; BLOCK];
+            let from = from.get(rest.clone()).unwrap_or_default();
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            to
+        };
+        let mut out = outs.each_ref().map(|out| copy(out));
+        let x = xs.map(copy);
+        block(f, &mut out, x.each_ref(), rest.len().next_multiple_of(8));
+        for (to, out) in outs.iter_mut().zip(&out) {
+            let to = to.get_mut(rest.clone()).unwrap_or_default();
+            to.iter_mut().zip(out).for_each(|(to, out)| *to = *out);
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk(stream: &[f64], from: usize) -> Option<&[f64; BLOCK]> {
+    stream.get(from..)?.first_chunk()
+}
+
+#[inline(always)]
+fn block<const O: usize, const I: usize>(
+    f: &impl Lanewise<O, I>,
+    out: &mut [[f64; BLOCK]; O],
+    x: [&[f64; BLOCK]; I],
+    length: usize,
+) {
+    for i in 0..length.min(BLOCK) {
+        let results = f.at(core::array::from_fn(|k| out[k][i]), core::array::from_fn(|k| x[k][i]));
+        for k in 0..O {
+            out[k][i] = results[k];
+        }
+    }
+}
+
 struct Sums<'a, F> {
     x: &'a [f64],
     y: &'a [f64],

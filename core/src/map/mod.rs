@@ -15,18 +15,22 @@ mod lanes;
 mod magnitude;
 mod moments;
 mod plan;
+mod samples;
+mod softmax;
 mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
-pub(crate) use classes::{LogSumExp, Targets, spans};
+pub(crate) use classes::Targets;
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
-pub(crate) use lanes::{sum, sums, update};
+pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update};
 pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
+pub(crate) use samples::Samples;
+pub(crate) use softmax::{LogSumExp, Softmaxes};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 
@@ -147,6 +151,21 @@ pub(crate) trait Formula: Sync {
     /// there will be a gradient.
     fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
         let _ = (maps, state, on);
+    }
+
+    /// Both at once, for a formula that saves a read of the maps by it.
+    ///
+    /// # Errors
+    /// As those of [`measure`](Self::measure).
+    fn measure_and_prepare(
+        &self,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> Result<Measured, Error> {
+        let measured = self.measure(maps, state, on)?;
+        self.prepare(maps, state, on);
+        Ok(measured)
     }
 
     /// The gradient of the sum at some positions of a channel; `out` has one number a position.

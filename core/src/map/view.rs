@@ -34,6 +34,15 @@ impl<'a> View<'a> {
         self.load.load(place, buffer)
     }
 
+    /// The same channel of as many images as the buffer has, from `first` on, of a map that has one position.
+    pub(crate) fn images<'b>(self, first: usize, c: usize, buffer: &'b mut [f64]) -> &'b [f64]
+    where
+        'a: 'b,
+    {
+        let place = place(self.shape, self.order, (first, c, 0));
+        self.load.load(Place { stride: self.shape.channels(), ..place }, buffer)
+    }
+
     /// [`walk`] over some channels of an image.
     pub(crate) fn walk(self, channels: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
         walk(self.order, channels, 0..self.shape.positions())

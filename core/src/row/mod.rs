@@ -7,7 +7,6 @@ mod state;
 mod statistics;
 mod sweep;
 
-pub(crate) use part::softplus;
 pub use state::RowState;
 pub(crate) use state::per_quarter;
 pub(crate) use statistics::Kind;

@@ -31,7 +31,7 @@ pub(super) fn snap(d: f64) -> f64 {
 }
 
 /// log(1 + e^x).
-pub(crate) fn softplus(x: f64) -> f64 {
+pub(super) fn softplus(x: f64) -> f64 {
     if x > 0.0 { x + libm::log1p(libm::exp(-x)) } else { libm::log1p(libm::exp(x)) }
 }
 

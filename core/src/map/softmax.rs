@@ -1,0 +1,139 @@
+//! Softmaxes over channels, many positions at a time.
+
+use super::lanes::{Lanewise, lanewise};
+use super::{PIECE, Samples, View, real};
+use crate::arithmetic::Arithmetic as _;
+use crate::logarithm::ln_fast;
+use core::ops::Range;
+
+/// log sum e^(x / tau) of some logits. They go in as they stand; inside they are quarters, so that no difference of
+/// two overflows, and `scale` is 4 / tau.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogSumExp {
+    /// The largest logit, in quarters; NaN is passed over.
+    pub(crate) top: f64,
+    /// The sum in units of the largest term: 0 where there is none but -inf, else at least 1; NaN after NaN or +inf.
+    pub(crate) sum: f64,
+}
+
+impl LogSumExp {
+    /// The largest logit once this one was seen.
+    #[inline(always)]
+    fn top(so_far: f64, x: f64) -> f64 {
+        if x * 0.25 > so_far { x * 0.25 } else { so_far }
+    }
+
+    /// A logit's term of the sum: none of -inf.
+    #[inline(always)]
+    pub(crate) fn term(scale: f64, top: f64, x: f64) -> f64 {
+        let term = ((x * 0.25 - top) * scale).exp_fast();
+        if x == f64::NEG_INFINITY { 0.0 } else { term }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(self) -> bool {
+        self.sum == 0.0
+    }
+
+    /// The softmax at one of the logits.
+    #[inline(always)]
+    pub(crate) fn share(self, scale: f64, x: f64) -> f64 {
+        let share = Self::term(scale, self.top, x) / self.sum;
+        if x == f64::NEG_INFINITY { 0.0 } else { share }
+    }
+
+    /// The logarithm of e^(x / tau) over the sum, for an x that is no part of it.
+    #[inline(always)]
+    pub(crate) fn log_odds(self, scale: f64, x: f64) -> f64 {
+        let odds = (x * 0.25 - self.top) * scale - ln_fast(self.sum);
+        let odds = if self.is_empty() { f64::INFINITY } else { odds };
+        if x == f64::NEG_INFINITY { x } else { odds }
+    }
+}
+
+/// The softmaxes of a tile's positions, each over the channels other than the position's own.
+pub(crate) struct Softmaxes<'a> {
+    /// The channel that is left out; -1 where none is.
+    pub(crate) class: &'a [f64],
+    /// That channel's logit; 0 where there is none.
+    pub(crate) own: &'a mut [f64],
+    /// [`LogSumExp::top`] and [`LogSumExp::sum`].
+    pub(crate) top: &'a mut [f64],
+    pub(crate) sum: &'a mut [f64],
+}
+
+impl Softmaxes<'_> {
+    /// Two sweeps over the channels of a tile: largest logits, then sums. `beside` sees each channel in the second
+    /// one, with the own logits.
+    pub(crate) fn take(
+        self,
+        scale: f64,
+        samples: &Samples,
+        (view, tile): (View<'_>, &Range<usize>),
+        mut beside: impl FnMut(f64, &[f64], &[f64]),
+    ) {
+        let Self { class, own, top, sum } = self;
+        let channels = view.shape().channels();
+        let mut buffer = [0.0; PIECE];
+        own.fill(0.0);
+        top.fill(f64::NEG_INFINITY);
+        sum.fill(0.0);
+        for c in 0..channels {
+            let x = samples.read(view, c, tile, &mut buffer);
+            lanewise([&mut *top, &mut *own], [x, class], &Tops { c: real(c) });
+        }
+        for c in 0..channels {
+            let x = samples.read(view, c, tile, &mut buffer);
+            lanewise([&mut *sum], [x, class, &*top], &Sums { c: real(c), scale });
+            beside(real(c), x, own);
+        }
+    }
+}
+
+/// Largest and own logits, from logits and classes.
+struct Tops {
+    c: f64,
+}
+
+impl Lanewise<2, 2> for Tops {
+    #[inline(always)]
+    fn at(&self, [top, own]: [f64; 2], [x, class]: [f64; 2]) -> [f64; 2] {
+        if class == self.c { [top, x] } else { [LogSumExp::top(top, x), own] }
+    }
+}
+
+/// Sums, from logits, classes and largest logits.
+struct Sums {
+    c: f64,
+    scale: f64,
+}
+
+impl Lanewise<1, 3> for Sums {
+    #[inline(always)]
+    fn at(&self, [sum]: [f64; 1], [x, class, top]: [f64; 3]) -> [f64; 1] {
+        let more = sum + LogSumExp::term(self.scale, top, x);
+        [if class == self.c { sum } else { more }]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_finite_follows_the_rules() {
+        let of = |x: &[f64]| {
+            let top = x.iter().fold(f64::NEG_INFINITY, |top, &x| LogSumExp::top(top, x));
+            LogSumExp { top, sum: x.iter().map(|&x| LogSumExp::term(4.0, top, x)).sum() }
+        };
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        for junk in [&[0.0, nan, 1.0][..], &[inf, 0.0], &[-inf, inf], &[inf, inf]] {
+            assert!(of(junk).sum.is_nan(), "{junk:?}");
+        }
+        let empty = of(&[-inf, -inf]);
+        assert!(empty.is_empty() && empty.share(4.0, -inf) == 0.0 && empty.log_odds(4.0, 1.0) == inf);
+        let huge = of(&[f64::MAX, -f64::MAX, -inf]);
+        assert_eq!((huge.sum, huge.share(4.0, -f64::MAX), huge.share(4.0, -inf)), (1.0, 0.0, 0.0));
+        assert_eq!(huge.log_odds(4.0, -inf), -inf);
+    }
+}
