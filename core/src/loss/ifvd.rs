@@ -14,13 +14,16 @@ mod table;
 
 use self::table::{PIXELS, Table};
 use super::About;
+use crate::diverge::{Diverge, Mse};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, Lanewise, Maps, Measured, Needs, PIECE, Samples, Shapes, Side, View, cut,
     cut_mut, head, lanewise, real, row,
 };
+use crate::normalize::UnitLength;
 use crate::options::options;
-use crate::{Error, Preset, Weight};
+use crate::space::{Real, VectorSpace};
+use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -44,8 +47,8 @@ options! {
     }
 }
 
-/// The smallest norm that a vector is divided by.
-const EPS: f64 = 1e-8;
+/// How pixels and prototypes become directions.
+const LENGTH: UnitLength = UnitLength::at_least(Epsilon::literal(1e-8));
 
 /// Added to the number of pixels that a prototype is the mean of.
 const COUNT_EPS: f64 = 1e-6;
@@ -187,8 +190,9 @@ impl IfvdOptions {
                 for (i, class) in tile.clone().zip(marks).map(|(i, mark)| (i, table.class(*mark))) {
                     let (Some(mut t), Some(mut s)) = (t.pixel(i, class), s.pixel(i, class)) else { continue };
                     let (ft, fs) = (t.cosine(), s.cosine());
-                    let g = 2.0 * (fs - ft);
-                    value += (fs - ft) * (fs - ft);
+                    let x = Real::point(ft, fs);
+                    let g = Diverge::<Real>::student_cotangent(&Mse, x);
+                    value += Diverge::<Real>::term(&Mse, x);
                     counted += 1.0;
                     t.turn(ft, -g);
                     s.turn(fs, g);
@@ -212,33 +216,29 @@ impl IfvdOptions {
     }
 }
 
-/// A norm to be divided by; NaN stays.
-fn at_least(norm: f64) -> f64 {
-    if norm < EPS { EPS } else { norm }
-}
-
 /// A pixel with a class.
 struct Pixel<'a> {
     /// As those of [`Part`].
     alpha: &'a mut f64,
     beta: &'a mut f64,
     pull: &'a mut f64,
-    /// |x| and |c|.
-    length: f64,
-    norm: f64,
+    /// What x and c are divided by.
+    divisor: f64,
+    /// The share of the gradient along x that is lost.
+    lost: f64,
 }
 
 impl Pixel<'_> {
     fn cosine(&self) -> f64 {
-        *self.alpha / (at_least(self.length) * at_least(self.norm))
+        *self.alpha / self.divisor
     }
 
     /// Puts what the gradient needs in the place of <x, c> and |x|^2; `g` is the gradient to the cosine f.
     fn turn(&mut self, f: f64, g: f64) {
         let square = *self.beta;
         *self.pull += g * f;
-        *self.alpha = if square == 0.0 { 0.0 } else { g / (at_least(self.length) * at_least(self.norm)) };
-        *self.beta = if self.length > EPS { -g * f / square } else { 0.0 };
+        *self.alpha = g / self.divisor;
+        *self.beta = if self.lost == 0.0 { 0.0 } else { -g * f * self.lost / square };
     }
 }
 
@@ -284,8 +284,9 @@ impl Part<&mut [f64]> {
             (*alpha, *beta) = (0.0, 0.0);
             return None;
         };
-        let length = libm::sqrt(*beta);
-        Some(Pixel { alpha, beta, pull: self.pulls.get_mut(k)?, length, norm: *self.norms.get(k)? })
+        let (of_x, lost) = LENGTH.divisor(libm::sqrt(*beta));
+        let (of_c, _) = LENGTH.divisor(*self.norms.get(k)?);
+        Some(Pixel { alpha, beta, pull: self.pulls.get_mut(k)?, divisor: of_x * of_c, lost })
     }
 
     /// What the pixels of a class have in common of their gradients.
@@ -299,9 +300,11 @@ impl Part<&mut [f64]> {
                     prototype.fill(0.0);
                     continue;
                 };
+                let (divisor, lost) = LENGTH.divisor(*norm);
                 for (shared, c) in row.iter_mut().zip(prototype) {
-                    let along = if *norm > EPS { *c * pull / (norm * norm) } else { 0.0 };
-                    *shared = if *norm == 0.0 { 0.0 } else { (*shared - along) / (count + COUNT_EPS) };
+                    let along = if lost == 0.0 { 0.0 } else { *c * pull * lost / (norm * norm) };
+                    let nowhere = divisor == f64::INFINITY;
+                    *shared = if nowhere { 0.0 } else { (*shared - along) / (count + COUNT_EPS) };
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Correlations of pairs, from sums that merge.
+//! Correlations of pairs, from sums that merge: the cosine distance of centred unit vectors, with eps in its divisor.
 //!
 //! ```text
 //! r(a, b) = <a', b'> / d, a' = a - mean      d = |a'| |b'| + eps
@@ -15,10 +15,12 @@
 //! The gradient sums to 0 as a' and b' do, so that centring changes nothing:
 //!
 //! ```text
-//! d(1 - r)/da' = -(b'/d - a' <a', b'> |b'| / (d^2 |a'|)) = -|b'|/d (b'/|b'| - a'/|a'| + a'/|a'| (1 - r))
+//! d(1 - r)/da' = -(b'/d - a' <a', b'> |b'| / (d^2 |a'|)) = |b'|/d (a'/|a'| - b'/|b'| - a'/|a'| (1 - r))
 //! ```
 
+use crate::diverge::{Cosine, Diverge};
 use crate::map::{Side, real, sums};
+use crate::space::{CentredUnit, Space, VectorSpace};
 
 /// How many numbers [`terms`] gives.
 pub(super) const SUMS: usize = 5;
@@ -155,7 +157,9 @@ impl Seen {
     /// d(1 - r)/da' at its own and the other's deviation.
     #[inline(always)]
     pub(super) fn pull(&self, own: f64, other: f64) -> f64 {
-        let unit = own * self.own;
-        -self.slope * ((other * self.other - unit) + unit * self.miss)
+        // Either side is the student to itself.
+        let x = CentredUnit::point(other * self.other, own * self.own);
+        let cotangent = Diverge::<CentredUnit>::student_cotangent(&Cosine, x);
+        self.slope * CentredUnit::pull_student(x, cotangent, self.miss)
     }
 }
