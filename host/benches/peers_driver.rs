@@ -1,7 +1,7 @@
-//! Times densekd for a program that alternates it with peers (`benches/peers.py`): both arrays are loaded
+//! Times densekd for a program that alternates it with peers (`benches/peers`): both arrays are loaded
 //! once, each command is answered with the seconds a call takes inside this process.
 //!
-//! `peers_driver TAU TEACHER.npy STUDENT.npy`, then one JSON command a line:
+//! `peers_driver LOSS TAU TEACHER.npy STUDENT.npy`, a row loss, then one JSON command a line:
 //!
 //! | command | answer |
 //! | --- | --- |
@@ -9,7 +9,7 @@
 //! | `{"op": "loss_grad", "threads": 2, "repeat": 3}` | the same, with the gradient to the student |
 //! | `{"op": "save_grad", "to": "g.npy"}` | `{}`; the gradient of the last `loss_grad` |
 
-use densekd::core::{Order, Plan, Recipe, RowOptions, Shape, Temperature};
+use densekd::core::{Loss, Order, Plan, Recipe, RowOptions, Shape, Temperature};
 use densekd::io::{self, Array, TensorPath};
 use densekd::{Backend, Cpu, Submission};
 use serde::{Deserialize, Serialize};
@@ -47,12 +47,12 @@ struct Driver {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [tau, teacher, student] = arguments.as_slice() else {
+    let [loss, tau, teacher, student] = arguments.as_slice() else {
         // `cargo bench` and `cargo test` start every benchmark, this one without its files.
-        eprintln!("usage: peers_driver TAU TEACHER.npy STUDENT.npy (see benches/peers.py)");
+        eprintln!("usage: peers_driver LOSS TAU TEACHER.npy STUDENT.npy (see benches/peers)");
         return Ok(());
     };
-    let mut driver = Driver::new(tau.parse()?, teacher, student)?;
+    let mut driver = Driver::new(loss.parse()?, tau.parse()?, teacher, student)?;
     let mut out = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         writeln!(out, "{}", driver.answer(serde_json::from_str(&line?)?)?)?;
@@ -62,10 +62,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 impl Driver {
-    fn new(tau: f64, teacher: &str, student: &str) -> Result<Self, Box<dyn Error>> {
+    fn new(loss: Loss, tau: f64, teacher: &str, student: &str) -> Result<Self, Box<dyn Error>> {
         let [teacher, student] = [teacher, student].map(|path| io::read(&TensorPath::parse(path)?));
         let (teacher, student) = (teacher?, student?);
-        let options = RowOptions { tau: Temperature::new(tau)?, ..RowOptions::CWD };
+        let defaults = loss.defaults();
+        let row = defaults.row().ok_or("the loss must be cwd or pi")?;
+        let options = RowOptions { tau: Temperature::new(tau)?, ..*row };
         let shape = Shape::new(<[usize; 4]>::try_from(teacher.shape())?)?;
         Ok(Self {
             plan: Plan::new(Recipe::new(options)?, shape, Order::Nchw)?,

@@ -282,6 +282,17 @@ impl Options {
         self.needs().labels
     }
 
+    /// Whether positions can be left out: by a mask, or by labels with the ignore index.
+    ///
+    /// ```
+    /// use densekd_core::Loss;
+    /// assert!(Loss::Cwd.defaults().takes_mask() && Loss::Ifvd.defaults().takes_mask());
+    /// assert!(!Loss::At.defaults().takes_mask());
+    /// ```
+    pub fn takes_mask(&self) -> bool {
+        self.row().is_some() || self.takes_labels()
+    }
+
     /// Whether the loss takes a 1x1 convolution of the student.
     ///
     /// ```

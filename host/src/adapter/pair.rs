@@ -69,6 +69,8 @@ pub struct AdaptedPair<'a> {
     pub student: AdaptedMap<'a>,
     /// Labels of the adapted maps' positions.
     pub labels: Option<Labels<'a>>,
+    /// 0 for every position of the adapted maps to leave out, `[N, H, W]`.
+    pub mask: Option<&'a [u8]>,
     /// The gradient from above.
     pub upstream: Upstream,
 }
@@ -170,7 +172,7 @@ impl<'a> Ready<'a> {
 impl<'a> AdaptedPair<'a> {
     /// A student's map alone, with upstream gradient 1.
     pub const fn new(options: Options, student: AdaptedMap<'a>) -> Self {
-        Self { options, teacher: None, student, labels: None, upstream: Upstream::ONE }
+        Self { options, teacher: None, student, labels: None, mask: None, upstream: Upstream::ONE }
     }
 
     /// Adapts both maps, to the student's memory order, runs the loss and brings the gradients back.
@@ -197,6 +199,7 @@ impl<'a> AdaptedPair<'a> {
         let (student_map, grad_student) = student.lend();
         let submission = TermSubmission {
             labels: self.labels,
+            mask: self.mask,
             upstream: self.upstream,
             grad_student,
             grad_teacher,

@@ -32,12 +32,9 @@ impl PositionArgs {
                 Err(Error::MaskWithUpsample.into())
             }
             None if options.takes_labels() && self.labels.is_none() => Err(Error::LabelsMissing.into()),
-            None if !options.takes_labels() && self.labels.is_some() => {
-                Err(Error::Unused { input: "labels" }.into())
-            }
-            None if !options.takes_labels() && self.mask.is_some() => {
-                Err(Error::Unused { input: "a mask" }.into())
-            }
+            None if options.takes_mask() => Ok(()),
+            None if self.labels.is_some() => Err(Error::Unused { input: "labels" }.into()),
+            None if self.mask.is_some() => Err(Error::Unused { input: "a mask" }.into()),
             _ => Ok(()),
         }
     }
@@ -60,39 +57,33 @@ pub(crate) struct PositionFiles {
 
 /// Labels and mask of one pair of maps.
 pub(crate) struct Positions {
-    labels: Option<Grid>,
+    labels: Option<([usize; 3], Vec<i64>)>,
     mask: Option<Vec<u8>>,
-}
-
-/// Whole numbers `[N, H, W]`.
-struct Grid {
-    dims: [usize; 3],
-    numbers: Vec<i64>,
 }
 
 impl Positions {
     /// Reads both where they are given; `any_size`: the labels may have another H and W than the map.
     pub(crate) fn read(files: &PositionFiles, map: Shape, any_size: bool) -> Result<Self, Failure> {
-        let read = |what, at: &Option<TensorPath>, any_size| {
-            at.as_ref().map(|at| Grid::read(what, at, map, any_size)).transpose()
-        };
-        let labels = read("labels", &files.labels, any_size)?;
-        let mask = match (&files.mask, read("mask", &files.mask, false)?) {
-            (Some(at), Some(mask)) => Some(zeros_and_ones(&mask.numbers, at, map)?),
-            _ => None,
-        };
-        Ok(Self { labels, mask })
+        let labels = files.labels.as_ref().map(|at| grid("labels", at, map, any_size)).transpose()?;
+        let mask = files.mask.as_ref().map(|at| {
+            let (mask, [_, h, w]) = grid("mask", at, map, false)?;
+            mask.to_mask().map_err(|(found, i)| {
+                let position = [i / (h * w), i / w % h, i % w];
+                Failure::MaskValue { at: at.clone(), found, position }
+            })
+        });
+        Ok(Self { labels: labels.map(|(labels, dims)| (dims, labels.values)), mask: mask.transpose()? })
     }
 
     /// The counted positions, by labels of the map's size and mask.
     pub(crate) fn counted(&self, shape: Shape, ignore_index: i64) -> Result<Mask<'_>, Failure> {
-        let labels = self.labels.as_ref().map(|labels| (labels.numbers.as_slice(), ignore_index));
+        let labels = self.labels.as_ref().map(|(_, numbers)| (numbers.as_slice(), ignore_index));
         Ok(Mask::new(shape, labels, self.mask.as_deref())?)
     }
 
     /// The labels.
     pub(crate) fn labels(&self) -> Result<Option<core::Labels<'_>>, Failure> {
-        let Some(Grid { dims: [n, h, w], numbers }) = &self.labels else { return Ok(None) };
+        let Some(([n, h, w], numbers)) = &self.labels else { return Ok(None) };
         Ok(Some(core::Labels::new(numbers, *n, *h, *w)?))
     }
 
@@ -102,36 +93,21 @@ impl Positions {
     }
 }
 
-impl Grid {
-    fn read(what: &'static str, at: &TensorPath, map: Shape, any_size: bool) -> Result<Self, Failure> {
-        let Labels { shape, values: numbers } = io::read_labels(at)?;
-        let [n, _, h, w] = map.dims();
-        let dims = match shape[..] {
-            [a, b, c] => Some([a, b, c]),
-            [a, b] if n == 1 => Some([1, a, b]),
-            [a] if [h, w] == [1, 1] => Some([a, 1, 1]),
-            _ => None,
-        };
-        let fits = |dims: &[usize; 3]| if any_size { dims[0] == n } else { *dims == [n, h, w] };
-        match dims.filter(fits) {
-            Some(dims) => Ok(Self { dims, numbers }),
-            None if any_size => Err(Failure::LabelsShape { at: at.clone(), found: shape, map }),
-            None => {
-                Err(Failure::PositionsShape { what, at: at.clone(), found: shape, map, wanted: [n, h, w] })
-            }
+/// Whole numbers of a file with `[N, H, W]`, which fit the map.
+fn grid(
+    what: &'static str,
+    at: &TensorPath,
+    map: Shape,
+    any_size: bool,
+) -> Result<(Labels, [usize; 3]), Failure> {
+    let labels = io::read_labels(at)?;
+    match labels.fit(map, any_size) {
+        Some(dims) => Ok((labels, dims)),
+        None if any_size => Err(Failure::LabelsShape { at: at.clone(), found: labels.shape, map }),
+        None => {
+            let [n, _, h, w] = map.dims();
+            let (at, found) = (at.clone(), labels.shape);
+            Err(Failure::PositionsShape { what, at, found, map, wanted: [n, h, w] })
         }
     }
-}
-
-fn zeros_and_ones(mask: &[i64], at: &TensorPath, map: Shape) -> Result<Vec<u8>, Failure> {
-    let [_, _, h, w] = map.dims();
-    let one = |(i, &found): (usize, &i64)| match found {
-        0 => Ok(0),
-        1 => Ok(1),
-        _ => {
-            let position = [i / (h * w), i / w % h, i % w];
-            Err(Failure::MaskValue { at: at.clone(), found, position })
-        }
-    };
-    mask.iter().enumerate().map(one).collect()
 }

@@ -37,7 +37,7 @@ pub struct Usual {
     #[serde(serialize_with = "number")]
     pub softmax_log: f64,
     /// What it would have printed in `f16`, where each operation rounds what it hands on, maps included; softmax
-    /// and sums are taken in `f32` within.
+    /// and sums are taken in `f32` within, as `PyTorch` does.
     #[serde(serialize_with = "number")]
     pub softmax_log_f16: f64,
     /// What the log-softmax form would have printed.
@@ -193,7 +193,7 @@ fn softmax_log_f16(case: Case<'_>, map: usize, tau: f32) -> f32 {
     let mut sum = Cascade::default();
     for (t, s) in pairs {
         let (p, q) = (half(teacher.probability(t)), half(student.probability(s)));
-        let entropy = if p == 0.0 { 0.0 } else { half(p * p.ln()) };
+        let entropy = if p == 0.0 { 0.0 } else { half(p * half(p.ln())) };
         sum.add(half(entropy - half(p * half(q.ln()))));
     }
     sum.total()

@@ -3,6 +3,7 @@
 use super::entry::Entry;
 use super::kind::{Kind, Label};
 use super::{Error, TensorPath, path::Format};
+use densekd_core::Shape;
 
 /// Whole numbers with their shape, in C order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +12,50 @@ pub struct Labels {
     pub shape: Vec<usize>,
     /// The numbers; `false` is 0 and `true` is 1.
     pub values: Vec<i64>,
+}
+
+impl Labels {
+    /// `[N, H, W]` of labels for a map, or `None` where they do not fit it. N may be left out for a map of one image,
+    /// H and W for logits `[N, C]`; with `any_size` H and W need not be the map's.
+    ///
+    /// ```
+    /// use densekd::core::Shape;
+    /// let labels = densekd::io::Labels { shape: vec![2, 3], values: vec![0; 6] };
+    /// assert_eq!(labels.fit(Shape::new([1, 19, 2, 3])?, false), Some([1, 2, 3]));
+    /// assert_eq!(labels.fit(Shape::new([1, 19, 4, 6])?, false), None);
+    /// assert_eq!(labels.fit(Shape::new([1, 19, 4, 6])?, true), Some([1, 2, 3]));
+    /// # Ok::<(), densekd::core::Error>(())
+    /// ```
+    pub fn fit(&self, map: Shape, any_size: bool) -> Option<[usize; 3]> {
+        let [n, _, h, w] = map.dims();
+        let dims = match self.shape[..] {
+            [a, b, c] => [a, b, c],
+            [a, b] if n == 1 => [1, a, b],
+            [a] if [h, w] == [1, 1] => [a, 1, 1],
+            _ => return None,
+        };
+        let fits = if any_size { dims[0] == n } else { dims == [n, h, w] };
+        fits.then_some(dims)
+    }
+
+    /// As a mask: 1 where a position counts, 0 elsewhere.
+    ///
+    /// # Errors
+    /// The first number that is neither, and where it stands in C order.
+    ///
+    /// ```
+    /// use densekd::io::Labels;
+    /// assert_eq!(Labels { shape: vec![3], values: vec![0, 1, 1] }.to_mask(), Ok(vec![0, 1, 1]));
+    /// assert_eq!(Labels { shape: vec![2], values: vec![0, 255] }.to_mask(), Err((255, 1)));
+    /// ```
+    pub fn to_mask(&self) -> Result<Vec<u8>, (i64, usize)> {
+        let one = |(i, &number): (usize, &i64)| match number {
+            0 => Ok(0),
+            1 => Ok(1),
+            _ => Err((number, i)),
+        };
+        self.values.iter().enumerate().map(one).collect()
+    }
 }
 
 /// Reads labels or a mask: whole numbers of 8 to 32 bits, signed or not, of 64 bits signed, or bool.

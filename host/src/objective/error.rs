@@ -149,6 +149,19 @@ pub enum Problem {
         /// What would do, in words.
         wanted: String,
     },
+    /// A mask with a number other than 0 and 1.
+    #[error(
+        "`{name}` holds {found} at [n, y, x] = {position:?}, but a mask is 1 where a position counts and 0 elsewhere: \
+         class labels go to labels"
+    )]
+    MaskValue {
+        /// The mask.
+        name: String,
+        /// The number.
+        found: i64,
+        /// Where it stands.
+        position: [usize; 3],
+    },
     /// A resize to the size of a map that is not there.
     #[error(
         "there is no teacher whose height and width the map could take: name one by teacher, or leave resize out"

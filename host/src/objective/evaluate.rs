@@ -1,12 +1,12 @@
 //! All terms at a step: values, weighted values, and the sum of the gradients to every tensor of the student.
 
 use super::error::{ObjectiveError, Place, Problem};
-use super::tensors::{Tensors, is_missing};
+use super::tensors::Tensors;
 use super::{Objective, ObjectiveTerm, ProjectStep};
 use crate::adapter::{AdaptedMap, AdaptedPair, Adapter, Gradients, Pulled, add};
 use crate::backend::Backend;
-use crate::io::{self, Array, Values};
-use densekd_core::{Labels, OptionValue, Options, Order, Shape, Side, Upstream, Weight};
+use crate::io::{Array, Values};
+use densekd_core::{OptionValue, Options, Order, Shape, Side, Upstream, Weight};
 use std::collections::BTreeMap;
 
 /// What is the same for all terms.
@@ -156,7 +156,7 @@ impl Objective {
 }
 
 impl ObjectiveTerm {
-    fn fault(&self, key: &str, problem: impl Into<Problem>) -> ObjectiveError {
+    pub(super) fn fault(&self, key: &str, problem: impl Into<Problem>) -> ObjectiveError {
         ObjectiveError::new(self.place(key), problem.into())
     }
 
@@ -167,6 +167,7 @@ impl ObjectiveTerm {
         backend: &dyn Backend,
         sums: &mut BTreeMap<String, Sum>,
     ) -> Result<TermReport, ObjectiveError> {
+        self.check_positions()?;
         let student = self.map("student", students, &self.student, step.order)?;
         let teacher = self.teacher.as_ref().map(|name| self.map("teacher", teachers, name, step.order));
         let teacher = teacher.transpose()?;
@@ -180,8 +181,7 @@ impl ObjectiveTerm {
         let teacher_adapter = teacher_adapter.transpose()?;
 
         let (options, weight) = self.weight(step.number)?;
-        let labels = self.labels((teachers, students), &options, student_adapter.to())?;
-        let labels = labels.as_ref().map(|(labels, [n, h, w])| Labels::new(&labels.values, *n, *h, *w));
+        let positions = self.positions([students, teachers], student_adapter.to())?;
         let upstream = Upstream::new(weight * step.upstream.get());
         let pair = AdaptedPair {
             options,
@@ -190,7 +190,8 @@ impl ObjectiveTerm {
                 _ => None,
             },
             student: AdaptedMap::new(student.array.as_tensor(), &student_adapter),
-            labels: labels.transpose().map_err(|error| self.fault("labels", Problem::Request(error)))?,
+            labels: positions.labels().map_err(|error| self.fault("labels", Problem::Request(error)))?,
+            mask: positions.mask(),
             upstream: upstream.map_err(|error| self.fault("weight", Problem::Request(error)))?,
         };
         let projected = self.project.as_ref().map(|project| project.side);
@@ -292,36 +293,6 @@ impl ObjectiveTerm {
             adapter = adapter.with_resize(resize.mode, [height, width]).map_err(request("resize"))?;
         }
         Ok(adapter)
-    }
-
-    /// The labels with `[N, H, W]`.
-    fn labels(
-        &self,
-        (teachers, students): (&Tensors, &Tensors),
-        options: &Options,
-        map: Shape,
-    ) -> Result<Option<(io::Labels, [usize; 3])>, ObjectiveError> {
-        let Some(name) = &self.labels else { return Ok(None) };
-        let labels = match students.labels(name) {
-            Err(problem) if is_missing(&problem) => teachers.labels(name).map_err(|_| problem),
-            labels => labels,
-        };
-        let labels = labels.map_err(|problem| self.fault("labels", problem))?;
-        let [n, _, h, w] = map.dims();
-        let dims = match labels.shape[..] {
-            [a, b, c] => Some([a, b, c]),
-            [a, b] => Some([1, a, b]),
-            [a] => Some([a, 1, 1]),
-            _ => None,
-        };
-        // Losses that take classes read labels of another resolution; the others leave positions out by them.
-        let fits = |dims: &[usize; 3]| options.row().is_none() || *dims == [n, h, w];
-        let Some(dims) = dims.filter(fits) else {
-            let wanted = format!("labels of a map of {map} are {:?}", [n, h, w]);
-            let (name, found) = (name.clone(), labels.shape);
-            return Err(self.fault("labels", Problem::Shape { name, found, wanted }));
-        };
-        Ok(Some((labels, dims)))
     }
 }
 

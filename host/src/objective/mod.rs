@@ -17,6 +17,7 @@
 //! weight = 3.0
 //! schedule = { kind = "linear", from = 0.0, to = 1.0, steps = 1000 }
 //! labels = "labels"             # whole numbers [N, H, W], of the student's tensors or else of the teacher's
+//! mask = "mask"                 # likewise, 1 where a position counts and 0 elsewhere
 //! resize = { side = "student", mode = "bilinear", align_corners = false }   # to the other side's size
 //! project = { side = "student", weight = "align.weight", bias = "align.bias" }   # of the student's tensors
 //! ```
@@ -24,10 +25,14 @@
 //! `name`, `student`, and one of `loss` and `preset` must be there, `teacher` where the loss compares with one. A
 //! projection comes before a resize. The parameters of a projection are trained with the student, whichever side
 //! they adapt, and so are tensors of the student with gradients of their own.
+//!
+//! Labels and mask are of the adapted maps' positions. A position with the loss's `ignore_index` for a label, or with 0 in
+//! the mask, does not count. Row losses take either, and so do losses of classes, whose labels may have any H and W.
 
 mod error;
 mod evaluate;
 mod file;
+mod positions;
 mod read;
 mod schedule;
 mod tensors;
@@ -83,6 +88,22 @@ pub struct ObjectiveTerm {
     pub student: String,
     /// Labels, looked for among the student's tensors and then among the teacher's.
     pub labels: Option<String>,
+    /// A mask, looked for likewise: 1 where a position counts, 0 elsewhere.
+    ///
+    /// ```
+    /// use densekd::objective::{Objective, ObjectiveTerm, Step, Tensors};
+    /// use densekd::{Cpu, core::Loss, io::{Array, Labels}};
+    /// let mut term = ObjectiveTerm::new("logits", Loss::Cwd.defaults());
+    /// term.mask = Some("mask".to_owned());
+    /// let (mut teacher, mut student) = (Tensors::default(), Tensors::default());
+    /// teacher.insert("logits", Array::new([1, 1, 1, 3], vec![0.0_f32, 1.0, f32::NAN])?);
+    /// student.insert("logits", Array::new([1, 1, 1, 3], vec![0.0_f32, 1.0, 2.0])?);
+    /// student.insert_labels("mask", Labels { shape: vec![1, 1, 3], values: vec![1, 1, 0] });
+    /// let objective = Objective { terms: vec![term] };
+    /// assert_eq!(objective.evaluate(&teacher, &student, Step::default(), &Cpu::new())?.total, 0.0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub mask: Option<String>,
     /// What the weight is multiplied by.
     pub schedule: Schedule,
     /// A resize of one side to the other's height and width.
@@ -136,6 +157,7 @@ impl ObjectiveTerm {
             options,
             preset: None,
             labels: None,
+            mask: None,
             schedule: Schedule::Constant,
             resize: None,
             project: None,

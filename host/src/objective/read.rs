@@ -9,8 +9,8 @@ use std::num::NonZeroU64;
 use toml::de::DeValue;
 
 /// The keys of a term that are no options of its loss.
-const KEYS: [&str; 9] =
-    ["name", "loss", "preset", "teacher", "student", "labels", "schedule", "resize", "project"];
+const KEYS: [&str; 10] =
+    ["name", "loss", "preset", "teacher", "student", "labels", "mask", "schedule", "resize", "project"];
 
 const SIDES: [&str; 2] = ["teacher", "student"];
 
@@ -54,7 +54,7 @@ fn term(mut table: Table<'_>) -> Result<ObjectiveTerm, ObjectiveError> {
     for entry in inner.iter().flatten().chain([&table]).flat_map(Table::entries) {
         places.insert(entry.value_place.key.clone().unwrap_or_default(), entry.value_place);
     }
-    Ok(ObjectiveTerm {
+    let term = ObjectiveTerm {
         name: name.to_owned(),
         options,
         preset,
@@ -64,11 +64,14 @@ fn term(mut table: Table<'_>) -> Result<ObjectiveTerm, ObjectiveError> {
             .text()?
             .to_owned(),
         labels: text("labels")?,
+        mask: text("mask")?,
         schedule: schedule(&table)?,
         resize: resize(&table)?,
         project: project(&table)?,
         places,
-    })
+    };
+    term.check_positions()?;
+    Ok(term)
 }
 
 /// The options to start from, the preset's name, and the key that chose them.

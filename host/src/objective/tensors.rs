@@ -45,7 +45,7 @@ impl Tensors {
         self.maps.insert(name.into(), tensor);
     }
 
-    /// Puts labels in the place of any others of this name.
+    /// Puts labels, or a mask, in the place of any others of this name.
     pub fn insert_labels(&mut self, name: impl Into<String>, labels: Labels) {
         self.labels.insert(name.into(), labels);
     }
@@ -62,7 +62,7 @@ impl Tensors {
         }
     }
 
-    /// The labels of this name.
+    /// The labels, or the mask, of this name.
     ///
     /// # Errors
     /// [`Problem`] where there are none or they cannot be read.

@@ -1,8 +1,9 @@
 //! Several terms of a file.
 
 use crate::run;
-use crate::support::{Folder, STUDENT, TEACHER, assert_close, read};
+use crate::support::{Folder, STUDENT, TEACHER, assert_close, densekd, npy, read};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/objective/kd.toml");
@@ -98,6 +99,39 @@ fn folders_hold_a_tensor_a_file_and_threads_change_nothing() {
 }
 
 #[test]
+fn the_key_mask_is_the_flag_mask() {
+    let folder = Folder::new();
+    let (teachers, students) = (folder.folder("teachers"), folder.folder("students"));
+    let teacher = folder.map("teachers/logits.npy", &[2, 3, 4, 4], 1);
+    let student = folder.map("students/logits.npy", &[2, 3, 4, 4], 2);
+    let bits: Vec<u8> = (0..32).map(|i| u8::from(i % 5 != 2)).collect();
+    let mask = folder.bytes("teachers/valid.npy", npy("|b1", &[2, 4, 4], &bits));
+    let labels = folder.whole("students/labels.npy", &[2, 4, 4], &[0, 1, 2, 255].repeat(8));
+    let losses: [(&str, &[&str]); 4] = [
+        ("loss = \"cwd\"\ntau = 2.0", &["--loss", "cwd", "--tau", "2"]),
+        ("loss = \"pi\"", &["--loss", "pi"]),
+        ("loss = \"ifvd\"\nlabels = \"labels\"", &["--loss", "ifvd", "--labels"]),
+        ("loss = \"dkd\"\nlabels = \"labels\"", &["--loss", "dkd", "--labels"]),
+    ];
+    for (keys, flags) in losses {
+        let file = objective(&folder, &format!("{keys}\nmask = \"valid\""));
+        let gradients = folder.join("gradients");
+        let several =
+            run!["loss", "--objective", &file, &teachers, &students, "--json", "--grad", &gradients].json();
+        let out = folder.join("alone.safetensors");
+        let mut words: Vec<OsString> = ["loss"].map(OsString::from).to_vec();
+        words.extend([&teacher, &student].map(OsString::from));
+        words.extend(flags.iter().map(OsString::from));
+        words.extend(flags.contains(&"--labels").then(|| OsString::from(&labels)));
+        words.extend(["--json", "--mask"].map(OsString::from));
+        words.extend([OsString::from(&mask), "--grad".into(), OsString::from(&out)]);
+        let alone = densekd(words).value();
+        assert_eq!(number(&several["total"]).to_bits(), alone.to_bits(), "{keys}");
+        assert_eq!(read(&gradients.join("logits.safetensors")), read(&out), "{keys}");
+    }
+}
+
+#[test]
 fn faults_name_the_place_in_the_file() {
     let folder = Folder::new();
     let file = objective(&folder, "loss = \"cwd\"\ntaau = 1");
@@ -117,7 +151,13 @@ fn faults_name_the_place_in_the_file() {
 #[test]
 fn flags_of_a_single_loss_are_refused_beside_it() {
     let folder = Folder::new();
-    for flags in [["--tau", "2"], ["--preset", "skd"], ["--labels", "y.npy"], ["--grad-teacher", "g.npy"]] {
+    for flags in [
+        ["--tau", "2"],
+        ["--preset", "skd"],
+        ["--labels", "y.npy"],
+        ["--mask", "m.npy"],
+        ["--grad-teacher", "g.npy"],
+    ] {
         let done = run!["loss", "--objective", EXAMPLE, TEACHER, STUDENT, flags[0], flags[1]];
         done.fails(2, &["--objective", "cannot be used with"]);
     }
