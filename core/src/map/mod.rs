@@ -25,7 +25,7 @@ pub(crate) use classes::Targets;
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
-pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update};
+pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update, update_with};
 pub(crate) use magnitude::larger;
 pub(crate) use moments::{Moments, Standard};
 pub use plan::{MapPlan, Side};
