@@ -311,7 +311,7 @@ impl Formula for DkdOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        Samples::new(shapes.student).count() * KEPT
+        Samples::new(shapes.student).state(KEPT)
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
@@ -347,7 +347,7 @@ impl Formula for DkdOptions {
             let position = Position { scale, alpha: self.alpha.get(), beta: self.beta.get() };
             lanewise([value, ratio, pull], [class, own_t, own_s, top_t, sum_t, top_s, sum_s], &position);
         });
-        let tiles = state.chunks(samples.width() * KEPT).enumerate();
+        let tiles = state.chunks((samples.width() * KEPT).max(1)).enumerate();
         let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
         let divisor = match self.divisor {
             Divisor::Batch => real(shape.images()),

@@ -30,7 +30,7 @@ pub(crate) use magnitude::larger;
 pub(crate) use moments::{Moments, Standard};
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{LogSumExp, Softmaxes};
+pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

@@ -40,8 +40,8 @@ impl Table {
         Some(Self::place(&mark) / LANES).filter(|&class| class < self.classes)
     }
 
-    const fn row(self) -> usize {
-        (self.classes + 1) * LANES
+    fn row(self) -> usize {
+        ((self.classes + 1) * LANES).max(1)
     }
 
     /// The numbers of [`LANES`] channels by class; the last are of no class.
@@ -95,8 +95,12 @@ impl Kernel for Add<'_> {
         for (i, (mark, weight)) in (0..PIXELS).zip(self.marks.iter().zip(self.weights)) {
             let sums = self.rows.get_mut(Table::place(mark)..).and_then(<[f64]>::first_chunk_mut::<LANES>);
             let Some(sums) = sums else { continue };
-            let pixel: [f64; LANES] = core::array::from_fn(|lane| weight * self.numbers[lane][i]);
-            *sums = core::array::from_fn(|lane| sums[lane] + pixel[lane]);
+            // On a copy: nothing that is added could be one of the sums.
+            let mut more = *sums;
+            for (sum, numbers) in more.iter_mut().zip(self.numbers) {
+                *sum += weight * numbers[i];
+            }
+            *sums = more;
         }
     }
 }
