@@ -278,7 +278,9 @@ impl DistOptions {
             Softmaxes { class, own, top, sum }.take(scale, &plan.samples, (view, tile), |_, _, _| {});
         }
         let mut rows = [aa, bb, products, apart, skew];
-        rows.iter_mut().for_each(|sums| sums.fill(0.0));
+        for sums in &mut rows {
+            sums.fill(0.0);
+        }
         let mut buffers = [[0.0; PIECE]; 4];
         let [of_t, of_s, shares_t, shares_s] = &mut buffers;
         for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {

@@ -115,7 +115,7 @@ impl Rest {
         let (near, far) = (excess(q, p, r), p - q);
         // A finite logit has mass, whether or not it underflows.
         let lone = if t > s { f64::INFINITY } else { q };
-        let missing = (t == f64::NEG_INFINITY) | (s == f64::NEG_INFINITY);
+        let missing = t == f64::NEG_INFINITY || s == f64::NEG_INFINITY;
         Entry {
             q,
             excess: if missing { far } else { near },
@@ -128,7 +128,7 @@ impl Rest {
 #[inline(always)]
 fn term(q: f64, p: f64, r: f64) -> f64 {
     let (near, far) = (q * bregman_near(r), p * (r - 1.0) + q);
-    let far = if (p == 0.0) & (r < f64::INFINITY) { q } else { far };
+    let far = if p == 0.0 && r < f64::INFINITY { q } else { far };
     if r.abs() <= 1.0 { near } else { far }
 }
 
@@ -173,7 +173,7 @@ fn target(odds_t: f64, odds_s: f64, difference: f64) -> (f64, f64) {
     let r_rest = if near { close } else { log_rest_c - log_rest };
     // The smaller of the two shares keeps its digits.
     let pull = if odds_s > 0.0 { excess(rest_c, rest, r_rest) } else { -excess(c, b, r) };
-    let same = (odds_t == odds_s) & odds_t.is_infinite();
+    let same = odds_t == odds_s && odds_t.is_infinite();
     let divergence = term(c, b, r) + term(rest_c, rest, r_rest);
     if same { (0.0, 0.0) } else { (divergence, pull) }
 }
@@ -258,15 +258,16 @@ impl Lanewise<3, 7> for Position {
         let of_rest = if rest.t.is_empty() { 0.0 } else { of_rest };
         let (odds_t, odds_s) = (rest.t.log_odds(self.scale, own_t), rest.s.log_odds(self.scale, own_s));
         let difference = rest.log_ratio(self.scale, own_t, own_s);
-        let finite = (odds_t.abs() < f64::INFINITY) & (odds_s.abs() < f64::INFINITY);
+        let finite = odds_t.abs() < f64::INFINITY && odds_s.abs() < f64::INFINITY;
         let (of_target, pull) = target(odds_t, odds_s, if finite { difference } else { odds_t - odds_s });
         let of_target = if self.alpha == 0.0 { 0.0 } else { self.alpha * of_target };
         let of_rest = if self.beta == 0.0 { 0.0 } else { self.beta * of_rest };
         let value = of_target + of_rest;
-        let junk = !(own_t < f64::INFINITY) | !(own_s < f64::INFINITY) | sum_t.is_nan() | sum_s.is_nan();
+        let junk = |own: f64, sum: f64| !(own < f64::INFINITY) || sum.is_nan();
+        let junk = junk(own_t, sum_t) || junk(own_s, sum_s);
         let value = if junk { f64::NAN } else { value };
         let pull = if value.is_nan() { f64::NAN } else { pull };
-        let nothing = (class < 0.0) | (!junk & rest.t.is_empty() & (own_t == f64::NEG_INFINITY));
+        let nothing = class < 0.0 || (!junk && rest.t.is_empty() && own_t == f64::NEG_INFINITY);
         if nothing { [0.0, ratio, 0.0] } else { [value, ratio, pull] }
     }
 }
