@@ -13,16 +13,19 @@
 //! back, which takes every column), one more of both for the gradient of each side. State: 11 numbers a position, 7 a
 //! class, and 8 a class for each of at most 32 stripes of positions.
 
+mod layout;
+
+use self::layout::{Column, Plan, ROW};
 use super::About;
 use super::pearson::{Comoments, Pearson, SUMS, Seen, terms};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, Maps, Measured, PIECE, Samples, Shapes, Side, Softmaxes, cut,
-    cut_mut, head, lanewise, real, shares, sum,
+    At, Executor, Explain, Formula, Lanewise, Maps, Measured, PIECE, Shapes, Side, Softmaxes, cut, cut_mut,
+    head, lanewise, real, shares, sum,
 };
 use crate::options::options;
 use crate::row::per_quarter;
-use crate::{Epsilon, Error, Preset, Shape, Temperature, Weight};
+use crate::{Epsilon, Error, Preset, Temperature, Weight};
 use core::fmt;
 use core::ops::Range;
 
@@ -46,86 +49,6 @@ options! {
         eps: Epsilon = Epsilon::literal(1e-8),
         /// Multiplies value and gradient.
         weight: Weight = Weight::ONE,
-    }
-}
-
-/// What is kept of a row: of both softmaxes their largest logits and sums, its correlation, and of teacher and
-/// student <y, g>, g the gradient to y.
-const ROW: usize = 6 + Pearson::LEN;
-
-/// A class's positions.
-#[derive(Clone, Copy)]
-struct Column {
-    /// Teacher, student.
-    mean: [f64; 2],
-    pearson: Pearson,
-}
-
-impl Column {
-    const LEN: usize = 2 + Pearson::LEN;
-
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [t, s, unit_t, unit_s, slope_t, slope_s, miss, ..] => {
-                let pearson = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
-                Self { mean: [t, s], pearson }
-            }
-            _ => Self { mean: [0.0; 2], pearson: Pearson::from_numbers([f64::NAN; Pearson::LEN]) },
-        }
-    }
-
-    fn write(self, to: &mut [f64]) {
-        let from = self.mean.into_iter().chain(self.pearson.numbers());
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
-    }
-}
-
-/// How the state is laid out: the value, the columns, then stripes of rows with what they add to each column.
-#[derive(Clone, Copy)]
-struct Plan {
-    shape: Shape,
-    samples: Samples,
-    /// Tiles of a stripe.
-    stripe: usize,
-}
-
-impl Plan {
-    /// Stripes that are worked on side by side.
-    const STRIPES: usize = 32;
-
-    fn new(shape: Shape) -> Self {
-        let samples = Samples::new(shape);
-        Self { shape, samples, stripe: samples.tiles().div_ceil(Self::STRIPES).max(1) }
-    }
-
-    const fn head(&self) -> usize {
-        1 + self.shape.channels() * Column::LEN
-    }
-
-    fn tile_len(&self) -> usize {
-        (self.samples.width() * ROW).max(1)
-    }
-
-    fn stripe_len(&self) -> usize {
-        (self.stripe * self.tile_len() + self.shape.channels() * Comoments::LEN).max(1)
-    }
-
-    fn len(&self) -> usize {
-        self.head() + self.samples.tiles().div_ceil(self.stripe.max(1)) * self.stripe_len()
-    }
-
-    /// The tiles of a stripe and the state of each.
-    fn tiles(self, stripe: usize, state: &mut [f64]) -> impl Iterator<Item = (Range<usize>, &mut [f64])> {
-        let rows = state.get_mut(..self.stripe * self.tile_len()).unwrap_or_default();
-        let tiles = rows.chunks_mut(self.tile_len()).zip(stripe * self.stripe..self.samples.tiles());
-        tiles.map(move |(state, i)| (self.samples.tile(i), state))
-    }
-
-    /// The state of a tile.
-    fn tile<'a>(&self, state: &'a [f64], i: usize) -> &'a [f64] {
-        let (stripe, within) = (i / self.stripe.max(1), i % self.stripe.max(1));
-        let from = self.head() + stripe * self.stripe_len() + within * self.tile_len();
-        state.get(from..).unwrap_or_default()
     }
 }
 
