@@ -39,8 +39,10 @@ pub(crate) trait Lanewise<const O: usize, const I: usize> {
     fn at(&self, out: [f64; O], x: [f64; I]) -> [f64; O];
 }
 
-/// Runs along some streams, as far as the shortest. Not inlined, so that its blocks lie on the stack once.
-#[inline(never)]
+/// Runs along some streams, as far as the shortest. Its blocks are to lie on the stack once: where a form is picked at
+/// run time that is a function of its own already, and one call is enough.
+#[cfg_attr(all(feature = "simd", target_arch = "x86_64"), inline)]
+#[cfg_attr(not(all(feature = "simd", target_arch = "x86_64")), inline(never))]
 pub(crate) fn lanewise<const O: usize, const I: usize>(
     out: [&mut [f64]; O],
     x: [&[f64]; I],
