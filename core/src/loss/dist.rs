@@ -13,16 +13,19 @@
 //! back, which takes every column), one more of both for the gradient of each side. State: 11 numbers a position, 7 a
 //! class, and 8 a class for each of at most 32 stripes of positions.
 
+mod layout;
+
+use self::layout::{Column, Plan, ROW};
 use super::About;
 use super::pearson::{Comoments, Pearson, SUMS, Seen, terms};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, PIECE, Samples, Shapes, Side,
-    Softmaxes, cut, cut_mut, head, lanewise, real, sum,
+    At, Executor, Explain, Formula, Lanewise, Maps, Measured, PIECE, Shapes, Side, Softmaxes, cut, cut_mut,
+    head, lanewise, real, shares, sum,
 };
 use crate::options::options;
 use crate::row::per_quarter;
-use crate::{Epsilon, Error, Preset, Shape, Temperature, Weight};
+use crate::{Epsilon, Error, Preset, Temperature, Weight};
 use core::fmt;
 use core::ops::Range;
 
@@ -49,121 +52,29 @@ options! {
     }
 }
 
-/// What is kept of a row: of both softmaxes their largest logits and sums, its correlation, and of teacher and
-/// student <y, g>, g the gradient to y.
-const ROW: usize = 6 + Pearson::LEN;
-
-/// A class's positions.
-#[derive(Clone, Copy)]
-struct Column {
-    /// Teacher, student.
-    mean: [f64; 2],
-    pearson: Pearson,
-}
-
-impl Column {
-    const LEN: usize = 2 + Pearson::LEN;
-
-    fn read(from: &[f64]) -> Self {
-        match *from {
-            [t, s, unit_t, unit_s, slope_t, slope_s, miss, ..] => {
-                let pearson = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
-                Self { mean: [t, s], pearson }
-            }
-            _ => Self { mean: [0.0; 2], pearson: Pearson::from_numbers([f64::NAN; Pearson::LEN]) },
-        }
-    }
-
-    fn write(self, to: &mut [f64]) {
-        let from = self.mean.into_iter().chain(self.pearson.numbers());
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
-    }
-}
-
-/// How the state is laid out: the value, the columns, then stripes of rows with what they add to each column.
-#[derive(Clone, Copy)]
-struct Plan {
-    shape: Shape,
-    samples: Samples,
-    /// Tiles of a stripe.
-    stripe: usize,
-}
-
-impl Plan {
-    /// Stripes that are worked on side by side.
-    const STRIPES: usize = 32;
-
-    fn new(shape: Shape) -> Self {
-        let samples = Samples::new(shape);
-        Self { shape, samples, stripe: samples.tiles().div_ceil(Self::STRIPES).max(1) }
-    }
-
-    const fn head(&self) -> usize {
-        1 + self.shape.channels() * Column::LEN
-    }
-
-    const fn tile_len(&self) -> usize {
-        self.samples.width() * ROW
-    }
-
-    const fn stripe_len(&self) -> usize {
-        self.stripe * self.tile_len() + self.shape.channels() * Comoments::LEN
-    }
-
-    fn len(&self) -> usize {
-        self.head() + self.samples.tiles().div_ceil(self.stripe.max(1)) * self.stripe_len()
-    }
-
-    /// The tiles of a stripe and the state of each.
-    fn tiles(self, stripe: usize, state: &mut [f64]) -> impl Iterator<Item = (Range<usize>, &mut [f64])> {
-        let rows = state.get_mut(..self.stripe * self.tile_len()).unwrap_or_default();
-        let tiles = rows.chunks_mut(self.tile_len()).zip(stripe * self.stripe..self.samples.tiles());
-        tiles.map(move |(state, i)| (self.samples.tile(i), state))
-    }
-
-    /// The state of a tile.
-    fn tile<'a>(&self, state: &'a [f64], i: usize) -> &'a [f64] {
-        let (stripe, within) = (i / self.stripe.max(1), i % self.stripe.max(1));
-        let from = self.head() + stripe * self.stripe_len() + within * self.tile_len();
-        state.get(from..).unwrap_or_default()
-    }
-}
-
-/// The two softmaxes of a row: largest logits and sums of teacher and student.
-#[inline(always)]
-fn shares([top_t, sum_t, top_s, sum_s]: [f64; 4], scale: f64, t: f64, s: f64) -> [f64; 2] {
-    let (of_t, of_s) = (LogSumExp { top: top_t, sum: sum_t }, LogSumExp { top: top_s, sum: sum_s });
-    [of_t.share(scale, t), of_s.share(scale, s)]
-}
-
-/// What is no number has no softmax, -inf included: it would hide in a share of 0.
-#[inline(always)]
-fn finite(x: f64) -> f64 {
-    if x.abs() < f64::INFINITY { x } else { f64::NAN }
-}
-
-/// The shares of a class, and what they add to the sums of their rows.
-struct Shares {
-    scale: f64,
+/// What a class adds to the sums of its rows, from its logits and shares.
+struct Rows {
+    /// 1 / C.
     mean: f64,
 }
 
-impl Lanewise<{ 2 + SUMS }, 6> for Shares {
+impl Lanewise<SUMS, 4> for Rows {
     #[inline(always)]
-    fn at(&self, out: [f64; 2 + SUMS], [t, s, top_t, sum_t, top_s, sum_s]: [f64; 6]) -> [f64; 2 + SUMS] {
-        let [t, s] = shares([top_t, sum_t, top_s, sum_s], self.scale, finite(t), finite(s));
-        let [_, _, aa, bb, products, apart, skew] = out;
-        let [more_aa, more_bb, more_products, more_apart, more_skew] = terms(t - self.mean, s - self.mean);
-        [t, s, aa + more_aa, bb + more_bb, products + more_products, apart + more_apart, skew + more_skew]
+    fn at(&self, sums: [f64; SUMS], [t, s, share_t, share_s]: [f64; 4]) -> [f64; SUMS] {
+        // A logit of -inf is no number and has no softmax; it would hide in a share of 0.
+        let (a, b) = (share_t + t * 0.0, share_s + s * 0.0);
+        let [aa, bb, products, apart, skew] = sums;
+        let [more_aa, more_bb, more_products, more_apart, more_skew] = terms(a - self.mean, b - self.mean);
+        [aa + more_aa, bb + more_bb, products + more_products, apart + more_apart, skew + more_skew]
     }
 }
 
 /// A row's correlation in the place of its sums.
-struct Rows {
+struct Correlation {
     eps: f64,
 }
 
-impl Lanewise<SUMS, 0> for Rows {
+impl Lanewise<SUMS, 0> for Correlation {
     #[inline(always)]
     fn at(&self, sums: [f64; SUMS], _: [f64; 0]) -> [f64; Pearson::LEN] {
         Pearson::of(sums, self.eps).numbers()
@@ -211,16 +122,14 @@ impl Class {
 
 /// What a class adds to <y, g> of teacher and student.
 struct Dots {
-    scale: f64,
     /// As teacher and student see it.
     class: [Class; 2],
 }
 
-impl Lanewise<2, 11> for Dots {
+impl Lanewise<2, 7> for Dots {
     #[inline(always)]
-    fn at(&self, [dot_t, dot_s]: [f64; 2], x: [f64; 11]) -> [f64; 2] {
-        let [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss] = x;
-        let [t, s] = shares([top_t, sum_t, top_s, sum_s], self.scale, t, s);
+    fn at(&self, [dot_t, dot_s]: [f64; 2], x: [f64; 7]) -> [f64; 2] {
+        let [t, s, unit_t, unit_s, slope_t, slope_s, miss] = x;
         let row = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
         let [of_t, of_s] = &self.class;
         let pull_t = of_t.pull(&row.seen_by(Side::Teacher), t, s);
@@ -231,18 +140,15 @@ impl Lanewise<2, 11> for Dots {
 
 /// The gradient to the logits of a class, of the side that sees it so.
 struct Pull {
-    scale: f64,
     tau: f64,
     class: Class,
 }
 
-impl Lanewise<1, 11> for Pull {
+impl Lanewise<1, 7> for Pull {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], x: [f64; 11]) -> [f64; 1] {
-        let [own, other, top, sum, other_top, other_sum, unit, other_unit, slope, miss, dot] = x;
-        let [own, other] = shares([top, sum, other_top, other_sum], self.scale, own, other);
+    fn at(&self, _: [f64; 1], [share, other, unit, other_unit, slope, miss, dot]: [f64; 7]) -> [f64; 1] {
         let row = Seen { own: unit, other: other_unit, slope, miss };
-        [own * (self.class.pull(&row, own, other) - dot) / self.tau]
+        [share * (self.class.pull(&row, share, other) - dot) / self.tau]
     }
 }
 
@@ -295,25 +201,23 @@ impl DistOptions {
             Softmaxes { class, own, top, sum }.take(scale, &plan.samples, (view, tile), |_, _, _| {});
         }
         let mut rows = [aa, bb, products, apart, skew];
-        rows.iter_mut().for_each(|sums| sums.fill(0.0));
+        for sums in &mut rows {
+            sums.fill(0.0);
+        }
         let mut buffers = [[0.0; PIECE]; 4];
         let [of_t, of_s, shares_t, shares_s] = &mut buffers;
-        let within = 0..tile.len();
-        let (shares_t, shares_s) = (head(shares_t, &within), head(shares_s, &within));
         for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {
             let t = plan.samples.read(maps.teacher, c, tile, of_t);
             let s = plan.samples.read(maps.student, c, tile, of_s);
-            let [aa, bb, products, apart, skew] = rows.each_mut().map(|sums| &mut **sums);
-            lanewise(
-                [&mut *shares_t, &mut *shares_s, aa, bb, products, apart, skew],
-                [t, s, top_t, sum_t, top_s, sum_s],
-                &Shares { scale, mean: 1.0 / classes },
-            );
+            let p = shares(scale, t, (top_t, sum_t), shares_t);
+            let q = shares(scale, s, (top_s, sum_s), shares_s);
+            let rows = rows.each_mut().map(|sums| &mut **sums);
+            lanewise(rows, [t, s, p, q], &Rows { mean: 1.0 / classes });
             let mut whole = Comoments::read(column);
-            whole.merge(&Comoments::of(shares_t, shares_s));
+            whole.merge(&Comoments::of(p, q));
             whole.write(column);
         }
-        lanewise(rows, [], &Rows { eps: self.eps.get() });
+        lanewise(rows, [], &Correlation { eps: self.eps.get() });
     }
 }
 
@@ -373,8 +277,8 @@ impl Formula for DistOptions {
         let (own, stripes) = state.split_at_mut(plan.head().min(state.len()));
         let columns = own.get(1..).unwrap_or_default();
         on.chunks(stripes, plan.stripe_len(), &|stripe, state| {
-            let mut buffers = [[0.0; PIECE]; 2];
-            let [of_t, of_s] = &mut buffers;
+            let mut buffers = [[0.0; PIECE]; 4];
+            let [of_t, of_s, shares_t, shares_s] = &mut buffers;
             for (tile, state) in plan.tiles(stripe, state) {
                 let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
                     cut_mut(state, [tile.len(); ROW]);
@@ -383,12 +287,14 @@ impl Formula for DistOptions {
                 for (c, column) in columns.chunks(Column::LEN).map(Column::read).enumerate() {
                     let t = plan.samples.read(maps.teacher, c, &tile, of_t);
                     let s = plan.samples.read(maps.student, c, &tile, of_s);
+                    let p = shares(scale, t, (top_t, sum_t), shares_t);
+                    let q = shares(scale, s, (top_s, sum_s), shares_s);
                     let class =
                         [Side::Teacher, Side::Student].map(|side| Class::new(self, &plan, &column, side));
                     lanewise(
                         [&mut *dot_t, &mut *dot_s],
-                        [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss],
-                        &Dots { scale, class },
+                        [p, q, unit_t, unit_s, slope_t, slope_s, miss],
+                        &Dots { class },
                     );
                 }
             }
@@ -403,18 +309,20 @@ impl Formula for DistOptions {
         let plan = Plan::new(maps.student.shape());
         let column = Column::read(state.get(1 + at.c * Column::LEN..).unwrap_or_default());
         let class = Class::new(self, &plan, &column, at.side);
-        let pull = Pull { scale: per_quarter(self.tau), tau: self.tau.get(), class };
-        let mut buffers = [[0.0; PIECE]; 2];
-        let [of_t, of_s] = &mut buffers;
+        let (scale, pull) = (per_quarter(self.tau), Pull { tau: self.tau.get(), class });
+        let mut buffers = [[0.0; PIECE]; 4];
+        let [of_t, of_s, shares_t, shares_s] = &mut buffers;
         let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(of_t, &at.positions));
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(of_s, &at.positions));
         for (i, of_tile, here) in plan.samples.over(at.n, &at.positions) {
             let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
                 plan.samples.fields(plan.tile(state, i), i, &of_tile);
             let [t, s] = [t, s].map(|x| x.get(here.clone()).unwrap_or_default());
+            let p = shares(scale, t, (top_t, sum_t), shares_t);
+            let q = shares(scale, s, (top_s, sum_s), shares_s);
             let x = match at.side {
-                Side::Teacher => [t, s, top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, miss, dot_t],
-                Side::Student => [s, t, top_s, sum_s, top_t, sum_t, unit_s, unit_t, slope_s, miss, dot_s],
+                Side::Teacher => [p, q, unit_t, unit_s, slope_t, miss, dot_t],
+                Side::Student => [q, p, unit_s, unit_t, slope_s, miss, dot_s],
             };
             lanewise([out.get_mut(here).unwrap_or_default()], x, &pull);
         }

@@ -36,8 +36,11 @@
 //!
 //! so it is `c - b` at the target and `-(c - b) q^_j` elsewhere, over tau; dNCKD is `q^_j - p^_j` there, over tau.
 
+mod target;
+
+use self::target::{excess, target, term};
 use super::About;
-use crate::arithmetic::{Arithmetic, bregman_near, expm1_near, log1p_excess_near, two_difference};
+use crate::arithmetic::{log1p_excess_near, two_difference};
 use crate::logarithm::{ln_1p_fast, ln_fast};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
@@ -115,67 +118,13 @@ impl Rest {
         let (near, far) = (excess(q, p, r), p - q);
         // A finite logit has mass, whether or not it underflows.
         let lone = if t > s { f64::INFINITY } else { q };
-        let missing = (t == f64::NEG_INFINITY) | (s == f64::NEG_INFINITY);
+        let missing = t == f64::NEG_INFINITY || s == f64::NEG_INFINITY;
         Entry {
             q,
             excess: if missing { far } else { near },
             term: if missing { lone } else { term(q, p, r) },
         }
     }
-}
-
-/// q k(r) for p = q e^r.
-#[inline(always)]
-fn term(q: f64, p: f64, r: f64) -> f64 {
-    let (near, far) = (q * bregman_near(r), p * (r - 1.0) + q);
-    let far = if (p == 0.0) & (r < f64::INFINITY) { q } else { far };
-    if r.abs() <= 1.0 { near } else { far }
-}
-
-/// p - q for p = q e^r.
-#[inline(always)]
-fn excess(q: f64, p: f64, r: f64) -> f64 {
-    let near = q * expm1_near(r);
-    if r.abs() <= 1.0 { near } else { p - q }
-}
-
-/// The target's share in a softmax.
-struct Odds {
-    /// Its logarithm's and the rest's, negative.
-    logs: [f64; 2],
-    shares: [f64; 2],
-}
-
-impl Odds {
-    #[inline(always)]
-    fn new(odds: f64) -> Self {
-        let other = (-odds.abs()).exp_fast();
-        let (log, positive) = (ln_1p_fast(other), odds > 0.0);
-        let (large, small) = (1.0 / (1.0 + other), other / (1.0 + other));
-        Self {
-            logs: [if positive { 0.0 } else { -odds } + log, if positive { odds } else { 0.0 } + log],
-            shares: if positive { [large, small] } else { [small, large] },
-        }
-    }
-}
-
-/// The divergence of the target's share and the rest's, and `c - b`, from the log-odds of the target in both
-/// softmaxes and their difference.
-#[inline(always)]
-fn target(odds_t: f64, odds_s: f64, difference: f64) -> (f64, f64) {
-    let (of_t, of_s) = (Odds::new(odds_t), Odds::new(odds_s));
-    let ([b, rest], [c, rest_c]) = (of_t.shares, of_s.shares);
-    let near = difference.abs() <= 1.0;
-    let ([log_b, log_rest], [log_c, log_rest_c]) = (of_t.logs, of_s.logs);
-    let close = -ln_1p_fast(rest_c * expm1_near(-difference));
-    let r = if near { close } else { log_c - log_b };
-    let close = -ln_1p_fast(c * expm1_near(difference));
-    let r_rest = if near { close } else { log_rest_c - log_rest };
-    // The smaller of the two shares keeps its digits.
-    let pull = if odds_s > 0.0 { excess(rest_c, rest, r_rest) } else { -excess(c, b, r) };
-    let same = (odds_t == odds_s) & odds_t.is_infinite();
-    let divergence = term(c, b, r) + term(rest_c, rest, r_rest);
-    if same { (0.0, 0.0) } else { (divergence, pull) }
 }
 
 /// What is kept of a position: its class, what it adds to the sum, [`Rest`], and `c - b`, the student's share of the
@@ -258,15 +207,16 @@ impl Lanewise<3, 7> for Position {
         let of_rest = if rest.t.is_empty() { 0.0 } else { of_rest };
         let (odds_t, odds_s) = (rest.t.log_odds(self.scale, own_t), rest.s.log_odds(self.scale, own_s));
         let difference = rest.log_ratio(self.scale, own_t, own_s);
-        let finite = (odds_t.abs() < f64::INFINITY) & (odds_s.abs() < f64::INFINITY);
+        let finite = odds_t.abs() < f64::INFINITY && odds_s.abs() < f64::INFINITY;
         let (of_target, pull) = target(odds_t, odds_s, if finite { difference } else { odds_t - odds_s });
         let of_target = if self.alpha == 0.0 { 0.0 } else { self.alpha * of_target };
         let of_rest = if self.beta == 0.0 { 0.0 } else { self.beta * of_rest };
         let value = of_target + of_rest;
-        let junk = !(own_t < f64::INFINITY) | !(own_s < f64::INFINITY) | sum_t.is_nan() | sum_s.is_nan();
+        let junk = |own: f64, sum: f64| !(own < f64::INFINITY) || sum.is_nan();
+        let junk = junk(own_t, sum_t) || junk(own_s, sum_s);
         let value = if junk { f64::NAN } else { value };
         let pull = if value.is_nan() { f64::NAN } else { pull };
-        let nothing = (class < 0.0) | (!junk & rest.t.is_empty() & (own_t == f64::NEG_INFINITY));
+        let nothing = class < 0.0 || (!junk && rest.t.is_empty() && own_t == f64::NEG_INFINITY);
         if nothing { [0.0, ratio, 0.0] } else { [value, ratio, pull] }
     }
 }
@@ -311,7 +261,7 @@ impl Formula for DkdOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        Samples::new(shapes.student).count() * KEPT
+        Samples::new(shapes.student).state(KEPT)
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
@@ -347,7 +297,7 @@ impl Formula for DkdOptions {
             let position = Position { scale, alpha: self.alpha.get(), beta: self.beta.get() };
             lanewise([value, ratio, pull], [class, own_t, own_s, top_t, sum_t, top_s, sum_s], &position);
         });
-        let tiles = state.chunks(samples.width() * KEPT).enumerate();
+        let tiles = state.chunks((samples.width() * KEPT).max(1)).enumerate();
         let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
         let divisor = match self.divisor {
             Divisor::Batch => real(shape.images()),

@@ -164,14 +164,14 @@ impl IfvdOptions {
         let (table, shape) = (layout.table, maps.student.shape());
         let m = shape.positions();
         let widths = [maps.teacher, maps.student].map(|view| Samples::new(view.shape()).width());
-        let width = widths.into_iter().min().unwrap_or(1).min(PIXELS);
+        let width = widths.into_iter().fold(PIXELS, usize::min);
         on.chunks(state, layout.total, &|n, state| {
             let [sums, marks, counts, teacher, student] = cut_mut(state, layout.image);
             self.classify(maps, n, marks, counts);
             let mut parts =
                 [(teacher, layout.parts[0], maps.teacher), (student, layout.parts[1], maps.student)]
                     .map(|(state, lengths, view)| (Part::from(cut_mut(state, lengths)), view));
-            let tiles = || (0..m).step_by(width).map(|from| from..(from + width).min(m));
+            let tiles = || (0..m).step_by(width.max(1)).map(|from| from..(from + width).min(m));
             for (part, view) in &mut parts {
                 part.prototypes.fill(0.0);
                 for tile in tiles() {

@@ -128,7 +128,7 @@ impl Formula for SmoothCeOptions {
     }
 
     fn state(&self, shapes: &Shapes) -> usize {
-        Samples::new(shapes.student).count() * KEPT
+        Samples::new(shapes.student).state(KEPT)
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
@@ -147,7 +147,7 @@ impl Formula for SmoothCeOptions {
             });
             lanewise([own, sum, above], [class, top], &position);
         });
-        let tiles = state.chunks(samples.width() * KEPT).enumerate();
+        let tiles = state.chunks((samples.width() * KEPT).max(1)).enumerate();
         let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
         Ok(Measured { sum: value, divisor: real(targets.count()) })
     }

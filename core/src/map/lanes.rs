@@ -23,7 +23,13 @@ pub(crate) fn sum(x: &[f64], f: impl Fn(f64) -> f64) -> f64 {
 /// Replaces each number by what `f` makes of it and the numbers beside it.
 #[inline]
 pub(crate) fn update(out: &mut [f64], x: &[f64], y: &[f64], f: impl Fn(f64, f64, f64) -> f64) {
-    dispatch(Update { out, x, y, f });
+    update_with(out, x.iter().zip(y), |out, (x, y)| f(out, *x, *y));
+}
+
+/// Replaces each number by what `f` makes of it and of what stands beside it in other streams.
+#[inline]
+pub(crate) fn update_with<T>(out: &mut [f64], x: impl Iterator<Item = T>, f: impl Fn(f64, T) -> f64) {
+    dispatch(Update { out, x, f });
 }
 
 /// What is made of the numbers that stand beside each other in some streams, whatever stands before and after.
@@ -33,8 +39,10 @@ pub(crate) trait Lanewise<const O: usize, const I: usize> {
     fn at(&self, out: [f64; O], x: [f64; I]) -> [f64; O];
 }
 
-/// Runs along some streams, as far as the shortest.
-#[inline]
+/// Runs along some streams, as far as the shortest. Its blocks are to lie on the stack once: where a form is picked at
+/// run time that is a function of its own already, and one call is enough.
+#[cfg_attr(all(feature = "simd", target_arch = "x86_64"), inline)]
+#[cfg_attr(not(all(feature = "simd", target_arch = "x86_64")), inline(never))]
 pub(crate) fn lanewise<const O: usize, const I: usize>(
     out: [&mut [f64]; O],
     x: [&[f64]; I],
@@ -113,9 +121,15 @@ fn block<const O: usize, const I: usize>(
     length: usize,
 ) {
     for i in 0..length.min(BLOCK) {
-        let results = f.at(core::array::from_fn(|k| out[k][i]), core::array::from_fn(|k| x[k][i]));
-        for k in 0..O {
-            out[k][i] = results[k];
+        let (mut here, mut given) = ([0.0; O], [0.0; I]);
+        for (here, out) in here.iter_mut().zip(out.iter()) {
+            *here = out[i];
+        }
+        for (given, x) in given.iter_mut().zip(x) {
+            *given = x[i];
+        }
+        for (out, result) in out.iter_mut().zip(f.at(here, given)) {
+            out[i] = result;
         }
     }
 }
@@ -153,20 +167,19 @@ impl<const K: usize, F: Fn(f64, f64) -> [f64; K]> Kernel for Sums<'_, F> {
     }
 }
 
-struct Update<'a, F> {
+struct Update<'a, X, F> {
     out: &'a mut [f64],
-    x: &'a [f64],
-    y: &'a [f64],
+    x: X,
     f: F,
 }
 
-impl<F: Fn(f64, f64, f64) -> f64> Kernel for Update<'_, F> {
+impl<X: Iterator, F: Fn(f64, X::Item) -> f64> Kernel for Update<'_, X, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        for (out, (x, y)) in self.out.iter_mut().zip(self.x.iter().zip(self.y)) {
-            *out = (self.f)(*out, *x, *y);
+        for (out, x) in self.out.iter_mut().zip(self.x) {
+            *out = (self.f)(*out, x);
         }
     }
 }

@@ -25,12 +25,12 @@ pub(crate) use classes::Targets;
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
-pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update};
+pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update, update_with};
 pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{LogSumExp, Softmaxes};
+pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

@@ -2,6 +2,7 @@
 
 use super::{PIECE, View, cut};
 use crate::Shape;
+use core::num::NonZeroUsize;
 use core::ops::Range;
 
 /// Numbers of a map that a tile has at most, where it has more positions than [`LEAST`].
@@ -10,40 +11,61 @@ const TILE: usize = 1 << 15;
 /// Positions that are worth the way to them.
 const LEAST: usize = 16;
 
-/// All N H W positions in tiles of equal length, by the shape alone; the last may be shorter.
+/// All N H W positions in tiles of equal length, by the shape alone, of one image each where images are large. An
+/// image's last tile, or the last of all, may be shorter.
 #[derive(Clone, Copy)]
 pub(crate) struct Samples {
     count: usize,
     /// Positions of an image.
-    image: usize,
-    width: usize,
+    image: NonZeroUsize,
+    /// Positions that are cut into tiles by themselves: an image's, or all.
+    group: NonZeroUsize,
+    width: NonZeroUsize,
 }
 
 impl Samples {
     pub(crate) fn new(shape: Shape) -> Self {
+        let (count, image) = (shape.images() * shape.positions(), shape.positions());
         let most = (TILE / shape.channels().max(1)).clamp(LEAST, PIECE);
         // A power of 2, so that tiles and pieces have their ends in common.
         let width = 1 << most.ilog2();
-        Self { count: shape.images() * shape.positions(), image: shape.positions().max(1), width }
+        // Room for a whole tile at each image's end is little of a large one.
+        let group = if image >= 4 * width { image } else { count };
+        let [image, group, width] =
+            [image, group, width].map(|length| NonZeroUsize::new(length).unwrap_or(NonZeroUsize::MIN));
+        Self { count, image, group, width }
     }
 
+    /// All positions.
     pub(crate) const fn count(&self) -> usize {
         self.count
     }
 
     /// Positions of a tile, at most [`PIECE`].
     pub(crate) const fn width(&self) -> usize {
-        self.width
+        self.width.get()
     }
 
-    pub(crate) const fn tiles(&self) -> usize {
-        self.count.div_ceil(self.width)
+    /// How many tiles there are.
+    pub(crate) fn tiles(&self) -> usize {
+        self.count / self.group * self.a_group().get()
+    }
+
+    /// Numbers of a state that keeps so many of every position.
+    pub(crate) fn state(&self, numbers: usize) -> usize {
+        self.tiles() * self.width() * numbers
+    }
+
+    /// Tiles of a group.
+    fn a_group(&self) -> NonZeroUsize {
+        NonZeroUsize::MIN.saturating_add((self.group.get() - 1) / self.width)
     }
 
     /// The positions of a tile.
     pub(crate) fn tile(&self, i: usize) -> Range<usize> {
-        let from = (i * self.width).min(self.count);
-        from..(from + self.width).min(self.count)
+        let (group, width) = (self.group.get(), self.width());
+        let (start, from) = (i / self.a_group() * group, i % self.a_group() * width);
+        start + from..start + (from + width).min(group)
     }
 
     /// The tiles that some positions of image `n` lie in: which, the share of its positions, and of those asked for.
@@ -52,12 +74,15 @@ impl Samples {
         n: usize,
         positions: &Range<usize>,
     ) -> impl Iterator<Item = (usize, Range<usize>, Range<usize>)> + use<> {
-        let (samples, width) = (*self, self.width.max(1));
-        let (from, to) = (n * self.image + positions.start, n * self.image + positions.end);
-        (from / width..to.div_ceil(width)).map(move |i| {
-            let tile = samples.tile(i);
+        let samples = *self;
+        let image = n * self.image.get();
+        let (from, to) = (image + positions.start, image + positions.end);
+        let (group, within) = (from / self.group, from % self.group);
+        let first = group * self.a_group().get();
+        (within / self.width..(within + positions.len() + self.width() - 1) / self.width).map(move |i| {
+            let tile = samples.tile(first + i);
             let (start, end) = (from.max(tile.start), to.min(tile.end));
-            (i, start - tile.start..end - tile.start, start - from..end - from)
+            (first + i, start - tile.start..end - tile.start, start - from..end - from)
         })
     }
 
@@ -69,7 +94,7 @@ impl Samples {
         i: usize,
         of_tile: &Range<usize>,
     ) -> [&'s [f64]; K] {
-        self.fields(state.get(i * self.width * K..).unwrap_or_default(), i, of_tile)
+        self.fields(state.get(i * self.width() * K..).unwrap_or_default(), i, of_tile)
     }
 
     /// The same from the tile's own state.
@@ -95,22 +120,25 @@ impl Samples {
         if first == last {
             return view.positions(first, c, samples.start % self.image, buffer);
         }
-        if self.image == 1 {
+        if self.image == NonZeroUsize::MIN {
             return view.images(first, c, buffer);
         }
-        let (mut rest, mut from) = (&mut *buffer, samples.start);
-        while from < samples.end {
-            let (n, start) = (from / self.image, from % self.image);
-            let mut lent = [0.0; PIECE];
-            let (here, tail) =
-                core::mem::take(&mut rest).split_at_mut((self.image - start).min(samples.end - from));
-            let lent = lent.get_mut(..here.len()).unwrap_or_default();
-            let x = view.positions(n, c, start, lent);
-            here.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
-            from += here.len();
-            rest = tail;
-        }
+        self.gather(view, c, samples.start, buffer);
         buffer
+    }
+
+    /// Positions of several images.
+    #[inline(never)]
+    fn gather(&self, view: View<'_>, c: usize, from: usize, mut to: &mut [f64]) {
+        let (mut from, mut part) = (from, [0.0; PIECE]);
+        while !to.is_empty() {
+            let (n, start) = (from / self.image, from % self.image);
+            let length = (self.image.get() - start).min(to.len());
+            let x = view.positions(n, c, start, part.get_mut(..length).unwrap_or_default());
+            let here = to.split_off_mut(..length).unwrap_or_default();
+            here.iter_mut().zip(x).for_each(|(to, x)| *to = *x);
+            from += length;
+        }
     }
 }
 
@@ -120,7 +148,9 @@ mod tests {
 
     #[test]
     fn every_position_is_in_one_tile_and_found_there() {
-        for (shape, widths) in [([3, 1, 7, 100], 256), ([5, 700, 1, 1], 32), ([40, 3000, 1, 3], 16)] {
+        let shapes =
+            [([3, 1, 7, 100], 256), ([2, 19, 11, 100], 256), ([5, 700, 1, 1], 32), ([40, 3000, 1, 3], 16)];
+        for (shape, widths) in shapes {
             let samples = Samples::new(Shape::new(shape).expect("a shape"));
             assert_eq!(samples.width(), widths);
             let [images, _, h, w] = shape;
@@ -137,6 +167,7 @@ mod tests {
                 assert_eq!(found, h * w);
             }
             assert_eq!(next, samples.count());
+            assert_eq!(samples.tile(samples.tiles() - 1).end, samples.count());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Softmaxes over channels, many positions at a time.
 
 use super::lanes::{Lanewise, lanewise};
-use super::{PIECE, Samples, View, real};
+use super::{PIECE, Samples, View, head, real};
 use crate::arithmetic::Arithmetic as _;
 use crate::logarithm::ln_fast;
 use core::ops::Range;
@@ -87,6 +87,29 @@ impl Softmaxes<'_> {
             lanewise([&mut *sum], [x, class, &*top], &Sums { c: real(c), scale });
             beside(real(c), x, own);
         }
+    }
+}
+
+/// The softmax of some positions at a channel, into a buffer.
+pub(crate) fn shares<'b>(
+    scale: f64,
+    x: &[f64],
+    (top, sum): (&[f64], &[f64]),
+    buffer: &'b mut [f64; PIECE],
+) -> &'b [f64] {
+    let out = head(buffer, &(0..x.len()));
+    lanewise([&mut *out], [x, top, sum], &Share { scale });
+    out
+}
+
+struct Share {
+    scale: f64,
+}
+
+impl Lanewise<1, 3> for Share {
+    #[inline(always)]
+    fn at(&self, _: [f64; 1], [x, top, sum]: [f64; 3]) -> [f64; 1] {
+        [LogSumExp { top, sum }.share(self.scale, x)]
     }
 }
 

@@ -84,8 +84,14 @@ pub(crate) fn place(shape: Shape, order: Order, (n, c, from): (usize, usize, usi
 
 /// A range in pieces of at most [`PIECE`].
 pub(crate) fn pieces(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-    let end = range.end;
-    range.step_by(PIECE).map(move |from| from..(from + PIECE).min(end))
+    aligned(range, PIECE)
+}
+
+/// A range cut at the multiples of a length.
+fn aligned(range: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
+    let Range { start, end } = range;
+    let parts = start / length..if start < end { end.div_ceil(length) } else { 0 };
+    parts.map(move |i| (i * length).max(start)..((i + 1) * length).min(end))
 }
 
 /// A range of positions as rows of a map: each row's number and its columns.
@@ -108,9 +114,7 @@ pub(crate) fn walk(
         Order::Nchw => 16 * PIECE,
         Order::Nhwc => PIECE,
     };
-    let end = positions.end;
-    positions.step_by(turn).flat_map(move |from| {
-        let turn = from..(from + turn).min(end);
+    aligned(positions, turn).flat_map(move |turn| {
         channels.clone().flat_map(move |c| pieces(turn.clone()).map(move |piece| (c, piece)))
     })
 }

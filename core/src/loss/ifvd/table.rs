@@ -26,7 +26,7 @@ impl Table {
 
     /// Where the numbers of a class stand among those of their channels. It is kept as the bits of a number.
     #[allow(clippy::cast_possible_truncation, reason = "as many bits as were put in")]
-    fn place(number: &f64) -> usize {
+    fn place(number: f64) -> usize {
         number.to_bits() as usize
     }
 
@@ -37,11 +37,11 @@ impl Table {
 
     /// The class of a pixel that is marked so.
     pub(super) fn class(self, mark: f64) -> Option<usize> {
-        Some(Self::place(&mark) / LANES).filter(|&class| class < self.classes)
+        Some(Self::place(mark) / LANES).filter(|&class| class < self.classes)
     }
 
-    const fn row(self) -> usize {
-        (self.classes + 1) * LANES
+    fn row(self) -> usize {
+        ((self.classes + 1) * LANES).max(1)
     }
 
     /// The numbers of [`LANES`] channels by class; the last are of no class.
@@ -54,7 +54,7 @@ impl Table {
         let from = c / LANES * self.row() + c % LANES;
         let table = table.get(from..from + self.row() - c % LANES).unwrap_or_default();
         for (out, mark) in out.iter_mut().zip(marks) {
-            *out = table.get(Self::place(mark)).copied().unwrap_or(0.0);
+            *out = table.get(Self::place(*mark)).copied().unwrap_or(0.0);
         }
     }
 
@@ -93,10 +93,14 @@ impl Kernel for Add<'_> {
     #[inline(always)]
     fn run(self) {
         for (i, (mark, weight)) in (0..PIXELS).zip(self.marks.iter().zip(self.weights)) {
-            let sums = self.rows.get_mut(Table::place(mark)..).and_then(<[f64]>::first_chunk_mut::<LANES>);
+            let sums = self.rows.get_mut(Table::place(*mark)..).and_then(<[f64]>::first_chunk_mut::<LANES>);
             let Some(sums) = sums else { continue };
-            let pixel: [f64; LANES] = core::array::from_fn(|lane| weight * self.numbers[lane][i]);
-            *sums = core::array::from_fn(|lane| sums[lane] + pixel[lane]);
+            // On a copy: nothing that is added could be one of the sums.
+            let mut more = *sums;
+            for (sum, numbers) in more.iter_mut().zip(self.numbers) {
+                *sum += weight * numbers[i];
+            }
+            *sums = more;
         }
     }
 }

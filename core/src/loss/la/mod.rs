@@ -12,7 +12,10 @@ mod grid;
 
 use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
 use super::About;
-use crate::map::{At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs};
+use crate::map::{
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs, update,
+    update_with,
+};
 use crate::names::choice;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -120,19 +123,19 @@ impl LaOptions {
             for c in 0..view.shape().channels() {
                 let own = Near::load(grid, view, (row, c), &piece, own_buffer);
                 let below = Near::load(grid, view, (grid.below(row), c), &piece, below_buffer);
-                let sums = plane(out, grid.width, EDGES, &piece).iter_mut().zip(own.get(&piece));
+                let (sums, x) = (plane(out, grid.width, EDGES, &piece), own.get(&piece).iter());
                 match self.mode {
                     // An infinite input is NaN from here on; an infinite sum of finite ones is not.
-                    LaMode::L2 => sums.for_each(|(sum, x)| *sum += x * 0.0),
-                    LaMode::Cos => sums.for_each(|(sum, x)| *sum += x * x),
+                    LaMode::L2 => update_with(sums, x, |sum, x| sum + x * 0.0),
+                    LaMode::Cos => update_with(sums, x, |sum, x| sum + x * x),
                 }
                 for to in grid.forward(row, piece.clone()) {
                     let other = if to.row == row { own } else { below };
-                    let pairs = own.get(&to.columns).iter().zip(other.get(&to.others));
-                    let sums = plane(out, grid.width, to.edge, &to.columns).iter_mut().zip(pairs);
+                    let (a, b) = (own.get(&to.columns), other.get(&to.others));
+                    let sums = plane(out, grid.width, to.edge, &to.columns);
                     match self.mode {
-                        LaMode::L2 => sums.for_each(|(sum, (a, b))| *sum += (b - a) * (b - a)),
-                        LaMode::Cos => sums.for_each(|(sum, (a, b))| *sum += a * b),
+                        LaMode::L2 => update(sums, a, b, |sum, a, b| sum + (b - a) * (b - a)),
+                        LaMode::Cos => update(sums, a, b, |sum, a, b| sum + a * b),
                     }
                 }
             }
@@ -160,7 +163,7 @@ impl LaOptions {
             let t = edge(TEACHER).iter().zip(other(TEACHER)).map(|(edge, other)| edge + other);
             let s = edge(STUDENT).iter().zip(other(STUDENT)).map(|(edge, other)| edge + other);
             let differences = plane(to_student, grid.width, 0, &to.columns);
-            differences.iter_mut().zip(t).zip(s).for_each(|((difference, t), s)| *difference += s - t);
+            update_with(differences, t.zip(s), |difference, (t, s)| difference + (s - t));
         }
         for (x, (t, s)) in to_teacher.iter_mut().zip(to_student).enumerate() {
             *s = if self.is_centre(grid, row, x) { *s } else { 0.0 };
@@ -233,18 +236,24 @@ impl LaOptions {
     fn factors(&self, grid: Grid, pixels: Planes<'_>, row: usize, edges: &mut [f64]) {
         let (teacher, student) = edges.split_at_mut((SUMS * grid.width).min(edges.len()));
         for to in grid.forward(row, 0..grid.width) {
-            let pairs =
-                |side| pixels.get(row, side, &to.columns).iter().zip(pixels.get(to.row, side, &to.others));
-            let t = plane(teacher, grid.width, to.edge, &to.columns).iter_mut().zip(pairs(TEACHER));
-            let s = plane(student, grid.width, to.edge, &to.columns).iter_mut().zip(pairs(STUDENT));
+            let pairs = |side| (pixels.get(row, side, &to.columns), pixels.get(to.row, side, &to.others));
+            let ((ta, tb), (sa, sb)) = (pairs(TEACHER), pairs(STUDENT));
+            let t = plane(teacher, grid.width, to.edge, &to.columns);
+            let s = plane(student, grid.width, to.edge, &to.columns);
             match self.mode {
-                LaMode::L2 if self.squared => t.chain(s).for_each(|(edge, (a, b))| *edge = -4.0 * (a + b)),
-                LaMode::L2 => t.chain(s).for_each(|(edge, (a, b))| {
-                    *edge = if *edge == 0.0 { 0.0 } else { -2.0 * (a + b) / *edge };
-                }),
+                LaMode::L2 => {
+                    let factor = |edge: f64, a: f64, b: f64| match (self.squared, edge == 0.0) {
+                        (true, _) => -4.0 * (a + b),
+                        (false, true) => 0.0,
+                        (false, false) => -2.0 * (a + b) / edge,
+                    };
+                    update(t, ta, tb, factor);
+                    update(s, sa, sb, factor);
+                }
                 LaMode::Cos => {
                     let places = to.columns.clone().zip(to.others.clone());
-                    for (((t, (ta, tb)), (s, (sa, sb))), (x, x_to)) in t.zip(s).zip(places) {
+                    let of_pixels = ta.iter().zip(tb).zip(sa.iter().zip(sb)).zip(places);
+                    for ((t, s), (((ta, tb), (sa, sb)), (x, x_to))) in t.iter_mut().zip(s).zip(of_pixels) {
                         let slope = 2.0 * self.count(grid, (row, x), (to.row, x_to)) * (*s - *t);
                         (*t, *s) = (-slope * ta * tb, slope * sa * sb);
                     }
@@ -281,7 +290,6 @@ impl Formula for LaOptions {
         let row = self.parts(grid);
         let mut part = |row: usize| state.split_off_mut(..grid.rows() * row).unwrap_or_default();
         let (edges, pixels, values) = (part(row.edges), part(row.pixels), part(row.value));
-        let centres = part(row.centres);
         on.chunks(edges, row.edges, &|row, out| {
             let (teacher, student) = out.split_at_mut(out.len() / 2);
             self.sums(grid, maps.teacher, row, teacher);
@@ -297,10 +305,6 @@ impl Formula for LaOptions {
         on.chunks(values, row.value, &|row, out| {
             out.fill(self.value(grid, grid.edges(edges), grid.pixels(pixels), row));
         });
-        on.chunks(centres, row.centres, &|row, out| {
-            self.centres(grid, grid.edges(edges), grid.pixels(pixels), row, out);
-        });
-        on.chunks(edges, row.edges, &|row, out| self.factors(grid, grid.pixels(pixels), row, out));
         let divisor = match (self.mode, self.border) {
             (LaMode::L2, LaBorder::Interior) => grid.interior(),
             (LaMode::L2, LaBorder::Clip) => grid.rows() * grid.width,
@@ -308,6 +312,18 @@ impl Formula for LaOptions {
             (LaMode::Cos, LaBorder::Clip) => grid.pairs(),
         };
         Ok(Measured { sum: values.iter().sum(), divisor: divisor as f64 })
+    }
+
+    fn prepare(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) {
+        let grid = Grid::new(maps.student.shape());
+        let row = self.parts(grid);
+        let mut part = |row: usize| state.split_off_mut(..grid.rows() * row).unwrap_or_default();
+        let (edges, pixels, _) = (part(row.edges), part(row.pixels), part(row.value));
+        let centres = part(row.centres);
+        on.chunks(centres, row.centres, &|row, out| {
+            self.centres(grid, grid.edges(edges), grid.pixels(pixels), row, out);
+        });
+        on.chunks(edges, row.edges, &|row, out| self.factors(grid, grid.pixels(pixels), row, out));
     }
 
     fn pull(&self, maps: &Maps<'_>, mut state: &[f64], at: &At, out: &mut [f64]) {
@@ -340,12 +356,10 @@ impl Formula for LaOptions {
                 };
                 let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
                 let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
-                out.iter_mut()
-                    .zip(pairs)
-                    .for_each(|(out, ((x, other), factor))| *out += factor * (other - x));
+                update_with(out, pairs, |out, ((x, other), factor)| out + factor * (other - x));
             }
-            let pairs = own.get(&columns).iter().zip(centres.get(row, side, &columns));
-            out.iter_mut().zip(pairs).for_each(|(out, (x, factor))| *out += factor * x);
+            let centres = centres.get(row, side, &columns);
+            update(out, own.get(&columns), centres, |out, x, factor| out + factor * x);
         }
     }
 }
