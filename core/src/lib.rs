@@ -59,6 +59,7 @@ mod recipe;
 pub mod row;
 mod row_loss;
 mod shape;
+mod simd;
 mod space;
 mod upsample;
 
@@ -73,6 +74,7 @@ pub use diverge::{
 };
 pub use element::{DType, Element, Tensor, TensorMut};
 pub use error::Error;
+pub use isa::Isa;
 pub use loss::*;
 pub use map::{Alone, Executor, Labels, MapCall, MapInputs, MapPlan, Matrix, Projection, Side, run_map};
 pub use mask::Mask;
