@@ -29,11 +29,6 @@ impl Roofline {
         Ok(Self { pool, cache: last_level_cache().unwrap_or(USUAL_CACHE) })
     }
 
-    /// The threads, for what is compared on them.
-    pub(super) const fn pool(&self) -> &rayon::ThreadPool {
-        &self.pool
-    }
-
     /// Bytes of the last-level cache.
     pub(super) const fn cache(&self) -> usize {
         self.cache
@@ -45,7 +40,7 @@ impl Roofline {
         let by = |read: Read| {
             let tasks = || a.par_chunks(TASK).zip(b.par_chunks(TASK));
             let sum = || tasks().map(|(a, b)| read.run(a, b)).reduce(|| 0, u32::wrapping_add);
-            self.timed(|| black_box(sum()))
+            self.timed(|| black_box(sum())).1
         };
         Read::ALL.into_iter().map(by).fold(f64::INFINITY, f64::min)
     }
@@ -54,20 +49,22 @@ impl Roofline {
     pub(super) fn triad(&self, a: &Values, b: &Values, to: &mut Values) -> f64 {
         let (a, b, to) = (numbers(a), numbers(b), numbers_mut(to));
         let past_caches = size_of_val(to) > self.cache;
-        self.timed(|| {
+        let add = || {
             let tasks = to.par_chunks_mut(TASK).zip(a.par_chunks(TASK)).zip(b.par_chunks(TASK));
             tasks.for_each(|((to, a), b)| {
                 let len = to.len().min(a.len()).min(b.len());
                 streams::add(&mut to[..len], &a[..len], &b[..len], past_caches);
             });
-        })
+        };
+        self.timed(add).1
     }
 
-    fn timed<T: Send>(&self, work: impl FnOnce() -> T + Send) -> f64 {
+    /// Runs work on the threads, and how many seconds it took them.
+    pub(super) fn timed<T: Send>(&self, work: impl FnOnce() -> T + Send) -> (T, f64) {
         self.pool.install(|| {
             let start = Instant::now();
-            let _ = work();
-            start.elapsed().as_secs_f64()
+            let result = work();
+            (result, start.elapsed().as_secs_f64())
         })
     }
 }

@@ -68,24 +68,31 @@ pub(super) fn time(
     let term = Term::new(options, data.shape, data.shape, Order::Nchw)?;
     let plain = yardstick(&options, data, roofline);
     let (mut own, mut bounds, mut plains) = (Vec::new(), Vec::new(), Vec::new());
-    let mut repeats = 1;
+    let mut repeats = [1; 3];
     for turn in 0..=turns {
-        let bound = (0..repeats).map(|_| bound(data, work, roofline)).sum::<f64>();
+        let mut seconds = [0.0; 3];
+        for _ in 0..repeats[0] {
+            seconds[0] += bound(data, work, roofline);
+        }
         let start = Instant::now();
-        for _ in 0..repeats {
+        for _ in 0..repeats[1] {
             submit(&term, data, work, machine)?;
         }
-        let time = start.elapsed().as_secs_f64();
-        let start = Instant::now();
-        let is_plain = (0..repeats).all(|_| run_plain(plain, data, work, roofline).is_some());
-        let plain = start.elapsed().as_secs_f64();
+        seconds[1] = start.elapsed().as_secs_f64();
+        let is_plain = (0..repeats[2]).all(|_| match run_plain(plain, data, work, roofline) {
+            Some((_, time)) => {
+                seconds[2] += time;
+                true
+            }
+            None => false,
+        });
         if turn == 0 {
-            repeats = repeats_of(time);
+            repeats = seconds.map(repeats_of);
             continue;
         }
-        own.push(per_element(time, repeats, data));
-        bounds.push(per_element(bound, repeats, data));
-        plains.extend(is_plain.then_some(per_element(plain, repeats, data)));
+        bounds.push(per_element(seconds[0], repeats[0], data));
+        own.push(per_element(seconds[1], repeats[1], data));
+        plains.extend(is_plain.then(|| per_element(seconds[2], repeats[2], data)));
     }
     let ratio = |over: &[f64], under: &[f64]| {
         let ratios: Vec<f64> = over.iter().zip(under).map(|(a, b)| a / b).collect();
@@ -152,11 +159,13 @@ fn yardstick(options: &Options, data: &Data, roofline: &Roofline) -> Option<Plai
     Some(Plain { row: data.shape.positions(), tau, scale: tau / rows, streams: bytes > roofline.cache() })
 }
 
-fn run_plain(plain: Option<Plain>, data: &mut Data, work: Work, roofline: &Roofline) -> Option<f64> {
+/// The yardstick's sum and its seconds.
+fn run_plain(plain: Option<Plain>, data: &mut Data, work: Work, roofline: &Roofline) -> Option<(f64, f64)> {
     let plain = plain?;
     let (teacher, student) = (data.teacher.as_tensor(), data.student.as_tensor());
     let gradient = (work == Work::LossAndGradient).then(|| data.gradient.as_tensor_mut());
-    roofline.pool().install(|| black_box(plain.run(teacher, student, gradient)))
+    let (sum, seconds) = roofline.timed(|| black_box(plain.run(teacher, student, gradient)));
+    Some((sum?, seconds))
 }
 
 fn spread(mut numbers: Vec<f64>) -> Spread {
@@ -191,7 +200,7 @@ mod tests {
                     };
                     let value = submission.submit(&Cpu::new()).unwrap().value();
                     let plain = yardstick(&options, &data, &roofline).map(|plain| Plain { streams, ..plain });
-                    let Some(sum) = run_plain(plain, &mut data, Work::LossAndGradient, &roofline) else {
+                    let Some((sum, _)) = run_plain(plain, &mut data, Work::LossAndGradient, &roofline) else {
                         assert_ne!(dtype, DType::F32, "every CPU has a form for f32");
                         continue;
                     };
