@@ -4,7 +4,8 @@ use crate::access::{Sink, with_reader};
 use crate::arithmetic::Arithmetic;
 use crate::diverge::Diverge;
 use crate::element::{DType, Tensor};
-use crate::engine::{Rows, run_job};
+use crate::engine::{Memory, Rows, run_job};
+use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::Normalize;
 use crate::plan::Plan;
@@ -210,6 +211,7 @@ pub struct Call<'a> {
     inputs: Inputs<'a>,
     divisor: f64,
     gradient_scale: f64,
+    isa: Isa,
 }
 
 impl<'a> Call<'a> {
@@ -218,7 +220,15 @@ impl<'a> Call<'a> {
         let divisor = inputs.plan.divisor(&inputs.mask);
         let scale = inputs.plan.recipe().scale();
         let gradient_scale = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
-        Self { inputs, divisor, gradient_scale }
+        Self { inputs, divisor, gradient_scale, isa: Isa::detect() }
+    }
+
+    /// The same on an instruction set of the caller's choice; the plain form where this CPU does not have it.
+    ///
+    /// Between instruction sets the last bits may differ, between any two runs on one they do not.
+    #[must_use]
+    pub const fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
     }
 
     /// Runs the rows of one job.
@@ -250,9 +260,10 @@ impl<'a> Call<'a> {
 
     fn read<R: Arithmetic>(&self, job: Range<usize>, outputs: &mut Outputs<'_>) -> Partial {
         let Inputs { plan, teacher, student, mask } = self.inputs;
+        let memory = (!self.inputs.is_f64()).then_some(Memory { teacher, student, isa: self.isa });
         with_reader::<R, _>(teacher, |teacher| {
             with_reader::<R, _>(student, |student| {
-                let rows = Rows { plan, teacher, student, mask };
+                let rows = Rows { plan, teacher, student, mask, memory };
                 plan.recipe().visit(
                     !rows.mask.is_all(),
                     RunJob { rows, job, outputs, gradient_scale: self.gradient_scale },

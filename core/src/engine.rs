@@ -6,6 +6,8 @@ use crate::access::{Load, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::call::{KeptStatistics, Outputs, Partial};
 use crate::diverge::Diverge;
+use crate::element::Tensor;
+use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::{Block, Normalize, PerPosition};
 use crate::plan::{Plan, TILE};
@@ -21,6 +23,16 @@ pub(crate) struct Rows<'a, R> {
     pub(crate) teacher: &'a dyn Load<R>,
     pub(crate) student: &'a dyn Load<R>,
     pub(crate) mask: Mask<'a>,
+    pub(crate) memory: Option<Memory<'a>>,
+}
+
+/// The tensors as they are stored, for the kernels over vectors of `f32`. There is none where the arithmetic is
+/// `f64`, or where rows are not in memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) teacher: Tensor<'a>,
+    pub(crate) student: Tensor<'a>,
+    pub(crate) isa: Isa,
 }
 
 /// The buffers of a job: a few blocks.

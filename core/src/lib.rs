@@ -62,6 +62,7 @@ mod recipe;
 pub mod row;
 mod row_loss;
 mod shape;
+mod simd;
 mod space;
 mod upsample;
 mod vector_loss;
@@ -77,6 +78,7 @@ pub use diverge::{
 };
 pub use element::{DType, Element, Tensor, TensorMut};
 pub use error::Error;
+pub use isa::Isa;
 pub use loss::*;
 pub use map::{
     Alone, Executor, Labels, MapCall, MapInputs, MapPlan, Matrix, Moments, Projection, Side, run_map,

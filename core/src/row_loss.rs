@@ -5,7 +5,8 @@ use crate::arithmetic::Arithmetic;
 use crate::call::Outputs;
 use crate::diverge::Diverge;
 use crate::element::{DType, Element};
-use crate::engine::{Rows, run_job};
+use crate::engine::{Memory, Rows, run_job};
+use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::Normalize;
 use crate::plan::Plan;
@@ -89,9 +90,11 @@ impl<N: Normalize, D: Diverge<N::Space>> RowLoss<N, D> {
         outputs: &mut Outputs<'_>,
         scale: f64,
     ) -> f64 {
+        let memory = Memory { teacher: t.into(), student: s.into(), isa: Isa::detect() };
+        let memory = (R::UNIT == R::one()).then_some(memory);
         with_reader::<R, _>(t.into(), |teacher| {
             with_reader::<R, _>(s.into(), |student| {
-                let rows = Rows { plan, teacher, student, mask: Mask::ALL };
+                let rows = Rows { plan, teacher, student, mask: Mask::ALL, memory };
                 run_job(&rows, 0..1, (&self.normalize, &self.diverge), outputs, scale).sum
             })
         })

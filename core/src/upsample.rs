@@ -139,6 +139,7 @@ pub(crate) fn run(
                 teacher: &Enlarged { grid, source: teacher },
                 student: &Enlarged { grid, source: student },
                 mask: inputs.mask,
+                memory: None,
             };
             plan.recipe().visit(
                 !rows.mask.is_all(),

@@ -291,4 +291,13 @@ pub enum BackendError {
         /// What the thread pool said.
         source: rayon::ThreadPoolBuildError,
     },
+    /// An instruction set that was asked for, by [`Cpu::with_isa`](crate::Cpu::with_isa) or `DENSEKD_ISA`, is not
+    /// one, or not one of this CPU.
+    #[error("instruction set `{name}` is not one of this CPU, which has {available}: ask for one of these")]
+    Isa {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        available: String,
+    },
 }

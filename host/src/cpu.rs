@@ -6,10 +6,11 @@ pub(crate) use map::Threads;
 
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 use crate::sinks::{GradientTasks, Sinks};
-use densekd_core::{Call, DType, KeptStatistics, MapPlan, Outcome, Outputs, Partial, Plan};
+use densekd_core::{Call, DType, Isa, KeptStatistics, MapPlan, Outcome, Outputs, Partial, Plan};
 use rayon::prelude::*;
 use std::num::NonZeroUsize;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// Runs on all cores, or on a number of threads of its own.
 ///
@@ -32,12 +33,13 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub struct Cpu {
     pool: Option<rayon::ThreadPool>,
+    isa: Option<Isa>,
 }
 
 impl Cpu {
     /// The process's threads: one a core, or what `RAYON_NUM_THREADS` says.
     pub const fn new() -> Self {
-        Self { pool: None }
+        Self { pool: None, isa: None }
     }
 
     /// So many threads of its own.
@@ -48,13 +50,50 @@ impl Cpu {
         let threads = threads.get();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
         let pool = pool.map_err(|source| BackendError::Threads { threads, source })?;
-        Ok(Self { pool: Some(pool) })
+        Ok(Self { pool: Some(pool), isa: None })
+    }
+
+    /// The same on this instruction set, whatever `DENSEKD_ISA` says.
+    ///
+    /// # Errors
+    /// [`BackendError::Isa`] where this CPU does not have it.
+    ///
+    /// ```
+    /// use densekd::{Cpu, core::Isa};
+    /// assert_eq!(Cpu::new().with_isa(Isa::Plain)?.isa()?, Isa::Plain);
+    /// # Ok::<(), densekd::BackendError>(())
+    /// ```
+    pub fn with_isa(self, isa: Isa) -> Result<Self, BackendError> {
+        if isa.is_available() { Ok(Self { isa: Some(isa), ..self }) } else { Err(not_here(isa.name())) }
+    }
+
+    /// The instruction set that row losses run on: that of [`Self::with_isa`], else what the environment variable
+    /// `DENSEKD_ISA` names (`avx512`, `avx2`, `neon`, `plain`; read once), else the widest of this CPU.
+    ///
+    /// # Errors
+    /// [`BackendError::Isa`] where the variable names one that this CPU does not have.
+    pub fn isa(&self) -> Result<Isa, BackendError> {
+        static NAMED: OnceLock<Option<String>> = OnceLock::new();
+        let named = || NAMED.get_or_init(|| std::env::var("DENSEKD_ISA").ok()).as_deref();
+        match (self.isa, named()) {
+            (Some(isa), _) => Ok(isa),
+            (None, None) => Ok(Isa::detect()),
+            (None, Some(name)) => {
+                let found = Isa::available().find(|isa| isa.name() == name);
+                found.ok_or_else(|| not_here(name))
+            }
+        }
     }
 
     /// How many threads it runs on.
     pub fn threads(&self) -> usize {
         self.pool.as_ref().map_or_else(rayon::current_num_threads, rayon::ThreadPool::current_num_threads)
     }
+}
+
+fn not_here(name: &str) -> BackendError {
+    let available: Vec<_> = Isa::available().map(Isa::name).collect();
+    BackendError::Isa { name: name.to_owned(), available: available.join(", ") }
 }
 
 /// Some neighbouring jobs and the parts of all outputs that belong to them.
@@ -79,7 +118,7 @@ impl Backend for Cpu {
     }
 
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
-        let call = Call::new(submission.inputs()?, submission.upstream);
+        let call = Call::new(submission.inputs()?, submission.upstream).with_isa(self.isa()?);
         let tasks = tasks(submission, self.threads());
         let run = || -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
             tasks.into_par_iter().map(|task| task.run(&call)).collect()

@@ -11,7 +11,7 @@ use std::num::NonZeroUsize;
 
 use densekd::{Backend, BackendError, Cpu, Statistics, Submission, Unsupported, selftest};
 use densekd_core::{
-    DType, Divergence, Epsilon, Error, Ignore, Inputs, KeptStatistics, Kl, Mask, Norm, Order, Outcome,
+    DType, Divergence, Epsilon, Error, Ignore, Inputs, Isa, KeptStatistics, Kl, Mask, Norm, Order, Outcome,
     Outputs, Plan, PreparedTeacher, Recipe, RowLoss, RowOptions, RowStatistics, Shape, Slab, Softmax,
     Temperature, TensorMut, Upstream, Weight, run,
 };
@@ -299,7 +299,10 @@ fn backend_errors() -> Vec<(BackendError, &'static str)> {
     // The global pool cannot be made twice: an error of rayon's without a machine that is out of threads.
     let make = || rayon::ThreadPoolBuilder::new().num_threads(1).build_global();
     let source = make().and_then(|()| make()).expect_err("there is one global pool");
+    let missing = Isa::ALL.iter().find(|isa| !isa.is_available()).expect("no CPU is x86 and Arm at once");
+    let elsewhere = Cpu::new().with_isa(*missing).unwrap_err();
     vec![
+        (elsewhere, "is not one of this CPU"),
         (too_short, "teacher holds 5 elements, but the plan asks for 6"),
         (refused, "backend refusing cannot run this loss: it runs nothing"),
         (BackendError::Threads { threads: 7, source }, "7 threads could not be started"),

@@ -1,10 +1,14 @@
 //! Development commands: `cargo xtask --help`.
 
 mod accuracy;
+mod instructions;
+mod neon;
 mod no_std;
 mod search;
 
+use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use std::process::Command as Process;
 
 /// Development commands of densekd.
 #[derive(Parser)]
@@ -34,9 +38,20 @@ enum Command {
     },
     /// Print the error of this library and of the usual formulas against the size of the KL divergence.
     Accuracy,
+    /// Count every kernel's instructions under Valgrind and fail where they rise above the committed table.
+    Instructions {
+        /// Write the table instead.
+        #[arg(long)]
+        bless: bool,
+        /// Run the cases: what Valgrind is given.
+        #[arg(long, hide = true)]
+        drive: bool,
+    },
+    /// Run the tests on 64-bit Arm under QEMU.
+    Neon,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
         Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
@@ -44,5 +59,17 @@ fn main() -> anyhow::Result<()> {
             accuracy::run();
             Ok(())
         }
+        Command::Instructions { drive: true, .. } => instructions::drive(),
+        Command::Instructions { bless, drive: false } => instructions::run(bless),
+        Command::Neon => neon::run(),
     }
+}
+
+/// What a command prints, once it has ended well.
+fn call(command: &mut Process) -> Result<String> {
+    let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

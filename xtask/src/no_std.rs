@@ -1,6 +1,7 @@
 //! The proof that the core stands alone: it is linked with a panic handler that calls an undefined function.
 
-use anyhow::{Context, Result, bail, ensure};
+use crate::call;
+use anyhow::{Context, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,12 +45,4 @@ fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     call(Command::new("ld").args(link).arg(&object).arg(&archive))?;
     let symbols = call(Command::new("nm").args(["--undefined-only", "--format=just-symbols"]).arg(&object))?;
     Ok(symbols.lines().map(str::to_owned).collect())
-}
-
-fn call(command: &mut Command) -> Result<String> {
-    let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

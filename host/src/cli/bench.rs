@@ -1,23 +1,26 @@
 //! `densekd bench`: every loss against the speed of memory, measured in the same run.
 
+mod maps;
+mod plain;
 mod roofline;
+mod streams;
+mod turns;
 
+use self::maps::{Data, Map, Student};
 use self::roofline::Roofline;
+use self::turns::{Times, Work, time};
 use super::failure::Failure;
 use super::machine::{BackendArgs, Machine};
 use super::output::{print, print_json, table};
-use super::parse::count;
+use super::parse::{count, named};
+use super::progress::progress;
 use clap::{Args, Subcommand};
-use densekd::TermSubmission;
-use densekd::core::{DType, Labels, Loss, Order, Shape, Term};
-use densekd::io::Values;
+use densekd::core::{DType, Loss, Shape};
 use serde::Serialize;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
-/// The maps that are timed: logits of a segmentation network, features of one, a level of a detector.
-const SHAPES: [(&str, [usize; 4]); 3] =
-    [("logits", [8, 19, 128, 256]), ("features", [2, 512, 64, 64]), ("detection", [2, 256, 100, 136])];
+/// The types that a map may be stored in.
+const DTYPES: &[DType] = &[DType::F32, DType::F16, DType::Bf16, DType::F64];
 
 /// The arguments.
 #[derive(Args, Debug)]
@@ -28,10 +31,13 @@ pub(crate) struct BenchCommand {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Every loss, value alone and value with gradient, in f32 and f16, on maps of three networks.
+    /// Every loss, value alone and value with gradient, by map, type and student.
     ///
-    /// The bound is memory: two streams that are read for a value, two that are read and one that is written for
-    /// a gradient, by as many threads, timed in turns with the loss. `times` is the loss's time over the bound's.
+    /// The bound is memory, by as many threads on the same maps: two streams that are read for a value (the fastest
+    /// of several loops), two that are read and one that is written for a gradient (past the caches where the
+    /// last level does not hold it). Channel-wise KL divergence is also timed in the plain form, two exponentials an
+    /// entry and no care for small divergences. All take turns. SHARE is bound / loss, TIMES is loss / bound and
+    /// "X PLAIN" is loss / plain, medians over the turns; times are nanoseconds per element of the student.
     Losses(LossesArgs),
 }
 
@@ -40,7 +46,28 @@ struct LossesArgs {
     /// Losses to time [default: all]
     #[arg(value_name = "NAME")]
     losses: Vec<Loss>,
-    /// Turns of the bound and the loss; the median is reported
+    /// Maps to time on [default: all for row losses, those of networks for the others]
+    #[arg(
+        long = "map",
+        value_name = "NAME",
+        value_enum,
+        value_delimiter = ',',
+        hide_possible_values = false
+    )]
+    maps: Vec<Map>,
+    /// Types that the maps are stored in
+    #[arg(
+        long = "dtype",
+        value_name = "NAME",
+        value_parser = named(DTYPES, DType::name),
+        value_delimiter = ',',
+        default_value = "f32,f16"
+    )]
+    dtypes: Vec<DType>,
+    /// What the student has learnt [default: all for row losses, half for the others]
+    #[arg(long = "student", value_name = "NAME", value_enum, value_delimiter = ',')]
+    students: Vec<Student>,
+    /// Turns of the bound and the loss
     #[arg(long, value_name = "N", value_parser = count, default_value = "5")]
     turns: NonZeroUsize,
     /// Divide height and width by this, for a quick look
@@ -54,25 +81,30 @@ struct LossesArgs {
 #[derive(Debug, Serialize)]
 struct Row {
     loss: &'static str,
-    map: &'static str,
+    map: String,
     shape: [usize; 4],
     dtype: &'static str,
+    student: &'static str,
     work: &'static str,
-    milliseconds: f64,
-    /// Time per element of the student.
-    nanoseconds_per_element: f64,
-    /// The bound's time per element of the student.
-    bound_nanoseconds_per_element: f64,
-    /// Median over the turns of the loss's time over the bound's.
-    times: f64,
+    nanoseconds_per_element: Times,
 }
 
 #[derive(Debug, Serialize)]
 struct Report {
     backend: &'static str,
+    isa: &'static str,
     threads: usize,
     turns: usize,
+    last_level_cache: usize,
     rows: Vec<Row>,
+}
+
+/// A loss on a pair of maps.
+struct Case {
+    map: Map,
+    dtype: DType,
+    student: Student,
+    loss: Loss,
 }
 
 impl BenchCommand {
@@ -80,143 +112,100 @@ impl BenchCommand {
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
         let What::Losses(args) = &self.what;
         let machine = args.backend.start()?;
-        let losses = if args.losses.is_empty() { Loss::ALL } else { &args.losses };
+        let roofline = Roofline::new(machine.threads)?;
+        let cases = args.cases();
+        let bar = progress(cases.len(), "maps");
         let mut rows = Vec::new();
-        for (map, [n, c, h, w]) in SHAPES {
-            let shrunk = |side: usize| (side / args.shrink).max(4);
-            let shape = Shape::new([n, c, shrunk(h), shrunk(w)])?;
-            for dtype in [DType::F32, DType::F16] {
-                let data = Data::new(shape, dtype);
-                for &loss in losses {
-                    rows.extend(data.time(loss, map, &machine, args.turns.get())?);
-                }
-            }
+        for case in cases {
+            rows.extend(args.time(&case, &machine, &roofline)?);
+            bar.inc(1);
         }
+        bar.finish_and_clear();
         let report = Report {
             backend: machine.backend.name(),
+            isa: machine.isa.name(),
             threads: machine.threads,
             turns: args.turns.get(),
+            last_level_cache: roofline.cache(),
             rows,
         };
         if json { print_json(&report) } else { print(&report.text()) }
     }
 }
 
-/// A pair of maps and what else a loss may read.
-struct Data {
-    shape: Shape,
-    dtype: DType,
-    teacher: Values,
-    student: Values,
-    labels: Vec<i64>,
-}
-
-impl Data {
-    /// Normal logits of standard deviation 2 and a student that has half learnt them.
-    #[allow(clippy::cast_precision_loss, reason = "the numbers are small")]
-    fn new(shape: Shape, dtype: DType) -> Self {
-        let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-        let mut uniform = || {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed >> 40) as f64 / f64::from(1 << 24) - 0.5
-        };
-        let mut normal = || (0..12).map(|_| uniform()).sum::<f64>();
-        let teacher: Vec<f64> = (0..shape.len()).map(|_| 2.0 * normal()).collect();
-        let student: Vec<f64> = teacher.iter().map(|t| 0.7 * t + 0.5 * normal()).collect();
-        let classes = i64::try_from(shape.channels().min(19)).unwrap_or(1);
-        let labels =
-            (0..).map(|i: i64| i * 7 / 50 % classes).take(shape.images() * shape.positions()).collect();
-        Self {
-            shape,
-            dtype,
-            teacher: Values::from_f64(dtype, &teacher),
-            student: Values::from_f64(dtype, &student),
-            labels,
+impl LossesArgs {
+    fn cases(&self) -> Vec<Case> {
+        fn or<'a, T>(given: &'a [T], default: &'a [T]) -> &'a [T] {
+            if given.is_empty() { default } else { given }
         }
-    }
-
-    fn time(
-        &self,
-        loss: Loss,
-        map: &'static str,
-        machine: &Machine,
-        turns: usize,
-    ) -> Result<Vec<Row>, Failure> {
-        let [n, _, h, w] = self.shape.dims();
-        let term = Term::new(loss.defaults(), self.shape, self.shape, Order::Nchw)?;
-        let (takes_teacher, takes_labels) = match &term {
-            Term::Row(_) => (true, false),
-            Term::Map(plan) => (plan.takes_teacher(), plan.takes_labels()),
-        };
-        let mut gradient = Values::from_f64(self.dtype, &vec![0.0; self.shape.len()]);
-        let mut roofline = Roofline::new(self.shape.len() * self.dtype.size(), machine.threads)?;
-        let mut rows = Vec::new();
-        for (work, with_gradient) in [("loss", false), ("loss+gradient", true)] {
-            let (mut own, mut ratios, mut bounds) = (Vec::new(), Vec::new(), Vec::new());
-            // The first turn warms caches and page tables and is not counted.
-            for turn in 0..=turns {
-                let bound = if with_gradient { roofline.triad() } else { roofline.read() };
-                let labels = takes_labels.then(|| Labels::new(&self.labels, n, h, w)).transpose()?;
-                let submission = TermSubmission {
-                    labels,
-                    grad_student: with_gradient.then(|| gradient.as_tensor_mut()),
-                    ..TermSubmission::new(
-                        &term,
-                        takes_teacher.then(|| self.teacher.as_tensor()),
-                        self.student.as_tensor(),
-                    )
-                };
-                let start = Instant::now();
-                submission.submit(&*machine.backend)?;
-                machine.backend.synchronise()?;
-                let time = start.elapsed().as_secs_f64();
-                if turn > 0 {
-                    own.push(time);
-                    bounds.push(bound);
-                    ratios.push(time / bound);
+        let mut cases = Vec::new();
+        for &loss in or(&self.losses, Loss::ALL) {
+            let of_rows = loss.defaults().row().is_some();
+            let (maps, students): (&[Map], &[Student]) = if of_rows {
+                (clap::ValueEnum::value_variants(), clap::ValueEnum::value_variants())
+            } else {
+                (Map::NETWORKS, &[Student::Half])
+            };
+            for &map in or(&self.maps, maps) {
+                for &dtype in &self.dtypes {
+                    let case = |&student| Case { map, dtype, student, loss };
+                    cases.extend(or(&self.students, students).iter().map(case));
                 }
             }
-            #[allow(clippy::cast_precision_loss, reason = "a count of elements in memory")]
-            let per_element = 1e9 / self.shape.len() as f64;
-            rows.push(Row {
-                loss: loss.name(),
-                map,
-                shape: self.shape.dims(),
-                dtype: self.dtype.name(),
-                work,
-                milliseconds: median(&mut own) * 1e3,
-                nanoseconds_per_element: median(&mut own) * per_element,
-                bound_nanoseconds_per_element: median(&mut bounds) * per_element,
-                times: median(&mut ratios),
-            });
         }
-        Ok(rows)
+        cases
     }
-}
 
-fn median(numbers: &mut [f64]) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
+    fn time(&self, case: &Case, machine: &Machine, roofline: &Roofline) -> Result<Vec<Row>, Failure> {
+        let &Case { map, dtype, student, loss } = case;
+        let shape = map.dims(self.shrink.get());
+        let tau = loss.defaults().row().map_or(1.0, |options| options.tau.get());
+        let mut data = Data::new(Shape::new(shape)?, dtype, student, tau);
+        let row = |work| {
+            Ok(Row {
+                loss: loss.name(),
+                map: map.name(),
+                shape,
+                dtype: dtype.name(),
+                student: student.name(),
+                work: Work::name(work),
+                nanoseconds_per_element: time(loss, &mut data, work, (machine, roofline), self.turns.get())?,
+            })
+        };
+        Work::ALL.into_iter().map(row).collect()
+    }
 }
 
 impl Report {
     fn text(&self) -> String {
-        let head = ["LOSS", "MAP", "DTYPE", "WORK", "MS", "NS/ELEMENT", "BOUND NS/ELEMENT", "TIMES"];
+        let head = [
+            "LOSS", "MAP", "DTYPE", "STUDENT", "WORK", "NS", "MIN", "BOUND", "MIN", "SHARE", "TIMES",
+            "PLAIN", "X PLAIN",
+        ];
         let mut rows = vec![head.map(str::to_owned).to_vec()];
         for row in &self.rows {
+            let times = &row.nanoseconds_per_element;
             rows.push(vec![
                 row.loss.to_owned(),
-                row.map.to_owned(),
+                row.map.clone(),
                 row.dtype.to_owned(),
+                row.student.to_owned(),
                 row.work.to_owned(),
-                format!("{:.2}", row.milliseconds),
-                format!("{:.2}", row.nanoseconds_per_element),
-                format!("{:.2}", row.bound_nanoseconds_per_element),
-                format!("{:.1}", row.times),
+                format!("{:.3}", times.loss.median),
+                format!("{:.3}", times.loss.min),
+                format!("{:.3}", times.bound.median),
+                format!("{:.3}", times.bound.min),
+                format!("{:.0} %", 100.0 * times.share),
+                format!("{:.2}", times.over_bound),
+                times.plain.map_or_else(|| "-".to_owned(), |plain| format!("{:.3}", plain.median)),
+                times.over_plain.map_or_else(|| "-".to_owned(), |times| format!("{times:.2}")),
             ]);
         }
-        format!("backend {}, {} threads, {} turns\n{}", self.backend, self.threads, self.turns, table(&rows))
+        let Self { backend, isa, threads, turns, last_level_cache, .. } = self;
+        format!(
+            "backend {backend} ({isa}), {threads} threads, {turns} turns, last-level cache {} MiB; ns per element\n{}",
+            last_level_cache >> 20,
+            table(&rows)
+        )
     }
 }

@@ -282,6 +282,7 @@ impl Failure {
             Self::Tensors { .. } => "usage",
             Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
+            Self::Backend(BackendError::Isa { .. }) => "instruction_set",
             Self::Backend(_) => "unsupported",
             Self::Objective(_) => "objective",
             Self::GradientName { .. } => "gradient_name",

@@ -11,6 +11,7 @@ use super::output::{print, print_json};
 use super::outputs::{Gradients, OutputArgs};
 use super::parse::number;
 use super::positions::{PositionArgs, PositionFiles};
+use super::progress::progress;
 use super::projection::ProjectionArgs;
 use super::report::{Explanation, Head, Many, Single};
 use super::target::Target;
@@ -18,9 +19,7 @@ use clap::Args;
 use densekd::core::Upstream;
 use densekd::io::{self, TensorPath};
 use densekd::objective::Objective;
-use indicatif::{ProgressBar, ProgressStyle};
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 /// The arguments.
@@ -135,7 +134,7 @@ impl LossCommand {
         if !job.json {
             print(&Many::opening(&job.head))?;
         }
-        let bar = progress(pairs.len());
+        let bar = progress(pairs.len(), "files");
         let mut reports = Vec::with_capacity(pairs.len());
         for pair in &pairs {
             let files = companions.of(&pair.stem)?;
@@ -182,17 +181,5 @@ fn folder_and_file(folder: &Path, other: &Path) -> Failure {
         }
         Ok(at) => io::Error::Missing { path: at.path().to_owned() }.into(),
         Err(error) => error,
-    }
-}
-
-/// A bar where someone may be looking at it.
-fn progress(files: usize) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(files as u64);
-    match ProgressStyle::with_template("{bar:40} {pos} of {len} files, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

@@ -3,6 +3,7 @@
 use super::failure::Failure;
 use super::parse::count;
 use clap::{Args, ValueEnum};
+use densekd::core::Isa;
 use densekd::{Backend, Cpu};
 use std::num::NonZeroUsize;
 
@@ -35,6 +36,8 @@ pub(crate) struct Machine {
     pub(crate) backend: Box<dyn Backend>,
     /// Its CPU threads.
     pub(crate) threads: usize,
+    /// The instruction set of row losses on its CPU.
+    pub(crate) isa: Isa,
     /// Whether it was chosen for the user.
     pub(crate) is_auto: bool,
 }
@@ -46,7 +49,7 @@ impl BackendArgs {
             return Err(Failure::NoCuda);
         }
         let cpu = self.threads.map_or_else(|| Ok(Cpu::new()), Cpu::with_threads)?;
-        let threads = cpu.threads();
-        Ok(Machine { backend: Box::new(cpu), threads, is_auto: self.backend == BackendName::Auto })
+        let (threads, isa) = (cpu.threads(), cpu.isa()?);
+        Ok(Machine { backend: Box::new(cpu), threads, isa, is_auto: self.backend == BackendName::Auto })
     }
 }

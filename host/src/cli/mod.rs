@@ -18,6 +18,7 @@ mod output;
 mod outputs;
 mod parse;
 mod positions;
+mod progress;
 mod projection;
 mod report;
 mod selftest;
@@ -77,6 +78,12 @@ Examples:
 
 Exit code: 0 all passed, 1 one missed, or nothing could be evaluated.";
 
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  densekd bench losses
+  densekd bench losses cwd pi --dtype f32,bf16 --student near --threads 1
+  densekd bench losses cwd --map rows49,rows1024,long --json";
+
 const CHECK_ABOUT: &str = "\
 Check the gradient against finite differences on your own tensors.
 
@@ -123,7 +130,7 @@ struct Cli {
 enum Command {
     #[command(about = "Evaluate a loss, and its gradient", long_about = LOSS_ABOUT, after_help = LOSS_EXAMPLES)]
     Loss(Box<loss::LossCommand>),
-    #[command(about = "Time every loss against the speed of memory")]
+    #[command(about = "Time every loss against the speed of memory", after_help = BENCH_EXAMPLES)]
     Bench(bench::BenchCommand),
     #[command(about = "Evaluate test vectors", long_about = SELFTEST_ABOUT, after_help = SELFTEST_EXAMPLES)]
     Selftest(selftest::SelftestCommand),

@@ -32,7 +32,7 @@ fn every_shell_gets_its_completions() {
 
 #[test]
 fn help_teaches_with_an_example() {
-    for command in ["loss", "selftest", "check", "doctor", "list", "completions"] {
+    for command in ["loss", "bench", "selftest", "check", "doctor", "list", "completions"] {
         let text = run![command, "--help"].text();
         assert!(text.contains("Example") && text.contains(&format!("densekd {command}")), "{text}");
     }

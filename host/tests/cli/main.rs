@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod bad_options;
+mod bench;
 mod check_and_doctor;
 mod commands;
 mod faults;

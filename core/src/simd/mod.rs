@@ -1,0 +1,251 @@
+//! Vectors of `f32`: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//!
+//! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
+//! set, and a token exists only where the CPU was found to have it: that is the proof that each
+//! implementation rests on. Everything below [`on`] is a named `#[inline(always)]` function, since what is not
+//! inlined there is compiled for the baseline, a call for each operation.
+//!
+//! Results may differ between instruction sets in the last bits ([`Simd::fma`] rounds once where the machine
+//! does), never between two runs on one.
+
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod avx2;
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+mod avx512;
+#[cfg(all(feature = "simd", target_arch = "aarch64"))]
+mod neon;
+mod plain;
+#[cfg(test)]
+mod tests;
+
+use crate::element::Element;
+use crate::isa::Isa;
+use core::ops::{Add, Mul, Sub};
+use half::{bf16, f16};
+
+/// The operations of one instruction set; `self` is its token.
+pub(crate) trait Simd: Copy {
+    /// Lanes of a vector.
+    const WIDTH: usize;
+    /// Whether [`Self::fma`] rounds once.
+    const FUSED: bool;
+    /// A vector.
+    type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
+    /// One truth a lane.
+    type M: Copy;
+
+    /// The same number in every lane.
+    fn splat(self, x: f32) -> Self::V;
+
+    /// The first [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
+    fn load_f32(self, from: &[f32]) -> Self::V;
+
+    /// The same from `f16`, exactly.
+    fn load_f16(self, from: &[f16]) -> Self::V;
+
+    /// The same from `bf16`, exactly.
+    fn load_bf16(self, from: &[bf16]) -> Self::V;
+
+    /// Writes as many lanes as there is room for.
+    fn store_f32(self, v: Self::V, to: &mut [f32]);
+
+    /// The same, rounded to the nearest `f16`, ties to even.
+    fn store_f16(self, v: Self::V, to: &mut [f16]);
+
+    /// The same, rounded to the nearest `bf16`, ties to even.
+    fn store_bf16(self, v: Self::V, to: &mut [bf16]);
+
+    /// [`Self::store_f32`] past the caches, where the machine can and the place is aligned; ended by
+    /// [`Self::fence`].
+    #[inline(always)]
+    fn stream_f32(self, v: Self::V, to: &mut [f32]) {
+        self.store_f32(v, to);
+    }
+
+    /// [`Self::store_f16`] past the caches.
+    #[inline(always)]
+    fn stream_f16(self, v: Self::V, to: &mut [f16]) {
+        self.store_f16(v, to);
+    }
+
+    /// [`Self::store_bf16`] past the caches.
+    #[inline(always)]
+    fn stream_bf16(self, v: Self::V, to: &mut [bf16]) {
+        self.store_bf16(v, to);
+    }
+
+    /// Orders what was streamed before it before every later store.
+    #[inline(always)]
+    fn fence(self) {}
+
+    /// Asks for the cache line so many elements after the head of the slice, which may lie beyond its end.
+    #[inline(always)]
+    fn prefetch<T>(self, from: &[T], ahead: usize) {
+        let _ = (from, ahead);
+    }
+
+    /// `a * b + c`, rounded once where [`Self::FUSED`].
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+
+    /// The smaller; unspecified which where a lane is NaN.
+    fn min(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The larger; unspecified which where a lane is NaN.
+    fn max(self, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The magnitude.
+    fn abs(self, v: Self::V) -> Self::V;
+
+    /// The larger magnitude; unspecified which where a lane is NaN.
+    #[inline(always)]
+    fn max_abs(self, a: Self::V, b: Self::V) -> Self::V {
+        self.max(self.abs(a), self.abs(b))
+    }
+
+    /// `x - floor(x)`, in 0..=1; unspecified for an infinity.
+    fn fraction(self, x: Self::V) -> Self::V;
+
+    /// `p * 2^floor(x)` for p in 1/2..=4 and x below 127, infinity from 129 on; where it is below the smallest
+    /// normal number, it or 0. NaN where p is NaN.
+    fn scale(self, p: Self::V, x: Self::V) -> Self::V;
+
+    /// Where `a < b`.
+    fn less(self, a: Self::V, b: Self::V) -> Self::M;
+
+    /// The first `n` lanes.
+    fn first(self, n: usize) -> Self::M;
+
+    /// Where both are true.
+    fn and(self, a: Self::M, b: Self::M) -> Self::M;
+
+    /// Where it is false.
+    fn not(self, m: Self::M) -> Self::M;
+
+    /// Whether it is true anywhere.
+    fn any(self, m: Self::M) -> bool;
+
+    /// `a` where true, `b` elsewhere.
+    fn select(self, m: Self::M, a: Self::V, b: Self::V) -> Self::V;
+
+    /// The sum of the lanes in `f64`, in one order.
+    fn sum(self, v: Self::V) -> f64;
+
+    /// The largest lane; unspecified where one is NaN.
+    fn largest(self, v: Self::V) -> f32;
+
+    /// 2^x within 2e-7 of itself for x below 127, infinity from 129 on; below the smallest normal number, it or
+    /// 0; NaN for NaN; unspecified for -inf.
+    ///
+    /// Source: a polynomial of degree 5, minimax for the relative error of 2^f on 0..=1 (7.5e-8).
+    #[inline(always)]
+    fn exp2(self, x: Self::V) -> Self::V {
+        let f = self.fraction(x);
+        let mut p = self.splat(EXP2[5]);
+        p = self.fma(p, f, self.splat(EXP2[4]));
+        p = self.fma(p, f, self.splat(EXP2[3]));
+        p = self.fma(p, f, self.splat(EXP2[2]));
+        p = self.fma(p, f, self.splat(EXP2[1]));
+        p = self.fma(p, f, self.splat(EXP2[0]));
+        self.scale(p, x)
+    }
+}
+
+/// Coefficients of 2^f on 0..=1, of rising degree.
+const EXP2: [f32; 6] =
+    [0.999_999_93, 0.693_153_1, 0.240_153_61, 5.582_632_5e-2, 8.989_334e-3, 1.877_578_8e-3];
+
+/// A stored number that vectors of `f32` are made of and become.
+pub(crate) trait Stored: Element {
+    /// The first [`Simd::WIDTH`] numbers, exactly; 0 in the lanes beyond the end.
+    fn load<L: Simd>(l: L, from: &[Self]) -> L::V;
+
+    /// Writes as many lanes as there is room for, each rounded once.
+    fn store<L: Simd>(l: L, v: L::V, to: &mut [Self]);
+
+    /// The same past the caches, where the machine can; ended by [`Simd::fence`].
+    fn stream<L: Simd>(l: L, v: L::V, to: &mut [Self]);
+}
+
+macro_rules! stored {
+    ($($type:ty: $load:ident, $store:ident, $stream:ident;)+) => {$(
+        impl Stored for $type {
+            #[inline(always)]
+            fn load<L: Simd>(l: L, from: &[Self]) -> L::V {
+                l.$load(from)
+            }
+
+            #[inline(always)]
+            fn store<L: Simd>(l: L, v: L::V, to: &mut [Self]) {
+                l.$store(v, to);
+            }
+
+            #[inline(always)]
+            fn stream<L: Simd>(l: L, v: L::V, to: &mut [Self]) {
+                l.$stream(v, to);
+            }
+        }
+    )+};
+}
+
+stored! {
+    f32: load_f32, store_f32, stream_f32;
+    f16: load_f16, store_f16, stream_f16;
+    bf16: load_bf16, store_bf16, stream_bf16;
+}
+
+/// A loop over vectors of any instruction set.
+pub(crate) trait Vectors {
+    /// What it returns.
+    type Output;
+
+    /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call.
+    fn run<L: Simd>(self, l: L) -> Self::Output;
+}
+
+/// Runs a loop on an instruction set; on the plain form where this CPU does not have it.
+#[inline]
+#[cfg_attr(
+    feature = "simd",
+    allow(unsafe_code, reason = "calling a function compiled for an instruction set that the token proves")
+)]
+pub(crate) fn on<K: Vectors>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    {
+        use avx2::Avx2;
+        use avx512::Avx512;
+
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")]
+        fn on_avx512<K: Vectors>(kernel: K, token: Avx512) -> K::Output {
+            kernel.run(token)
+        }
+
+        #[target_feature(enable = "avx2,fma,f16c")]
+        fn on_avx2<K: Vectors>(kernel: K, token: Avx2) -> K::Output {
+            kernel.run(token)
+        }
+
+        match isa {
+            Isa::Avx512 => {
+                if let Some(token) = Avx512::detect() {
+                    // SAFETY: the token exists, so this CPU has the features that the function is compiled for.
+                    return unsafe { on_avx512(kernel, token) };
+                }
+            }
+            Isa::Avx2 => {
+                if let Some(token) = Avx2::detect() {
+                    // SAFETY: the token exists, so this CPU has the features that the function is compiled for.
+                    return unsafe { on_avx2(kernel, token) };
+                }
+            }
+            Isa::Neon | Isa::Plain => {}
+        }
+    }
+    #[cfg(all(feature = "simd", target_arch = "aarch64"))]
+    if isa == Isa::Neon {
+        if let Some(token) = neon::Neon::detect() {
+            return kernel.run(token);
+        }
+    }
+    let _ = isa;
+    kernel.run(plain::Plain)
+}

@@ -1,0 +1,203 @@
+//! Portable Rust, eight lanes that a compiler may put into whatever registers there are; no unsafe code.
+
+use super::Simd;
+use crate::element::Element;
+use core::array::from_fn;
+use core::ops::{Add, Mul, Sub};
+use half::{bf16, f16};
+
+/// Any machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain;
+
+const LANES: usize = 8;
+
+#[derive(Clone, Copy)]
+pub(crate) struct F32s([f32; LANES]);
+
+#[derive(Clone, Copy)]
+pub(crate) struct Truths([bool; LANES]);
+
+macro_rules! operators {
+    ($($trait:ident $method:ident $op:tt;)+) => {$(
+        impl $trait for F32s {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, other: Self) -> Self {
+                each(|a, b| a $op b, self, other)
+            }
+        }
+    )+};
+}
+
+operators! {
+    Add add +;
+    Sub sub -;
+    Mul mul *;
+}
+
+#[inline(always)]
+fn each(f: impl Fn(f32, f32) -> f32, F32s(a): F32s, F32s(b): F32s) -> F32s {
+    let mut out = [0.0; LANES];
+    for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {
+        *out = f(a, b);
+    }
+    F32s(out)
+}
+
+#[inline(always)]
+fn load<E: Element>(from: &[E]) -> F32s {
+    let mut out = [0.0; LANES];
+    for (out, from) in out.iter_mut().zip(from) {
+        *out = from.widen();
+    }
+    F32s(out)
+}
+
+#[inline(always)]
+fn store<E: Element>(F32s(v): F32s, to: &mut [E]) {
+    for (to, v) in to.iter_mut().zip(v) {
+        *to = E::narrow(v);
+    }
+}
+
+/// floor(x) as the bits of 2^floor(x), and x less it. By adding 1.5 * 2^23, which rounds to an integer: a call
+/// for each lane is what the library's floor would be.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "clamped into the range of exponents")]
+fn split(x: f32) -> (f32, f32) {
+    const MAGIC: f32 = 12_582_912.0;
+    let clamped = if x < -127.0 { -127.0 } else { x };
+    let clamped = if clamped > 128.0 { 128.0 } else { clamped };
+    let nearest = (clamped + MAGIC) - MAGIC;
+    let floor = if nearest > clamped { nearest - 1.0 } else { nearest };
+    let bits = (floor + (127.0 + MAGIC)).to_bits() << 23;
+    (clamped - floor, f32::from_bits(bits))
+}
+
+impl Simd for Plain {
+    const WIDTH: usize = LANES;
+    const FUSED: bool = false;
+    type V = F32s;
+    type M = Truths;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F32s {
+        F32s([x; LANES])
+    }
+
+    #[inline(always)]
+    fn load_f32(self, from: &[f32]) -> F32s {
+        from.first_chunk().map_or_else(|| load(from), |whole| F32s(*whole))
+    }
+
+    #[inline(always)]
+    fn load_f16(self, from: &[f16]) -> F32s {
+        load(from)
+    }
+
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> F32s {
+        load(from)
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: F32s, to: &mut [f32]) {
+        match to.first_chunk_mut() {
+            Some(whole) => *whole = v.0,
+            None => store(v, to),
+        }
+    }
+
+    #[inline(always)]
+    fn store_f16(self, v: F32s, to: &mut [f16]) {
+        store(v, to);
+    }
+
+    #[inline(always)]
+    fn store_bf16(self, v: F32s, to: &mut [bf16]) {
+        store(v, to);
+    }
+
+    #[inline(always)]
+    fn fma(self, a: F32s, b: F32s, c: F32s) -> F32s {
+        a * b + c
+    }
+
+    #[inline(always)]
+    fn min(self, a: F32s, b: F32s) -> F32s {
+        each(|a, b| if a < b { a } else { b }, a, b)
+    }
+
+    #[inline(always)]
+    fn max(self, a: F32s, b: F32s) -> F32s {
+        each(|a, b| if a > b { a } else { b }, a, b)
+    }
+
+    #[inline(always)]
+    fn abs(self, v: F32s) -> F32s {
+        each(|v, _| f32::from_bits(v.to_bits() & 0x7fff_ffff), v, v)
+    }
+
+    #[inline(always)]
+    fn fraction(self, x: F32s) -> F32s {
+        each(|x, _| split(x).0, x, x)
+    }
+
+    #[inline(always)]
+    fn scale(self, p: F32s, x: F32s) -> F32s {
+        each(|p, x| p * split(x).1, p, x)
+    }
+
+    #[inline(always)]
+    fn less(self, F32s(a): F32s, F32s(b): F32s) -> Truths {
+        let mut out = [false; LANES];
+        for (out, (a, b)) in out.iter_mut().zip(a.into_iter().zip(b)) {
+            *out = a < b;
+        }
+        Truths(out)
+    }
+
+    #[inline(always)]
+    fn first(self, n: usize) -> Truths {
+        Truths(from_fn(|i| i < n))
+    }
+
+    #[inline(always)]
+    fn and(self, Truths(a): Truths, Truths(b): Truths) -> Truths {
+        let mut out = a;
+        out.iter_mut().zip(b).for_each(|(a, b)| *a &= b);
+        Truths(out)
+    }
+
+    #[inline(always)]
+    fn not(self, Truths(m): Truths) -> Truths {
+        Truths(m.map(|m| !m))
+    }
+
+    #[inline(always)]
+    fn any(self, Truths(m): Truths) -> bool {
+        m.iter().any(|&m| m)
+    }
+
+    #[inline(always)]
+    fn select(self, Truths(m): Truths, F32s(a): F32s, F32s(b): F32s) -> F32s {
+        let mut out = b;
+        for (out, (m, a)) in out.iter_mut().zip(m.into_iter().zip(a)) {
+            *out = if m { a } else { *out };
+        }
+        F32s(out)
+    }
+
+    #[inline(always)]
+    fn sum(self, F32s(v): F32s) -> f64 {
+        let [a, b, c, d, e, f, g, h] = v.map(f64::from);
+        ((a + e) + (b + f)) + ((c + g) + (d + h))
+    }
+
+    #[inline(always)]
+    fn largest(self, F32s(v): F32s) -> f32 {
+        v.into_iter().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a })
+    }
+}

@@ -1,0 +1,171 @@
+//! The tests on 64-bit Arm, under QEMU: the NEON kernels on a machine that has none.
+//!
+//! Needs nothing but Debian 12 for x86-64 and rustup's toolchain. Compilers, Arm's standard library and C library, and
+//! QEMU are Debian's own packages, unpacked into `target/neon`; nothing is installed.
+
+use crate::call;
+use anyhow::{Context, Result, anyhow, ensure};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// The compiler that Debian keeps up to date for browsers; its name in front of an architecture's library.
+const COMPILER: &str = "rustc-web";
+const LIBRARY: &str = "libstd-rust-web-dev";
+
+/// Arm's C library and start-up, a compiler for what a dependency has in assembly, and the emulator.
+const PACKAGES: [&str; 7] = [
+    "libc6-dev:arm64",
+    "libc6:arm64",
+    "libgcc-12-dev:arm64",
+    "gcc-12-aarch64-linux-gnu",
+    "cpp-12-aarch64-linux-gnu",
+    "binutils-aarch64-linux-gnu",
+    "qemu-user-static",
+];
+
+/// Test files of the crate `tests`: the golden vectors of all losses, and row losses against the oracle.
+const TESTS: [&str; 2] = ["golden", "instruction_sets"];
+
+/// Fetches what is missing, builds, runs.
+pub(crate) fn run() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent folder")?;
+    let tools = Tools { folder: root.join("target/neon") };
+    if !tools.ready().exists() {
+        tools.fetch()?;
+    }
+    let cargo = |what: &str, arguments: &[&str]| -> Result<()> {
+        let mut command = Command::new("cargo");
+        command.current_dir(root).args([what, "--locked", "--target", TARGET]).args(arguments);
+        tools.configure(&mut command)?;
+        let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;
+        ensure!(status.success(), "{command:?} failed");
+        Ok(())
+    };
+    cargo("test", &["--package", "densekd-core", "--features", "simd", "--lib"])?;
+    let mut tests = vec!["--package", "densekd-tests"];
+    tests.extend(TESTS.iter().flat_map(|name| ["--test", name]));
+    cargo("test", &tests)?;
+    // The program refuses an instruction set that it does not have.
+    cargo("run", &["--package", "densekd", "--", "selftest"])
+}
+
+/// The folder of unpacked packages.
+struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    fn ready(&self) -> PathBuf {
+        self.folder.join("ready")
+    }
+
+    fn unpacked(&self, path: &str) -> PathBuf {
+        self.folder.join("unpacked").join(path)
+    }
+
+    /// Downloads and unpacks.
+    fn fetch(&self) -> Result<()> {
+        ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "this needs Debian 12 for x86-64");
+        println!("neon: fetching a compiler and an emulator into {}", self.folder.display());
+        let packages = self.folder.join("packages");
+        for folder in [&packages, &self.folder.join("apt/lists/partial"), &self.unpacked("")] {
+            fs::create_dir_all(folder)?;
+        }
+        // Package lists of its own, so that the system's are neither needed nor touched.
+        let settings = self.folder.join("apt.conf");
+        let apt = self.folder.join("apt");
+        let apt = apt.display();
+        fs::write(
+            &settings,
+            format!(
+                "APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; \"arm64\"; }};\n\
+                 APT::Sandbox::User \"\";\nDir::State \"{apt}\";\nDir::State::lists \"{apt}/lists\";\n\
+                 Dir::State::status \"/dev/null\";\nDir::Cache \"{apt}/cache\";\n"
+            ),
+        )?;
+        let apt = |program: &str, arguments: &[&str]| {
+            call(Command::new(program).args(arguments).env("APT_CONFIG", &settings).current_dir(&packages))
+        };
+        apt("apt-get", &["update", "-qq"])?;
+        // The versions are in the names of what the compiler depends on.
+        let library = depends(&apt("apt-cache", &["depends", LIBRARY])?, "libstd-rust-web-")?;
+        let llvm = depends(&apt("apt-cache", &["depends", &library])?, "libllvm")?;
+        let foreign = format!("{LIBRARY}:arm64");
+        let mut names = vec!["download", "-qq", COMPILER, &library, &llvm, LIBRARY, &foreign];
+        names.extend(PACKAGES);
+        apt("apt-get", &names)?;
+        for package in fs::read_dir(&packages)? {
+            call(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(self.unpacked("")))?;
+        }
+        // Thirty other machines' emulators, documents and packages.
+        for program in fs::read_dir(self.unpacked("usr/bin"))? {
+            let path = program?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with("qemu-") && name != "qemu-aarch64-static" {
+                fs::remove_file(path)?;
+            }
+        }
+        for folder in [self.unpacked("usr/share"), packages, self.folder.join("apt")] {
+            fs::remove_dir_all(folder)?;
+        }
+        self.write_linker()?;
+        fs::write(self.ready(), "")?;
+        Ok(())
+    }
+
+    /// Links statically, with the linker that comes with Rust: C libraries are found wherever they lie, and QEMU needs
+    /// none at run time.
+    fn write_linker(&self) -> Result<()> {
+        let sysroot = call(Command::new("rustc").args(["--print", "sysroot"]).env_remove("RUSTC"))?;
+        let lld = Path::new(sysroot.trim()).join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
+        ensure!(lld.exists(), "{} is missing: it comes with rustup's toolchains", lld.display());
+        let (c, gcc) =
+            (self.unpacked("usr/lib/aarch64-linux-gnu"), self.unpacked("usr/lib/gcc/aarch64-linux-gnu/12"));
+        let (lld, c, gcc) = (lld.display(), c.display(), gcc.display());
+        let script = format!(
+            "#!/bin/sh\nexec '{lld}' -flavor gnu '-L{c}' '-L{gcc}' '{c}/crt1.o' '{c}/crti.o' '{gcc}/crtbeginT.o' \
+             \"$@\" '{gcc}/crtend.o' '{c}/crtn.o'\n"
+        );
+        fs::write(self.linker(), script)?;
+        fs::set_permissions(self.linker(), fs::Permissions::from_mode(0o755))?;
+        Ok(())
+    }
+
+    fn linker(&self) -> PathBuf {
+        self.folder.join("link")
+    }
+
+    /// Another compiler, so another target folder; NEON by name, so that nothing else is run.
+    fn configure(&self, command: &mut Command) -> Result<()> {
+        let path = |path: PathBuf| {
+            path.into_os_string().into_string().map_err(|path| anyhow!("{} is no Unicode", path.display()))
+        };
+        let variable = |name: &str| format!("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_{name}");
+        command
+            .env("RUSTC", path(self.unpacked("usr/bin/rustc"))?)
+            .env("LD_LIBRARY_PATH", path(self.unpacked("usr/lib/x86_64-linux-gnu"))?)
+            .env("CARGO_TARGET_DIR", path(self.folder.join("build"))?)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env(variable("LINKER"), path(self.linker())?)
+            .env(
+                variable("RUSTFLAGS"),
+                "-Clinker-flavor=ld -Ctarget-feature=+crt-static -Crelocation-model=static",
+            )
+            .env(variable("RUNNER"), path(self.unpacked("usr/bin/qemu-aarch64-static"))?)
+            .env("CC_aarch64_unknown_linux_gnu", path(self.unpacked("usr/bin/aarch64-linux-gnu-gcc-12"))?)
+            .env("AR_aarch64_unknown_linux_gnu", path(self.unpacked("usr/bin/aarch64-linux-gnu-ar"))?)
+            .env("DENSEKD_ISA", "neon");
+        Ok(())
+    }
+}
+
+/// The dependency whose name begins so.
+fn depends(listing: &str, prefix: &str) -> Result<String> {
+    let mut names = listing.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let name = names.find(|name| name.starts_with(prefix) && name.ends_with(|c: char| c.is_ascii_digit()));
+    name.map(str::to_owned).with_context(|| format!("no {prefix}* among what is needed:\n{listing}"))
+}
