@@ -8,6 +8,7 @@ pub use mean::MeanOverPositions;
 pub use raw::Raw;
 pub use softmax::Softmax;
 
+use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::row::{Kind, RowStatistics, Workspace};
 use crate::space::Space;
@@ -48,6 +49,11 @@ pub trait Normalize: Copy + Send + Sync {
         f: &impl PerPosition<Self::Space>,
         out: &mut [R],
     );
+
+    /// The temperature, where this is the softmax.
+    fn temperature(&self) -> Option<Temperature> {
+        None
+    }
 
     /// What a term counts in the row's value.
     fn share(&self, _statistics: &RowStatistics) -> f64 {

@@ -6,6 +6,7 @@ mod part;
 mod state;
 mod statistics;
 mod sweep;
+mod vector;
 
 pub(crate) use part::softplus;
 pub use state::RowState;
@@ -14,3 +15,4 @@ pub(crate) use statistics::Kind;
 pub use statistics::RowStatistics;
 pub use sweep::Workspace;
 pub(crate) use sweep::{BLOCK, BlockSum, Reference};
+pub(crate) use vector::{Gradient as VectorGradient, Lanes, Statistics as VectorStatistics};
