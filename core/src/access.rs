@@ -2,8 +2,9 @@
 //! so that the passes exist once an arithmetic and not once a type.
 
 use crate::arithmetic::Arithmetic;
-use crate::element::{Element, Tensor};
-use crate::isa::{Kernel, dispatch};
+use crate::element::{DType, Element, Tensor, TensorMut};
+use crate::isa::{Isa, Kernel, dispatch};
+use crate::simd::{Simd, Stored, Vectors, on};
 
 /// Where a block of one row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,12 +48,20 @@ pub trait Sink: Send {
 pub struct Slab<'a, E> {
     data: &'a mut [E],
     first: usize,
+    streams: bool,
 }
 
 impl<'a, E: Element> Slab<'a, E> {
     /// The piece that starts at this flat index of the whole tensor.
     pub fn new(data: &'a mut [E], first: usize) -> Self {
-        Self { data, first }
+        Self { data, first, streams: false }
+    }
+
+    /// The same, written past the caches where the CPU can: for a gradient that no cache would keep until it is
+    /// read. Without effect on what is written.
+    #[must_use]
+    pub fn streaming(self) -> Self {
+        Self { streams: true, ..self }
     }
 
     fn store<R: Arithmetic>(&mut self, place: Place, values: &[R]) -> bool {
@@ -78,6 +87,57 @@ impl<E: Element, R: Arithmetic> Kernel for Narrow<'_, E, R> {
     fn run(self) -> bool {
         narrow_into(self.cells.iter_mut(), self.values)
     }
+}
+
+/// Neighbouring cells from `f32`, a vector at a time: the same bits on every instruction set.
+struct Round<'a, E> {
+    cells: &'a mut [E],
+    values: &'a [f32],
+    streams: bool,
+}
+
+/// Bytes of a cache line, to which what is streamed is aligned.
+const LINE: usize = 64;
+
+impl<E: Stored> Vectors for Round<'_, E> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<L: Simd>(self, l: L) -> bool {
+        let Self { cells, values, streams } = self;
+        let n = cells.len().min(values.len());
+        let ahead = if streams { cells.as_ptr().align_offset(LINE).min(n) } else { 0 };
+        let (head, cells) = cells.split_at_mut_checked(ahead).unwrap_or_default();
+        let (first, rest) = values.split_at_checked(ahead).unwrap_or_default();
+        round::<L, E, false>(l, head, first)
+            | if streams { round::<L, E, true>(l, cells, rest) } else { round::<L, E, false>(l, cells, rest) }
+    }
+}
+
+#[inline(always)]
+fn round<L: Simd, E: Stored, const STREAMS: bool>(l: L, cells: &mut [E], values: &[f32]) -> bool {
+    let narrow = E::DTYPE.size() < size_of::<f32>();
+    // From here on a number may be rounded to infinity.
+    let limit = l.splat(if E::DTYPE == DType::F16 { 65_520.0 } else { 3.38e38 });
+    let mut small = l.first(L::WIDTH);
+    for (cells, values) in cells.chunks_mut(L::WIDTH).zip(values.chunks(L::WIDTH)) {
+        let v = l.load_f32(values);
+        if narrow {
+            small = l.and(small, l.less(l.abs(v), limit));
+        }
+        let cells = cells.get_mut(..values.len()).unwrap_or_default();
+        if STREAMS { E::stream(l, v, cells) } else { E::store(l, v, cells) }
+    }
+    if STREAMS {
+        l.fence();
+    }
+    narrow && l.any(l.not(small)) && overflows::<E>(values)
+}
+
+/// Whether a finite number becomes infinite.
+#[cold]
+fn overflows<E: Element>(values: &[f32]) -> bool {
+    values.iter().any(|&x| x.is_finite() && !E::narrow(x).widen::<f32>().is_finite())
 }
 
 /// Neighbouring elements, many at a time.
@@ -116,6 +176,18 @@ pub fn narrow_into<'a, E: Element, R: Arithmetic>(
 
 impl<E: Element> Sink for Slab<'_, E> {
     fn store_f32(&mut self, place: Place, values: &[f32]) -> bool {
+        let streams = self.streams;
+        if place.stride == 1 {
+            let start = place.index.saturating_sub(self.first);
+            let cells = self.data.get_mut(start..).unwrap_or_default();
+            let isa = Isa::detect();
+            match E::tensor_mut(cells) {
+                TensorMut::F32(cells) => return on(isa, Round { cells, values, streams }),
+                TensorMut::F16(cells) => return on(isa, Round { cells, values, streams }),
+                TensorMut::Bf16(cells) => return on(isa, Round { cells, values, streams }),
+                TensorMut::F64(_) => {}
+            }
+        }
         self.store(place, values)
     }
 

@@ -2,6 +2,7 @@
 
 mod split;
 
+use crate::Temperature;
 use crate::access::{Load, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::call::{KeptStatistics, Outputs, Partial};
@@ -12,10 +13,14 @@ use crate::mask::Mask;
 use crate::normalize::{Block, Normalize, PerPosition};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
+use crate::row::{BLOCK, BlockSum, Kind, Lanes, RowStatistics, VectorGradient, VectorStatistics, Workspace};
+use crate::simd::on;
 use crate::space::Space;
 use core::marker::PhantomData;
 use core::ops::Range;
+
+/// Entries up to which rows of neighbours are taken together.
+const SHORT: usize = 2048;
 
 /// Where the rows of a call come from.
 pub(crate) struct Rows<'a, R> {
@@ -71,7 +76,9 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     let mut buffers = Buffers::new();
     let mut workspace = Workspace::new();
     let mut partial = Partial::default();
-    let tile = if rows.plan.layout().inner() == 1 { 1 } else { TILE };
+    // Rows of neighbours are taken one by one while they are in cache, but for short ones, whose cost is the row.
+    let alone = rows.plan.layout().inner() == 1 && rows.plan.row_len() > SHORT;
+    let tile = if alone { 1 } else { TILE };
     for start in job.clone().step_by(tile) {
         let lanes = start..(start + tile).min(job.end);
         let offset = start - job.start;
@@ -97,16 +104,18 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
             }
         }
         if let Some(sink) = outputs.grad_student.as_deref_mut() {
+            let done = if D::PULLS_EXCESS {
+                rows.vector_gradient(lanes.clone(), normalize, &statistics, gradient_scale, sink)
+            } else {
+                Done::NONE
+            };
+            partial.overflowed.student |= done.overflowed;
             let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
-            partial.overflowed.student |= rows.gradient(
-                lanes.clone(),
-                normalize,
-                (&statistics, &totals),
-                gradient_scale,
-                at,
-                &mut buffers,
-                sink,
-            );
+            for rest in done.rest(lanes.clone()) {
+                let of = (from(&statistics, rest.start - start), from(&totals, rest.start - start));
+                partial.overflowed.student |=
+                    rows.gradient(rest, normalize, of, gradient_scale, at, &mut buffers, sink);
+            }
         }
         if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
             let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
@@ -122,6 +131,34 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
         }
     }
     partial
+}
+
+/// The part of a slice that begins at a lane.
+fn from<T>(lanes: &[T], at: usize) -> &[T] {
+    lanes.get(at..).unwrap_or_default()
+}
+
+/// Which lanes of a tile the kernels over vectors have done.
+#[derive(Clone, Copy)]
+struct Done {
+    lanes: Lanes,
+    overflowed: bool,
+}
+
+impl Done {
+    const NONE: Self = Self { lanes: 0, overflowed: false };
+
+    /// The runs of those that they have not.
+    fn rest(self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let Range { start, end } = lanes;
+        let is_done = move |row: usize| self.lanes >> (row - start) & 1 == 1;
+        let mut at = start;
+        core::iter::from_fn(move || {
+            let first = (at..end).find(|&row| !is_done(row))?;
+            at = (first..end).find(|&row| is_done(row)).unwrap_or(end);
+            Some(first..at)
+        })
+    }
 }
 
 impl<R: Arithmetic> Buffers<R> {
@@ -210,6 +247,21 @@ impl<R: Arithmetic> Rows<'_, R> {
         buffers: &mut Buffers<R>,
         workspace: &mut Workspace<R>,
     ) {
+        let done = self.vector_statistics(lanes.clone(), normalize, statistics);
+        for rest in done.rest(lanes.clone()) {
+            let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
+            self.exact_statistics(rest, normalize, to, buffers, workspace);
+        }
+    }
+
+    fn exact_statistics<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        statistics: &mut [RowStatistics],
+        buffers: &mut Buffers<R>,
+        workspace: &mut Workspace<R>,
+    ) {
         let mut states = [N::State::default(); TILE];
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {
@@ -236,6 +288,49 @@ impl<R: Arithmetic> Rows<'_, R> {
                 self.split(row, normalize, to, buffers);
             }
         }
+    }
+
+    /// What lies in memory as the kernels over vectors take it: whole rows of neighbours under a softmax.
+    fn in_vectors<N: Normalize>(&self, normalize: &N) -> Option<(Temperature, Memory<'_>)> {
+        let whole = self.plan.layout().inner() == 1 && self.mask.is_all();
+        normalize.temperature().zip(self.memory.filter(|_| whole))
+    }
+
+    fn vector_statistics<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        to: &mut [RowStatistics; TILE],
+    ) -> Done {
+        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
+            return Done::NONE;
+        };
+        // Those of the first image come first.
+        let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
+        let (from, len) = (self.plan.place(lanes.start, 0).index, self.plan.row_len());
+        let to = to.get_mut(..summed).unwrap_or_default();
+        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
+        Done { lanes, overflowed: false }
+    }
+
+    fn vector_gradient<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        statistics: &[RowStatistics; TILE],
+        scale: f64,
+        sink: &mut dyn Sink,
+    ) -> Done {
+        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
+            return Done::NONE;
+        };
+        let (first, len) = (lanes.start, self.plan.row_len());
+        let place = self.plan.place(first, 0);
+        let statistics = statistics.get(..lanes.len()).unwrap_or_default();
+        let scale = scale / tau.get();
+        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink };
+        let (lanes, overflowed) = on(isa, gradient);
+        Done { lanes, overflowed }
     }
 
     fn totals<N: Normalize, D: Diverge<N::Space>>(
@@ -298,7 +393,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         &self,
         lanes: Range<usize>,
         normalize: &N,
-        (statistics, totals): (&[RowStatistics; TILE], &[Totals; TILE]),
+        (statistics, totals): (&[RowStatistics], &[Totals]),
         scale: f64,
         at: impl Fn(&Totals) -> (F, f64),
         buffers: &mut Buffers<R>,

@@ -35,12 +35,19 @@ use crate::{Error, Slab, Upstream};
 pub struct RowLoss<N, D> {
     normalize: N,
     diverge: D,
+    isa: Option<Isa>,
 }
 
 impl<N: Normalize, D: Diverge<N::Space>> RowLoss<N, D> {
     /// Puts the two together.
     pub const fn new(normalize: N, diverge: D) -> Self {
-        Self { normalize, diverge }
+        Self { normalize, diverge, isa: None }
+    }
+
+    /// The same on an instruction set of the caller's choice; the plain form where this CPU does not have it.
+    #[must_use]
+    pub fn with_isa(self, isa: Isa) -> Self {
+        Self { isa: Some(isa), ..self }
     }
 
     /// The row's divergence, without any scale; NaN where the lengths differ, 0 for an empty row.
@@ -90,7 +97,8 @@ impl<N: Normalize, D: Diverge<N::Space>> RowLoss<N, D> {
         outputs: &mut Outputs<'_>,
         scale: f64,
     ) -> f64 {
-        let memory = Memory { teacher: t.into(), student: s.into(), isa: Isa::detect() };
+        let memory =
+            Memory { teacher: t.into(), student: s.into(), isa: self.isa.unwrap_or_else(Isa::detect) };
         let memory = (R::UNIT == R::one()).then_some(memory);
         with_reader::<R, _>(t.into(), |teacher| {
             with_reader::<R, _>(s.into(), |student| {

@@ -3,6 +3,10 @@
 use densekd_core::{Element, Place, Plan, Sink, Slab, TensorMut, narrow_into};
 use std::ops::Range;
 
+/// Bytes from which a gradient is written past the caches: with the maps that it belongs to, three times as much, it
+/// is beyond the last level of most.
+const STREAMED: usize = 16 << 20;
+
 /// How a plan's jobs are grouped into tasks, so that each task's part of a gradient is one piece of memory
 /// where it can be, and columns of it where there are fewer images than threads.
 pub(crate) struct GradientTasks<'p> {
@@ -61,6 +65,7 @@ impl<'p> GradientTasks<'p> {
 
     fn slabs<'a, E: Element>(&self, mut rest: &'a mut [E]) -> Vec<Option<Box<dyn Sink + 'a>>> {
         let total = rest.len();
+        let streams = size_of_val(&*rest) >= STREAMED;
         let mut first = 0;
         let mut sinks: Vec<Option<Box<dyn Sink + 'a>>> = Vec::with_capacity(self.tasks.len());
         for task in &self.tasks {
@@ -68,7 +73,8 @@ impl<'p> GradientTasks<'p> {
             let elements =
                 if self.plan.is_upsampled() { self.plan.scratch() } else { rows * self.plan.row_len() };
             let (head, tail) = std::mem::take(&mut rest).split_at_mut(elements.min(total - first));
-            sinks.push(Some(Box::new(Slab::new(head, first))));
+            let slab = Slab::new(head, first);
+            sinks.push(Some(Box::new(if streams { slab.streaming() } else { slab })));
             first += elements.min(total - first);
             rest = tail;
         }

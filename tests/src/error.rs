@@ -2,7 +2,8 @@
 
 use crate::oracle::fast;
 use crate::rows::RowPair;
-use densekd_core::{Kl, RowLoss, Softmax, Temperature, Upstream};
+use densekd::Cpu;
+use densekd_core::{Isa, Kl, RowLoss, Softmax, Temperature, Upstream};
 
 /// The engine's errors on a row pair, the oracle being right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,16 +18,25 @@ pub struct RowError {
     pub sum: f64,
 }
 
-/// Compares value and gradient in `f32` with the oracle.
+/// Compares value and gradient in `f32` with the oracle, on the instruction set that `DENSEKD_ISA` names.
+///
+/// # Panics
+/// Where the temperature is not one, which no generator makes, or this CPU does not have that instruction set.
+#[allow(clippy::unwrap_used, reason = "a generator that makes an invalid pair is a defect to be seen")]
+pub fn row_error(pair: &RowPair) -> RowError {
+    row_error_on(Cpu::new().isa().unwrap(), pair)
+}
+
+/// The same on this instruction set.
 ///
 /// # Panics
 /// Where the temperature is not one, which no generator makes.
 #[allow(clippy::unwrap_used, reason = "a generator that makes an invalid pair is a defect to be seen")]
-pub fn row_error(pair: &RowPair) -> RowError {
+pub fn row_error_on(isa: Isa, pair: &RowPair) -> RowError {
     let wide = |row: &[f32]| row.iter().copied().map(f64::from).collect::<Vec<_>>();
     let (teacher, student) = (wide(&pair.teacher), wide(&pair.student));
     let kl = fast::kl_row(&teacher, &student, pair.tau);
-    let loss = RowLoss::new(Softmax::new(Temperature::new(pair.tau).unwrap()), Kl);
+    let loss = RowLoss::new(Softmax::new(Temperature::new(pair.tau).unwrap()), Kl).with_isa(isa);
     let mut gradient = vec![0.0_f32; student.len()];
     let value = loss.gradient(&pair.teacher, &pair.student, Upstream::ONE, &mut gradient).unwrap();
     assert!(value >= 0.0 || kl.is_nan(), "{value} instead of {kl}");

@@ -159,7 +159,7 @@ pub const TABLE: [Line; 11] = [
 
 /// Kl in `f32` on rows that a search has bred for their errors, whatever they look like: 13 ulp of the value
 /// where terms on both sides of the reference nearly cancel in `e`, and as much of the gradient's largest entry.
-pub const CONTRIVED: Bound = bound(2e-6, 2e-6, 1.5e-6);
+pub const CONTRIVED: Bound = bound(2e-6, 2e-6, 1e-6);
 
 /// What the definitions promise of any row's gradient, as a share of its largest entry.
 pub const PROMISED_GRADIENT: f64 = 2e-6;

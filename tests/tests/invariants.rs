@@ -47,6 +47,12 @@ fn every_option() -> Vec<RowOptions> {
     all
 }
 
+/// Whether two gradients agree within the bounds of either.
+fn close(a: &[f32], b: &[f32]) -> bool {
+    let largest = a.iter().fold(0.0_f32, |top, x| top.max(x.abs()));
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 4e-6 * largest)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -125,9 +131,9 @@ proptest! {
         for options in every_option() {
             let (a, g) = value_and_gradient(&plan(options, [2, 3, 4, 5], Order::Nchw), &t, &s, Mask::ALL);
             let (b, h) = value_and_gradient(&plan(options, [2, 3, 4, 5], Order::Nhwc), &last(&t), &last(&s), Mask::ALL);
-            prop_assert!((a - b).abs() <= 1e-12 * a.abs(), "{options:?}: {a} {b}");
-            // Rows are the same numbers in the same order, so the gradient is the same to the bit.
-            prop_assert_eq!(last(&g), h);
+            // Rows that lie together are swept by vectors of entries, others are not.
+            prop_assert!((a - b).abs() <= 2e-6 * a.abs(), "{options:?}: {a} {b}");
+            prop_assert!(close(&last(&g), &h), "{options:?}: {g:?} {h:?}");
         }
     }
 
@@ -147,8 +153,9 @@ proptest! {
         let mask = Mask::new(shape, None, Some(&mask)).unwrap();
         let (a, g) = value_and_gradient(&plan(RowOptions::CWD, [1, 3, 3, 4], Order::Nchw), &t, &spoiled, mask);
         let (b, h) = value_and_gradient(&plan(RowOptions::CWD, [1, 3, 1, count], Order::Nchw), &small(&t), &small(&s), Mask::ALL);
-        prop_assert_eq!(a, b);
-        prop_assert_eq!(small(&g), h);
+        // A masked row is swept entry by entry, a whole one by vectors of them.
+        prop_assert!((a - b).abs() <= 2e-6 * a.abs(), "{a} {b}");
+        prop_assert!(close(&small(&g), &h), "{g:?} {h:?}");
         prop_assert!(g.iter().enumerate().all(|(i, &g)| kept[i % 12] || g == 0.0));
     }
 

@@ -21,6 +21,7 @@ pub struct Kl;
 
 impl Diverge<Distribution> for Kl {
     const IN_F32: bool = true;
+    const PULLS_EXCESS: bool = true;
 
     #[inline(always)]
     fn term<R: Arithmetic>(&self, x: Probabilities<R>) -> R {

@@ -45,6 +45,9 @@ pub trait Diverge<S: Space>: Copy + Send + Sync {
     /// gradient; those are evaluated in `f64`.
     const IN_F32: bool = false;
 
+    /// Whether the student's gradient is q - p and nothing else, so that it needs the statistics alone.
+    const PULLS_EXCESS: bool = false;
+
     /// The term of one position.
     fn term<R: Arithmetic>(&self, x: S::Point<R>) -> R;
 

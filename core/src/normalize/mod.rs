@@ -16,6 +16,7 @@ pub use standardise::Standardise;
 pub use unit::UnitLength;
 pub use vector::{NormalizeVector, Scaled};
 
+use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::row::{Kind, RowStatistics, Workspace};
 use crate::space::{RowSpace, Space};
@@ -56,6 +57,11 @@ pub trait Normalize: Copy + Send + Sync {
         f: &impl PerPosition<Self::Space>,
         out: &mut [R],
     );
+
+    /// The temperature, where this is the softmax.
+    fn temperature(&self) -> Option<Temperature> {
+        None
+    }
 
     /// What a term counts in the row's value.
     fn share(&self, _statistics: &RowStatistics) -> f64 {

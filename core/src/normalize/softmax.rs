@@ -75,6 +75,10 @@ impl Normalize for Softmax {
         }
     }
 
+    fn temperature(&self) -> Option<Temperature> {
+        Some(self.temperature)
+    }
+
     fn pull(&self, _statistics: &RowStatistics) -> f64 {
         1.0 / self.temperature.get()
     }

@@ -6,6 +6,7 @@ mod part;
 mod state;
 mod statistics;
 mod sweep;
+mod vector;
 
 pub use state::RowState;
 pub(crate) use state::per_quarter;
@@ -13,3 +14,4 @@ pub(crate) use statistics::Kind;
 pub use statistics::RowStatistics;
 pub use sweep::Workspace;
 pub(crate) use sweep::{BLOCK, BlockSum, Reference};
+pub(crate) use vector::{Gradient as VectorGradient, Lanes, Statistics as VectorStatistics};

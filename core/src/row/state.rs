@@ -94,7 +94,7 @@ enum Swept {
 }
 
 /// The error of exponents that is tolerated in a block's Bregman sum, in units of epsilon.
-const FAR: f64 = 3.5;
+pub(super) const FAR: f64 = 3.5;
 
 /// A row whose sum is below this many times its largest term has one position that outweighs the rest.
 const PEAK: f64 = 3.0;
@@ -137,6 +137,14 @@ impl RowState {
             regular: 0,
             seen: Seen(0),
         }
+    }
+
+    /// A state of two entries or more, swept about `m` and `d` (in quarter units) within the bounds of one: its sums,
+    /// and the largest |r|.
+    pub(super) fn swept((m, d): (f64, f64), (z, e, g): (f64, f64, f64), spread: f64) -> Self {
+        let mut state = Self { m, d, z, e, g, regular: 2, ..Self::new() };
+        state.seen.note(Seen::SPREAD, !(spread <= NEAR));
+        state
     }
 
     /// Adds a chunk of entries. Where the slices differ in length, the longer one's rest is not read.
@@ -372,7 +380,7 @@ impl RowState {
 /// Whether the rounding of `e`, which shifts every log-ratio, is small beside the largest entry of the gradient:
 /// what is left of the largest |p - w| when the mean is taken off. A mean above 1 would round the same way in
 /// every entry.
-fn is_centred(z: f64, e: f64, largest: f64) -> bool {
+pub(super) fn is_centred(z: f64, e: f64, largest: f64) -> bool {
     e.abs() <= z * (CENTRED * largest).min(1.0)
 }
 

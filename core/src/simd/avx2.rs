@@ -7,6 +7,7 @@
 
 use super::Simd;
 use crate::isa::has;
+#[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
@@ -121,19 +122,6 @@ fn store_words<T: Copy>(words: __m128i, to: &mut [T], zero: T) {
     }
 }
 
-/// The same past the caches where the place is aligned.
-#[inline(always)]
-fn stream_words<T: Copy>(words: __m128i, to: &mut [T], zero: T) {
-    const { assert!(size_of::<T>() == 2) };
-    if to.len() >= 8 && to.as_ptr().addr().is_multiple_of(16) {
-        // SAFETY: the slice has 16 bytes at an address divisible by 16; the token of the caller proves the
-        // features, and `fence` orders the store before the borrow ends for another thread.
-        unsafe { _mm_stream_si128(to.as_mut_ptr().cast(), words) }
-    } else {
-        store_words(words, to, zero);
-    }
-}
-
 impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const FUSED: bool = true;
@@ -203,16 +191,6 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn stream_f16(self, v: F32x8, to: &mut [f16]) {
-        stream_words(to_f16(v.0), to, f16::ZERO);
-    }
-
-    #[inline(always)]
-    fn stream_bf16(self, v: F32x8, to: &mut [bf16]) {
-        stream_words(to_bf16(v.0), to, bf16::ZERO);
-    }
-
-    #[inline(always)]
     fn fence(self) {
         op!(_mm_sfence());
     }
@@ -227,11 +205,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn fma(self, a: F32x8, b: F32x8, c: F32x8) -> F32x8 {
         F32x8(op!(_mm256_fmadd_ps(a.0, b.0, c.0)))
-    }
-
-    #[inline(always)]
-    fn min(self, a: F32x8, b: F32x8) -> F32x8 {
-        F32x8(op!(_mm256_min_ps(a.0, b.0)))
     }
 
     #[inline(always)]

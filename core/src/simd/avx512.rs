@@ -7,6 +7,7 @@
 
 use super::Simd;
 use crate::isa::has;
+#[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
@@ -109,19 +110,6 @@ fn store_words<T>(words: __m256i, to: &mut [T]) {
     }
 }
 
-/// The same past the caches where the place is aligned.
-#[inline(always)]
-fn stream_words<T>(words: __m256i, to: &mut [T]) {
-    const { assert!(size_of::<T>() == 2) };
-    if to.len() >= 16 && to.as_ptr().addr().is_multiple_of(32) {
-        // SAFETY: the slice has 32 bytes at an address divisible by 32; the token of the caller proves the
-        // features, and `fence` orders the store before the borrow ends for another thread.
-        unsafe { _mm256_stream_si256(to.as_mut_ptr().cast(), words) }
-    } else {
-        store_words(words, to);
-    }
-}
-
 impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const FUSED: bool = true;
@@ -191,16 +179,6 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn stream_f16(self, v: F32x16, to: &mut [f16]) {
-        stream_words(to_f16(v.0), to);
-    }
-
-    #[inline(always)]
-    fn stream_bf16(self, v: F32x16, to: &mut [bf16]) {
-        stream_words(to_bf16(v.0), to);
-    }
-
-    #[inline(always)]
     fn fence(self) {
         op!(_mm_sfence());
     }
@@ -215,11 +193,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn fma(self, a: F32x16, b: F32x16, c: F32x16) -> F32x16 {
         F32x16(op!(_mm512_fmadd_ps(a.0, b.0, c.0)))
-    }
-
-    #[inline(always)]
-    fn min(self, a: F32x16, b: F32x16) -> F32x16 {
-        F32x16(op!(_mm512_min_ps(a.0, b.0)))
     }
 
     #[inline(always)]

@@ -8,6 +8,7 @@
 use super::Simd;
 use crate::element::Element;
 use crate::isa::has;
+#[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::aarch64::*;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
@@ -134,11 +135,6 @@ impl Simd for Neon {
     #[inline(always)]
     fn fma(self, a: F32x4, b: F32x4, c: F32x4) -> F32x4 {
         F32x4(op!(vfmaq_f32(c.0, a.0, b.0)))
-    }
-
-    #[inline(always)]
-    fn min(self, a: F32x4, b: F32x4) -> F32x4 {
-        F32x4(op!(vminq_f32(a.0, b.0)))
     }
 
     #[inline(always)]

@@ -49,7 +49,7 @@ fn numbers(n: usize, seed: u32) -> impl Iterator<Item = f32> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 40) as f32 / 16_777_216.0
+        f32::from_bits(0x3f80_0000 | (state >> 41) as u32) - 1.0
     };
     (0..n).map(move |_| (next() - 0.5) * (24.0 * (next() - 0.5)).exp2_for_tests())
 }
@@ -74,12 +74,12 @@ check! { arithmetic_is_that_of_each_lane, l => {
     for seed in 0..100 {
         let (a, b, c) = (filled(3 * seed), filled(3 * seed + 1), filled(3 * seed + 2));
         let (x, y, z) = (l.load_f32(&a), l.load_f32(&b), l.load_f32(&c));
-        let results = [x + y, x - y, x * y, l.min(x, y), l.max(x, y), l.abs(x), l.max_abs(x, y), l.fma(x, y, z)];
+        let results = [x + y, x - y, x * y, l.max(x, y), l.abs(x), l.max_abs(x, y), l.fma(x, y, z)];
         let results = results.map(|v| array(l, v));
         for i in 0..L::WIDTH {
             let (a, b, c) = (a[i], b[i], c[i]);
             let fma = if L::FUSED { libm::fmaf(a, b, c) } else { a * b + c };
-            let want = [a + b, a - b, a * b, a.min(b), a.max(b), a.abs(), a.abs().max(b.abs()), fma];
+            let want = [a + b, a - b, a * b, a.max(b), a.abs(), a.abs().max(b.abs()), fma];
             assert_eq!(results.map(|v| v[i].to_bits()), want.map(f32::to_bits));
         }
     }
@@ -128,7 +128,7 @@ check! { powers_of_two_keep_their_bound, l => {
             worst = worst.max((f64::from(*got) / want - 1.0).abs());
         }
     }
-    assert!(worst < 2e-7, "{worst}");
+    assert!(worst < 1.5e-7, "{worst}");
 }}
 
 check! { powers_of_two_at_the_edges, l => {
@@ -220,9 +220,9 @@ fn a_missing_instruction_set_is_the_plain_one() {
     for &isa in Isa::ALL {
         let want = match isa {
             Isa::Avx512 => 16,
-            Isa::Avx2 | Isa::Plain => 8,
-            Isa::Neon => 4,
+            Isa::Avx2 => 8,
+            Isa::Neon | Isa::Plain => 4,
         };
-        assert_eq!(on(isa, Width), if isa.is_available() { want } else { 8 });
+        assert_eq!(on(isa, Width), if isa.is_available() { want } else { 4 });
     }
 }
