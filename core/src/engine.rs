@@ -1,5 +1,6 @@
 //! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
 
+mod columns;
 mod split;
 
 use crate::access::{Load, Sink};
@@ -68,60 +69,43 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     outputs: &mut Outputs<'_>,
     gradient_scale: f64,
 ) -> Partial {
-    let mut buffers = Buffers::new();
-    let mut workspace = Workspace::new();
+    let mut bench = Bench { buffers: Buffers::new(), workspace: Workspace::new() };
+    let pair = (normalize, diverge);
+    if let Some(partial) = rows.run_columns(&job, pair, outputs, gradient_scale, &mut bench) {
+        return partial;
+    }
     let mut partial = Partial::default();
     let tile = if rows.plan.layout().inner() == 1 { 1 } else { TILE };
     for start in job.clone().step_by(tile) {
         let lanes = start..(start + tile).min(job.end);
-        let offset = start - job.start;
         let mut statistics = [RowStatistics::default(); TILE];
         if let KeptStatistics::Read(kept) = &outputs.statistics {
-            let kept = kept.get(offset..).unwrap_or_default();
+            let kept = kept.get(start - job.start..).unwrap_or_default();
             statistics.iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
         } else {
-            rows.statistics(lanes.clone(), normalize, &mut statistics, &mut buffers, &mut workspace);
-        }
-        if let KeptStatistics::Write(keep) = &mut outputs.statistics {
-            let keep = keep.get_mut(offset..).unwrap_or_default();
-            keep.iter_mut().zip(lanes.clone()).zip(&statistics).for_each(|((to, _), from)| *to = *from);
+            rows.statistics(lanes.clone(), normalize, &mut statistics, &mut bench);
         }
         let wanted =
             Wanted { student: outputs.grad_student.is_some(), teacher: outputs.grad_teacher.is_some() };
-        let totals = rows.totals(lanes.clone(), (normalize, diverge), &statistics, wanted, &mut buffers);
-        let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
-        for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
-            partial.sum += totals.value;
-            if let Some(cell) = values.get_mut(i) {
-                *cell = totals.value;
-            }
-        }
-        if let Some(sink) = outputs.grad_student.as_deref_mut() {
-            let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
-            partial.overflowed.student |= rows.gradient(
-                lanes.clone(),
-                normalize,
-                (&statistics, &totals),
-                gradient_scale,
-                at,
-                &mut buffers,
-                sink,
-            );
-        }
-        if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
-            let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
-            partial.overflowed.teacher |= rows.gradient(
-                lanes.clone(),
-                normalize,
-                (&statistics, &totals),
-                gradient_scale,
-                at,
-                &mut buffers,
-                sink,
-            );
-        }
+        let tile = Lanes { rows: lanes, offset: start - job.start, statistics: &statistics, wanted };
+        rows.run_tile(tile, pair, outputs, gradient_scale, &mut bench, &mut partial);
     }
     partial
+}
+
+/// What a job works with.
+struct Bench<R> {
+    buffers: Buffers<R>,
+    workspace: Workspace<R>,
+}
+
+/// Rows whose statistics are known.
+struct Lanes<'a> {
+    rows: Range<usize>,
+    /// Where they stand in the job.
+    offset: usize,
+    statistics: &'a [RowStatistics; TILE],
+    wanted: Wanted,
 }
 
 impl<R: Arithmetic> Buffers<R> {
@@ -202,14 +186,51 @@ impl<R: Arithmetic> Rows<'_, R> {
         }
     }
 
+    /// Everything that follows from the statistics.
+    fn run_tile<N: Normalize, D: Diverge<N::Space>>(
+        &self,
+        tile: Lanes<'_>,
+        (normalize, diverge): (&N, &D),
+        outputs: &mut Outputs<'_>,
+        scale: f64,
+        bench: &mut Bench<R>,
+        partial: &mut Partial,
+    ) {
+        let Lanes { rows: lanes, offset, statistics, wanted } = tile;
+        let buffers = &mut bench.buffers;
+        if let KeptStatistics::Write(keep) = &mut outputs.statistics {
+            let keep = keep.get_mut(offset..).unwrap_or_default();
+            keep.iter_mut().zip(lanes.clone()).zip(statistics).for_each(|((to, _), from)| *to = *from);
+        }
+        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, buffers);
+        let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
+        for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
+            partial.sum += totals.value;
+            if let Some(cell) = values.get_mut(i) {
+                *cell = totals.value;
+            }
+        }
+        let of = (statistics, &totals);
+        if let Some(sink) = outputs.grad_student.as_deref_mut().filter(|_| wanted.student) {
+            let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
+            partial.overflowed.student |=
+                self.gradient(lanes.clone(), normalize, of, scale, at, buffers, sink);
+        }
+        if let Some(sink) = outputs.grad_teacher.as_deref_mut().filter(|_| wanted.teacher) {
+            let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
+            partial.overflowed.teacher |=
+                self.gradient(lanes.clone(), normalize, of, scale, at, buffers, sink);
+        }
+    }
+
     fn statistics<N: Normalize>(
         &self,
         lanes: Range<usize>,
         normalize: &N,
         statistics: &mut [RowStatistics; TILE],
-        buffers: &mut Buffers<R>,
-        workspace: &mut Workspace<R>,
+        bench: &mut Bench<R>,
     ) {
+        let Bench { buffers, workspace } = bench;
         let mut states = [N::State::default(); TILE];
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {

@@ -54,6 +54,11 @@ impl RowStatistics {
         self.kl
     }
 
+    /// Whether each entry may be evaluated in `f32` about one reference.
+    pub(crate) fn is_regular(&self) -> bool {
+        matches!(self.kind, Kind::Near | Kind::Full)
+    }
+
     /// Whether the student is -inf throughout while the teacher is not.
     pub(crate) fn student_is_empty(&self) -> bool {
         self.kind == Kind::Split && self.m == f64::NEG_INFINITY
