@@ -32,6 +32,16 @@ pub trait Sink: Send {
 
     /// The same from `f64`.
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
+
+    /// Stores one entry of neighbouring rows, from the place's row on: whole runs of memory where rows interleave.
+    fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
+        let mut overflowed = false;
+        for (i, value) in values.iter().enumerate() {
+            let place = Place { row: place.row + i, index: place.index + i, ..place };
+            overflowed |= self.store_f32(place, core::slice::from_ref(value));
+        }
+        overflowed
+    }
 }
 
 /// A contiguous piece of a gradient tensor, from the flat index `first` on.
@@ -193,6 +203,10 @@ impl<E: Element> Sink for Slab<'_, E> {
 
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         self.store(place, values)
+    }
+
+    fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
+        self.store(Place { stride: 1, ..place }, values)
     }
 }
 

@@ -62,6 +62,18 @@ macro_rules! horner {
     ($x:expr, $last:expr $(, $c:expr)*) => {{ let p = $last; $( let p = $c + $x * p; )* p }};
 }
 
+/// Coefficients of [`Arithmetic::expm1_rest`] in `f32`, of rising degree.
+pub(crate) const EXPM1_REST: [f32; 8] = [
+    0.5,
+    0.166_666_67,
+    4.166_674e-2,
+    8.333_339e-3,
+    1.388_539_7e-3,
+    1.983_810_2e-4,
+    2.535_851_2e-5,
+    2.806_280_3e-6,
+];
+
 impl Arithmetic for f32 {
     const UNIT: Self = 1.0;
 
@@ -110,17 +122,8 @@ impl Arithmetic for f32 {
 
     #[inline(always)]
     fn expm1_rest(self) -> Self {
-        horner!(
-            self,
-            2.806_280_3e-6,
-            2.535_851_2e-5,
-            1.983_810_2e-4,
-            1.388_539_7e-3,
-            8.333_339e-3,
-            4.166_674e-2,
-            0.166_666_67,
-            0.5
-        )
+        let [c0, c1, c2, c3, c4, c5, c6, c7] = EXPM1_REST;
+        horner!(self, c7, c6, c5, c4, c3, c2, c1, c0)
     }
 }
 

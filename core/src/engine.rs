@@ -1,8 +1,9 @@
 //! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
 
+mod columns;
 mod split;
+mod vectors;
 
-use crate::Temperature;
 use crate::access::{Load, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::call::{KeptStatistics, Outputs, Partial};
@@ -13,11 +14,11 @@ use crate::mask::Mask;
 use crate::normalize::{Block, Normalize, PerPosition};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, Lanes, RowStatistics, VectorGradient, VectorStatistics, Workspace};
-use crate::simd::on;
+use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
 use crate::space::Space;
 use core::marker::PhantomData;
 use core::ops::Range;
+use vectors::{Done, from};
 
 /// Entries up to which rows of neighbours are taken together.
 const SHORT: usize = 2048;
@@ -73,92 +74,45 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     outputs: &mut Outputs<'_>,
     gradient_scale: f64,
 ) -> Partial {
-    let mut buffers = Buffers::new();
-    let mut workspace = Workspace::new();
+    let mut bench = Bench { buffers: Buffers::new(), workspace: Workspace::new() };
+    let pair = (normalize, diverge);
+    if let Some(partial) = rows.run_columns(&job, pair, outputs, gradient_scale, &mut bench) {
+        return partial;
+    }
     let mut partial = Partial::default();
     // Rows of neighbours are taken one by one while they are in cache, but for short ones, whose cost is the row.
     let alone = rows.plan.layout().inner() == 1 && rows.plan.row_len() > SHORT;
     let tile = if alone { 1 } else { TILE };
     for start in job.clone().step_by(tile) {
         let lanes = start..(start + tile).min(job.end);
-        let offset = start - job.start;
         let mut statistics = [RowStatistics::default(); TILE];
         if let KeptStatistics::Read(kept) = &outputs.statistics {
-            let kept = kept.get(offset..).unwrap_or_default();
+            let kept = kept.get(start - job.start..).unwrap_or_default();
             statistics.iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
         } else {
-            rows.statistics(lanes.clone(), normalize, &mut statistics, &mut buffers, &mut workspace);
-        }
-        if let KeptStatistics::Write(keep) = &mut outputs.statistics {
-            let keep = keep.get_mut(offset..).unwrap_or_default();
-            keep.iter_mut().zip(lanes.clone()).zip(&statistics).for_each(|((to, _), from)| *to = *from);
+            rows.statistics(lanes.clone(), normalize, &mut statistics, &mut bench);
         }
         let wanted =
             Wanted { student: outputs.grad_student.is_some(), teacher: outputs.grad_teacher.is_some() };
-        let totals = rows.totals(lanes.clone(), (normalize, diverge), &statistics, wanted, &mut buffers);
-        let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
-        for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
-            partial.sum += totals.value;
-            if let Some(cell) = values.get_mut(i) {
-                *cell = totals.value;
-            }
-        }
-        if let Some(sink) = outputs.grad_student.as_deref_mut() {
-            let done = if D::PULLS_EXCESS {
-                rows.vector_gradient(lanes.clone(), normalize, &statistics, gradient_scale, sink)
-            } else {
-                Done::NONE
-            };
-            partial.overflowed.student |= done.overflowed;
-            let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
-            for rest in done.rest(lanes.clone()) {
-                let of = (from(&statistics, rest.start - start), from(&totals, rest.start - start));
-                partial.overflowed.student |=
-                    rows.gradient(rest, normalize, of, gradient_scale, at, &mut buffers, sink);
-            }
-        }
-        if let Some(sink) = outputs.grad_teacher.as_deref_mut() {
-            let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
-            partial.overflowed.teacher |= rows.gradient(
-                lanes.clone(),
-                normalize,
-                (&statistics, &totals),
-                gradient_scale,
-                at,
-                &mut buffers,
-                sink,
-            );
-        }
+        let tile = Known { rows: lanes, offset: start - job.start, statistics: &statistics, wanted };
+        rows.run_tile(tile, pair, outputs, gradient_scale, &mut bench, &mut partial);
     }
     partial
 }
 
-/// The part of a slice that begins at a lane.
-fn from<T>(lanes: &[T], at: usize) -> &[T] {
-    lanes.get(at..).unwrap_or_default()
+/// What a job works with.
+struct Bench<R> {
+    buffers: Buffers<R>,
+    workspace: Workspace<R>,
 }
 
-/// Which lanes of a tile the kernels over vectors have done.
-#[derive(Clone, Copy)]
-struct Done {
-    lanes: Lanes,
-    overflowed: bool,
-}
-
-impl Done {
-    const NONE: Self = Self { lanes: 0, overflowed: false };
-
-    /// The runs of those that they have not.
-    fn rest(self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
-        let Range { start, end } = lanes;
-        let is_done = move |row: usize| self.lanes >> (row - start) & 1 == 1;
-        let mut at = start;
-        core::iter::from_fn(move || {
-            let first = (at..end).find(|&row| !is_done(row))?;
-            at = (first..end).find(|&row| is_done(row)).unwrap_or(end);
-            Some(first..at)
-        })
-    }
+/// Rows whose statistics are known.
+struct Known<'a> {
+    rows: Range<usize>,
+    /// Where they stand in the job.
+    offset: usize,
+    statistics: &'a [RowStatistics; TILE],
+    wanted: Wanted,
 }
 
 impl<R: Arithmetic> Buffers<R> {
@@ -239,18 +193,62 @@ impl<R: Arithmetic> Rows<'_, R> {
         }
     }
 
+    /// Everything that follows from the statistics.
+    fn run_tile<N: Normalize, D: Diverge<N::Space>>(
+        &self,
+        tile: Known<'_>,
+        (normalize, diverge): (&N, &D),
+        outputs: &mut Outputs<'_>,
+        scale: f64,
+        bench: &mut Bench<R>,
+        partial: &mut Partial,
+    ) {
+        let Known { rows: lanes, offset, statistics, wanted } = tile;
+        let buffers = &mut bench.buffers;
+        if let KeptStatistics::Write(keep) = &mut outputs.statistics {
+            let keep = keep.get_mut(offset..).unwrap_or_default();
+            keep.iter_mut().zip(lanes.clone()).zip(statistics).for_each(|((to, _), from)| *to = *from);
+        }
+        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, buffers);
+        let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
+        for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
+            partial.sum += totals.value;
+            if let Some(cell) = values.get_mut(i) {
+                *cell = totals.value;
+            }
+        }
+        if let Some(sink) = outputs.grad_student.as_deref_mut().filter(|_| wanted.student) {
+            let done = if D::PULLS_EXCESS {
+                self.vector_gradient(lanes.clone(), normalize, statistics, scale, sink)
+            } else {
+                Done::NONE
+            };
+            partial.overflowed.student |= done.overflowed;
+            let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
+            for rest in done.rest(lanes.clone()) {
+                let first = rest.start - lanes.start;
+                let of = (from(statistics, first), from(&totals, first));
+                partial.overflowed.student |= self.gradient(rest, normalize, of, scale, at, buffers, sink);
+            }
+        }
+        if let Some(sink) = outputs.grad_teacher.as_deref_mut().filter(|_| wanted.teacher) {
+            let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
+            partial.overflowed.teacher |=
+                self.gradient(lanes, normalize, (statistics, &totals), scale, at, buffers, sink);
+        }
+    }
+
     fn statistics<N: Normalize>(
         &self,
         lanes: Range<usize>,
         normalize: &N,
         statistics: &mut [RowStatistics; TILE],
-        buffers: &mut Buffers<R>,
-        workspace: &mut Workspace<R>,
+        bench: &mut Bench<R>,
     ) {
         let done = self.vector_statistics(lanes.clone(), normalize, statistics);
         for rest in done.rest(lanes.clone()) {
             let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
-            self.exact_statistics(rest, normalize, to, buffers, workspace);
+            self.exact_statistics(rest, normalize, to, bench);
         }
     }
 
@@ -259,9 +257,9 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         statistics: &mut [RowStatistics],
-        buffers: &mut Buffers<R>,
-        workspace: &mut Workspace<R>,
+        bench: &mut Bench<R>,
     ) {
+        let Bench { buffers, workspace } = bench;
         let mut states = [N::State::default(); TILE];
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {
@@ -288,49 +286,6 @@ impl<R: Arithmetic> Rows<'_, R> {
                 self.split(row, normalize, to, buffers);
             }
         }
-    }
-
-    /// What lies in memory as the kernels over vectors take it: whole rows of neighbours under a softmax.
-    fn in_vectors<N: Normalize>(&self, normalize: &N) -> Option<(Temperature, Memory<'_>)> {
-        let whole = self.plan.layout().inner() == 1 && self.mask.is_all();
-        normalize.temperature().zip(self.memory.filter(|_| whole))
-    }
-
-    fn vector_statistics<N: Normalize>(
-        &self,
-        lanes: Range<usize>,
-        normalize: &N,
-        to: &mut [RowStatistics; TILE],
-    ) -> Done {
-        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
-            return Done::NONE;
-        };
-        // Those of the first image come first.
-        let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
-        let (from, len) = (self.plan.place(lanes.start, 0).index, self.plan.row_len());
-        let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
-        Done { lanes, overflowed: false }
-    }
-
-    fn vector_gradient<N: Normalize>(
-        &self,
-        lanes: Range<usize>,
-        normalize: &N,
-        statistics: &[RowStatistics; TILE],
-        scale: f64,
-        sink: &mut dyn Sink,
-    ) -> Done {
-        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
-            return Done::NONE;
-        };
-        let (first, len) = (lanes.start, self.plan.row_len());
-        let place = self.plan.place(first, 0);
-        let statistics = statistics.get(..lanes.len()).unwrap_or_default();
-        let scale = scale / tau.get();
-        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink };
-        let (lanes, overflowed) = on(isa, gradient);
-        Done { lanes, overflowed }
     }
 
     fn totals<N: Normalize, D: Diverge<N::Space>>(

@@ -152,4 +152,9 @@ impl<E: Element> Sink for Columns<'_, E> {
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         self.store(place, values)
     }
+
+    fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
+        let cells = self.parts.get_mut(place.from).and_then(|line| line.get_mut(place.row - self.first..));
+        narrow_into(cells.unwrap_or_default().iter_mut(), values)
+    }
 }

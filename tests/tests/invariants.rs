@@ -131,9 +131,17 @@ proptest! {
         for options in every_option() {
             let (a, g) = value_and_gradient(&plan(options, [2, 3, 4, 5], Order::Nchw), &t, &s, Mask::ALL);
             let (b, h) = value_and_gradient(&plan(options, [2, 3, 4, 5], Order::Nhwc), &last(&t), &last(&s), Mask::ALL);
-            // Rows that lie together are swept by vectors of entries, others are not.
-            prop_assert!((a - b).abs() <= 2e-6 * a.abs(), "{options:?}: {a} {b}");
-            prop_assert!(close(&last(&g), &h), "{options:?}: {g:?} {h:?}");
+            let in_vectors = options.divergence == Divergence::Kl && matches!(options.norm, Norm::Channel | Norm::Spatial);
+            let bound = if in_vectors { 1e-6 } else { 1e-12 };
+            prop_assert!((a - b).abs() <= bound * a.abs() + 1e-26, "{options:?}: {a} {b}");
+            if in_vectors {
+                // Rows in a line and rows that interleave are of two kernels, each within 2e-6 of its row's largest.
+                let largest = g.iter().fold(0.0_f32, |largest, g| largest.max(g.abs()));
+                prop_assert!(last(&g).iter().zip(&h).all(|(a, b)| (a - b).abs() <= 4e-6 * largest), "{g:?} {h:?}");
+            } else {
+                // Rows are the same numbers in the same order, so the gradient is the same to the bit.
+                prop_assert_eq!(last(&g), h);
+            }
         }
     }
 

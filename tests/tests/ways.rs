@@ -9,9 +9,10 @@ use densekd_core::{
     Temperature, Upstream,
 };
 use densekd_tests::backends::Sequential;
-use densekd_tests::engine::{Got, Runner, Stored, Way, ask, cpu, plan, rounded};
+use densekd_tests::engine::{Got, Runner, Stored, Way, ask, cpu, plan, rounded, row_of};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Divisor, Options};
+use densekd_tests::tolerance::{PROMISED_GRADIENT, stored, tolerance};
 use fastrand::Rng;
 use maps::{Draw, bits, config, draws};
 use proptest::prelude::*;
@@ -52,6 +53,41 @@ fn same_rows(a: &Got, b: &Got) -> Result<(), TestCaseError> {
     prop_assert!((a.value - b.value).abs() <= 1e-14 * a.value.abs(), "{} {}", a.value, b.value);
     prop_assert_eq!(a.outcome.divisor.to_bits(), b.outcome.divisor.to_bits());
     Ok(())
+}
+
+/// Rows of either memory order, where they are walked by different kernels in `f32`: each within its bound of the
+/// truth, so within both of each other.
+fn close_rows(case: &Case, dtype: DType, a: &Got, b: &Got) -> Result<(), TestCaseError> {
+    let value = 2.0 * tolerance(Kind::Kl, dtype).value;
+    for (a, b) in a.rows.iter().zip(&b.rows) {
+        prop_assert!((a - b).abs() <= value * a.abs() + 1e-26, "rows: {a:e} {b:e}");
+    }
+    // The mean of |log p - log q| is at most KL + sqrt(2 KL): no term p (log p - log q - KL) of the teacher's, which
+    // may cancel, is above.
+    let pulled = a.outcome.scale / a.outcome.divisor / case.options.tau;
+    let terms = |row: usize| pulled * (2.0 * a.rows[row] + (2.0 * a.rows[row]).sqrt());
+    let sides = [(&a.grad_student, &b.grad_student, false), (&a.grad_teacher, &b.grad_teacher, true)];
+    let (share, floor) = stored(dtype);
+    for (a, b, cancels) in sides {
+        let mut largest: Vec<f64> =
+            (0..plan(case, Order::Nchw).rows()).map(|row| if cancels { terms(row) } else { 0.0 }).collect();
+        for (i, a) in a.iter().enumerate() {
+            let row = &mut largest[row_of(case, i)];
+            *row = row.max(a.abs());
+        }
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            let largest = largest[row_of(case, i)];
+            let bound = 2.0 * (PROMISED_GRADIENT * largest + share * a.abs() + floor);
+            prop_assert!((a - b).abs() <= bound, "gradient {i}: {a:e} {b:e} of {largest:e}");
+        }
+    }
+    prop_assert_eq!(a.outcome.divisor.to_bits(), b.outcome.divisor.to_bits());
+    Ok(())
+}
+
+/// What two memory orders must agree in.
+fn alike(kind: Kind, dtype: DType, case: &Case, a: &Got, b: &Got) -> Result<(), TestCaseError> {
+    if is_in_f32(kind, case) && dtype != DType::F64 { close_rows(case, dtype, a, b) } else { same_rows(a, b) }
 }
 
 fn same(a: &Got, b: &Got) -> Result<(), TestCaseError> {
@@ -108,7 +144,8 @@ proptest! {
         prop_assume!(draw.kind != Kind::KlAfter && draw.kind != Kind::KlEps);
         let case = draw.case(dtype);
         let first = ask(&case, Way::plain(dtype));
-        agree(&first, &ask(&case, Way { order: Order::Nhwc, ..Way::plain(dtype) }), dtype)?;
+        let last = ask(&case, Way { order: Order::Nhwc, ..Way::plain(dtype) });
+        alike(draw.kind, dtype, &case, &first, &last)?;
     }
 
     #[test]
@@ -254,7 +291,7 @@ fn large_ragged_maps_give_the_same_by_every_way() {
             let trivial = if spatial { shape[1] == 1 } else { shape[2] * shape[3] == 1 };
             assert!((first.value > 0.0) != trivial && first.grad_student.iter().all(|g| g.is_finite()));
             let last = ask(&case, Way { order: Order::Nhwc, ..Way::plain(DType::F32) });
-            agree(&first, &last, DType::F32)
+            alike(Kind::Kl, DType::F32, &case, &first, &last)
                 .unwrap_or_else(|error| panic!("{shape:?} {spatial} {masked}: {error}"));
             for (order, want) in [(Order::Nchw, &first), (Order::Nhwc, &last)] {
                 for threads in [1, 2, 3, 5] {

@@ -2,6 +2,7 @@
 //!
 #![doc = include_str!("one-sweep-kl.md")]
 
+pub(crate) mod columns;
 mod part;
 mod state;
 mod statistics;

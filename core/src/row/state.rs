@@ -101,14 +101,14 @@ const PEAK: f64 = 3.0;
 
 /// The share of the largest |p - w| that their mean may be: a mean four times what is left of that entry, whose
 /// rounding is then within 2.5e-7 of the entry.
-const CENTRED: f64 = 0.8;
+pub(super) const CENTRED: f64 = 0.8;
 
 /// Nats between the maxima of teacher and student from which the log-ratio of a block, kept to 2^-48 of itself,
 /// could be off by more than 4e-9.
 const APART: f64 = 1e6;
 
 /// |r| up to which a row stays one of a single exponential an entry when its reference moves by the rest of 1.
-const NEAR: f64 = 0.75;
+pub(super) const NEAR: f64 = 0.75;
 
 impl Default for RowState {
     fn default() -> Self {

@@ -1,0 +1,84 @@
+//! Rows of neighbours, by the kernels over vectors; which of a tile they have not done.
+
+use super::{Memory, Rows};
+use crate::Temperature;
+use crate::access::Sink;
+use crate::arithmetic::Arithmetic;
+use crate::normalize::Normalize;
+use crate::plan::TILE;
+use crate::row::{Lanes, RowStatistics, VectorGradient, VectorStatistics};
+use crate::simd::on;
+use core::ops::Range;
+
+/// The part of a slice that begins at a lane.
+pub(super) fn from<T>(lanes: &[T], at: usize) -> &[T] {
+    lanes.get(at..).unwrap_or_default()
+}
+
+/// Which lanes of a tile the kernels over vectors have done.
+#[derive(Clone, Copy)]
+pub(super) struct Done {
+    lanes: Lanes,
+    pub(super) overflowed: bool,
+}
+
+impl Done {
+    pub(super) const NONE: Self = Self { lanes: 0, overflowed: false };
+
+    /// The runs of those that they have not.
+    pub(super) fn rest(self, lanes: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let Range { start, end } = lanes;
+        let is_done = move |row: usize| self.lanes >> (row - start) & 1 == 1;
+        let mut at = start;
+        core::iter::from_fn(move || {
+            let first = (at..end).find(|&row| !is_done(row))?;
+            at = (first..end).find(|&row| is_done(row)).unwrap_or(end);
+            Some(first..at)
+        })
+    }
+}
+
+impl<R: Arithmetic> Rows<'_, R> {
+    /// What lies in memory as the kernels over vectors take it: whole rows of neighbours under a softmax.
+    fn in_vectors<N: Normalize>(&self, normalize: &N) -> Option<(Temperature, Memory<'_>)> {
+        let whole = self.plan.layout().inner() == 1 && self.mask.is_all();
+        normalize.temperature().zip(self.memory.filter(|_| whole))
+    }
+
+    pub(super) fn vector_statistics<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        to: &mut [RowStatistics; TILE],
+    ) -> Done {
+        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
+            return Done::NONE;
+        };
+        // Those of the first image come first.
+        let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
+        let (from, len) = (self.plan.place(lanes.start, 0).index, self.plan.row_len());
+        let to = to.get_mut(..summed).unwrap_or_default();
+        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
+        Done { lanes, overflowed: false }
+    }
+
+    pub(super) fn vector_gradient<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        statistics: &[RowStatistics; TILE],
+        scale: f64,
+        sink: &mut dyn Sink,
+    ) -> Done {
+        let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
+            return Done::NONE;
+        };
+        let (first, len) = (lanes.start, self.plan.row_len());
+        let place = self.plan.place(first, 0);
+        let statistics = statistics.get(..lanes.len()).unwrap_or_default();
+        let scale = scale / tau.get();
+        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink };
+        let (lanes, overflowed) = on(isa, gradient);
+        Done { lanes, overflowed }
+    }
+}
