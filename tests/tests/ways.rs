@@ -17,34 +17,6 @@ use fastrand::Rng;
 use maps::{Draw, bits, config, draws};
 use proptest::prelude::*;
 
-/// What two memory orders agree on: each within the bounds of its arithmetic, since rows that lie together are swept
-/// by vectors of entries and others are not; to the bit in `f64`.
-fn agree(a: &Got, b: &Got, dtype: DType) -> Result<(), TestCaseError> {
-    if dtype == DType::F64 {
-        return same_rows(a, b);
-    }
-    let step = match dtype {
-        DType::F16 => 2.0_f64.powi(-10),
-        DType::Bf16 => 2.0_f64.powi(-7),
-        _ => 0.0,
-    };
-    for (a, b) in a.rows.iter().zip(&b.rows) {
-        prop_assert!(a == b || (a - b).abs() <= 2e-6 * a.abs() || a.is_nan() && b.is_nan(), "{a} {b}");
-    }
-    for (a, b) in [(&a.grad_student, &b.grad_student), (&a.grad_teacher, &b.grad_teacher)] {
-        let largest = a.iter().fold(0.0_f64, |top, x| top.max(x.abs()));
-        for (a, b) in a.iter().zip(b) {
-            let off = (a - b).abs();
-            prop_assert!(
-                a == b || off <= 4e-6 * largest + step * a.abs() || a.is_nan() && b.is_nan(),
-                "{a} {b}"
-            );
-        }
-    }
-    prop_assert_eq!(a.outcome.divisor.to_bits(), b.outcome.divisor.to_bits());
-    Ok(())
-}
-
 /// Everything but the sum over rows, whose order the memory order decides.
 fn same_rows(a: &Got, b: &Got) -> Result<(), TestCaseError> {
     prop_assert_eq!(bits(&a.rows), bits(&b.rows), "rows");
