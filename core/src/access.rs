@@ -120,7 +120,8 @@ fn round<L: Simd, E: Stored, const STREAMS: bool>(l: L, cells: &mut [E], values:
     // From here on a number may be rounded to infinity.
     let limit = l.splat(if E::DTYPE == DType::F16 { 65_520.0 } else { 3.38e38 });
     let mut small = l.first(L::WIDTH);
-    for (cells, values) in cells.chunks_mut(L::WIDTH).zip(values.chunks(L::WIDTH)) {
+    let mut both = (cells.chunks_mut(L::WIDTH), values.chunks(L::WIDTH));
+    while let (Some(cells), Some(values)) = (both.0.next(), both.1.next()) {
         let v = l.load_f32(values);
         if narrow {
             small = l.and(small, l.less(l.abs(v), limit));
