@@ -177,11 +177,10 @@ pub fn narrow_into<'a, E: Element, R: Arithmetic>(
 
 impl<E: Element> Sink for Slab<'_, E> {
     fn store_f32(&mut self, place: Place, values: &[f32]) -> bool {
-        let streams = self.streams;
-        if place.stride == 1 {
+        let (streams, isa) = (self.streams, Isa::detect());
+        if place.stride == 1 && isa.has_vectors() {
             let start = place.index.saturating_sub(self.first);
             let cells = self.data.get_mut(start..).unwrap_or_default();
-            let isa = Isa::detect();
             match E::tensor_mut(cells) {
                 TensorMut::F32(cells) => return on(isa, Round { cells, values, streams }),
                 TensorMut::F16(cells) => return on(isa, Round { cells, values, streams }),
