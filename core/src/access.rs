@@ -130,7 +130,8 @@ fn round<L: Simd, E: Stored, const STREAMS: bool>(l: L, cells: &mut [E], values:
     // From here on a number may be rounded to infinity.
     let limit = l.splat(if E::DTYPE == DType::F16 { 65_520.0 } else { 3.38e38 });
     let mut small = l.first(L::WIDTH);
-    for (cells, values) in cells.chunks_mut(L::WIDTH).zip(values.chunks(L::WIDTH)) {
+    let mut both = (cells.chunks_mut(L::WIDTH), values.chunks(L::WIDTH));
+    while let (Some(cells), Some(values)) = (both.0.next(), both.1.next()) {
         let v = l.load_f32(values);
         if narrow {
             small = l.and(small, l.less(l.abs(v), limit));
@@ -186,11 +187,10 @@ pub fn narrow_into<'a, E: Element, R: Arithmetic>(
 
 impl<E: Element> Sink for Slab<'_, E> {
     fn store_f32(&mut self, place: Place, values: &[f32]) -> bool {
-        let streams = self.streams;
-        if place.stride == 1 {
+        let (streams, isa) = (self.streams, Isa::detect());
+        if place.stride == 1 && isa.has_vectors() {
             let start = place.index.saturating_sub(self.first);
             let cells = self.data.get_mut(start..).unwrap_or_default();
-            let isa = Isa::detect();
             match E::tensor_mut(cells) {
                 TensorMut::F32(cells) => return on(isa, Round { cells, values, streams }),
                 TensorMut::F16(cells) => return on(isa, Round { cells, values, streams }),

@@ -24,7 +24,7 @@ choice! {
         Avx2 = "avx2",
         /// Advanced SIMD of 64-bit Arm: four lanes.
         Neon = "neon",
-        /// Portable Rust.
+        /// Portable Rust: the exact engine alone.
         Plain = "plain",
     }
 }
@@ -44,6 +44,12 @@ impl Isa {
             Self::Neon => has::NEON,
             Self::Plain => true,
         }
+    }
+
+    /// Whether kernels over vectors are worth it: lane by lane they are slower than the exact engine's loops, which
+    /// are the plain form of what they do.
+    pub(crate) fn has_vectors(self) -> bool {
+        cfg!(feature = "simd") && self != Self::Plain
     }
 
     /// Those that this CPU has, the widest first.

@@ -42,7 +42,7 @@ impl<R: Arithmetic> Rows<'_, R> {
     /// What lies in memory as the kernels over vectors take it: whole rows of neighbours under a softmax.
     fn in_vectors<N: Normalize>(&self, normalize: &N) -> Option<(Temperature, Memory<'_>)> {
         let whole = self.plan.layout().inner() == 1 && self.mask.is_all();
-        normalize.temperature().zip(self.memory.filter(|_| whole))
+        normalize.temperature().zip(self.memory.filter(|memory| whole && memory.isa.has_vectors()))
     }
 
     pub(super) fn vector_statistics<N: Normalize>(

@@ -152,7 +152,8 @@ fn block<L: Simd, const NEAR: bool, const EXACT: bool>(
     let (whole_t, whole_s) = (t.chunks_exact(L::WIDTH), s.chunks_exact(L::WIDTH));
     let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());
     let mut to = out.chunks_exact_mut(L::WIDTH);
-    for ((t, s), out) in whole_t.zip(whole_s).zip(to.by_ref()) {
+    let mut whole = (whole_t, whole_s);
+    while let (Some(t), Some(s), Some(out)) = (whole.0.next(), whole.1.next(), to.next()) {
         let excess = step::<L, NEAR, EXACT>(l, (l.load_f32(t), l.load_f32(s)), &constants, less, fix);
         l.store_f32(factor * excess, out);
     }

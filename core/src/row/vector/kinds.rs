@@ -224,11 +224,14 @@ impl<L: Simd, const N: usize, const M: usize> Accumulator<L, N, M> {
 /// The loop of every kind: a step for each vector, and for what is left over.
 macro_rules! sweep_block {
     ($l:ident, $t:ident, $s:ident, $sums:ident, $step:ident::<$($generic:tt),+>($($constant:expr),*)) => {
-        for (t, s) in $t.chunks(group(L::WIDTH) * L::WIDTH).zip($s.chunks(group(L::WIDTH) * L::WIDTH)) {
+        // Not zipped: a zip divides by the length of a piece, and may be a call that could panic.
+        let mut groups = ($t.chunks(group(L::WIDTH) * L::WIDTH), $s.chunks(group(L::WIDTH) * L::WIDTH));
+        while let (Some(t), Some(s)) = (groups.0.next(), groups.1.next()) {
             let (whole_t, whole_s) = (t.chunks_exact(L::WIDTH), s.chunks_exact(L::WIDTH));
             let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());
             let all = $l.first(L::WIDTH);
-            for (t, s) in whole_t.zip(whole_s) {
+            let mut whole = (whole_t, whole_s);
+            while let (Some(t), Some(s)) = (whole.0.next(), whole.1.next()) {
                 $l.prefetch(t, AHEAD);
                 $l.prefetch(s, AHEAD);
                 let (t, s) = ($l.load_f32(t), $l.load_f32(s));

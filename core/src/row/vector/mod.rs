@@ -204,7 +204,8 @@ pub(super) fn piece<'b, L: Simd>(
 
 #[inline(always)]
 fn widen<'b, L: Simd, E: Stored>(l: L, from: &[E], buffer: &'b mut [f32; BLOCK]) -> &'b [f32] {
-    for (to, from) in buffer.chunks_mut(L::WIDTH).zip(from.chunks(L::WIDTH)) {
+    let mut both = (buffer.chunks_mut(L::WIDTH), from.chunks(L::WIDTH));
+    while let (Some(to), Some(from)) = (both.0.next(), both.1.next()) {
         l.prefetch(from, 512);
         l.store_f32(E::load(l, from), to);
     }
