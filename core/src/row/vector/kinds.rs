@@ -13,18 +13,18 @@
 //! | coarse | G >= (Z + sum p) / 4 | two exponentials, E and G as differences of sums |
 //! | full | always | two exponentials, each term by itself as the exact arithmetic would |
 //!
-//! Terms are added in lanes, eight or sixteen to a group and groups to a block, and lanes in `f64`.
+//! Terms are added in lanes, eight to a group and eight groups to a block, and lanes in `f64`.
 
 use super::Reference;
 use crate::simd::Simd;
 
-/// Entries of a block.
+/// The most entries of a block.
 pub(super) const BLOCK: usize = 1024;
 
-/// Vectors of a group, the first level of every sum, by their width: both levels have about as many terms.
-const fn group(width: usize) -> usize {
-    if width >= 16 { 8 } else { 16 }
-}
+/// Vectors of a group, the first level of every sum, and of a block, the second: equal terms round one way, and few
+/// do not go far.
+const GROUP: usize = 8;
+pub(super) const VECTORS: usize = GROUP * GROUP;
 
 /// |r| up to which a block is tiny, and near: 1/8 and 3/2 of a bit.
 pub(super) const TINY: f64 = 0.086_64;
@@ -225,7 +225,7 @@ impl<L: Simd, const N: usize, const M: usize> Accumulator<L, N, M> {
 macro_rules! sweep_block {
     ($l:ident, $t:ident, $s:ident, $sums:ident, $step:ident::<$($generic:tt),+>($($constant:expr),*)) => {
         // Not zipped: a zip divides by the length of a piece, and may be a call that could panic.
-        let mut groups = ($t.chunks(group(L::WIDTH) * L::WIDTH), $s.chunks(group(L::WIDTH) * L::WIDTH));
+        let mut groups = ($t.chunks(GROUP * L::WIDTH), $s.chunks(GROUP * L::WIDTH));
         while let (Some(t), Some(s)) = (groups.0.next(), groups.1.next()) {
             let (whole_t, whole_s) = (t.chunks_exact(L::WIDTH), s.chunks_exact(L::WIDTH));
             let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());

@@ -20,7 +20,7 @@ use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
 use crate::simd::{Simd, Stored, Vectors};
 use core::ops::Range;
-use kinds::{BLOCK, COARSE, Kind, NEAR, SHARE, Sums, TINY, sweep};
+use kinds::{BLOCK, COARSE, Kind, NEAR, SHARE, Sums, TINY, VECTORS, sweep};
 
 /// Where a sweep measures from, as the vectors hold it: in `f32`, with what each rounding moved made good.
 #[derive(Clone, Copy, Debug)]
@@ -295,7 +295,7 @@ impl<L: Simd> Row<'_, L> {
         let mut total = Sums::default();
         let mut from = 0;
         while from < self.len {
-            let n = (self.len - from).min(BLOCK);
+            let n = (self.len - from).min(VECTORS * L::WIDTH);
             let sums = self.block(from, n, at, &mut kind);
             if !(sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite()) {
                 return Err(Move::GiveUp);
