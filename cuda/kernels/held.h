@@ -3,13 +3,6 @@
 #include "task.h"
 #include "team.h"
 
-// A sum of few terms.
-struct PlainSum {
-    float total = 0.0f;
-    DEVICE void add(float x) { total += x; }
-    DEVICE float value() const { return total; }
-};
-
 constexpr int THREADS = 256; // of every block
 
 // Sixteen bytes as numbers.
@@ -46,7 +39,7 @@ template <class T, class Team, int PACKS> struct Held {
     static constexpr int WIDTH = Pack<T>::WIDTH, CAPACITY = Team::SIZE * PACKS * WIDTH;
     static constexpr bool HAS_INSIDE = false;
     static_assert(PACKS * WIDTH <= 32);
-    using Sum = PlainSum;
+    using Sum = PackSum;
 
     struct Stored {
         u32x4 t[PACKS][THREADS], s[PACKS][THREADS];
@@ -67,6 +60,7 @@ template <class T, class Team, int PACKS> struct Held {
         const T *const student = (const T *)task.student + row * task.length + from;
         lead = (int)((u64)student / sizeof(T) % WIDTH);
         if (lead + length > CAPACITY) lead = 0;
+        const Counted counts_at = task.counted(row);
 #pragma unroll 2
         for (int pack = 0; pack < PACKS; pack++) {
             const int first = first_of(pack);
@@ -74,7 +68,7 @@ template <class T, class Team, int PACKS> struct Held {
             u32 counts = 0;
 #pragma unroll
             for (int i = 0; i < WIDTH; i++)
-                if (first + i >= 0 && first + i < length && task.counts(row, from + first + i)) counts |= 1u << i;
+                if (first + i >= 0 && first + i < length && counts_at[from + first + i]) counts |= 1u << i;
             const auto clean = [&](int i) {
                 return counts >> i & 1 ? Logits::of(load(t[i]), load(s[i])) : Logits::nothing();
             };
@@ -90,7 +84,7 @@ template <class T, class Team, int PACKS> struct Held {
             if (is_outside(first_of(pack))) break;
             const Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]};
 #pragma unroll
-            for (int i = 0; i < WIDTH; i++) f(State::of(load(t[i]), load(s[i])));
+            for (int i = 0; i < WIDTH; i++) f(State::of(load(t[i]), load(s[i])), i);
         }
     }
 

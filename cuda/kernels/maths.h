@@ -92,6 +92,23 @@ struct Correction {
     }
 };
 
+// A sum of packs, in a lane for each of four neighbours: equal terms all round one way, but so few do little.
+struct PackSum {
+    float lane[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    DEVICE void add(int i, float x) { lane[i % 4] += x; }
+    DEVICE float value() const { return (lane[0] + lane[1]) + (lane[2] + lane[3]); }
+};
+
+// A sum of any number of terms, with what its roundings lose.
+struct LongSum {
+    float high = 0.0f, low = 0.0f;
+    DEVICE void add(int, float x) {
+        const Pair sum = sum_of(high, x);
+        high = sum.high, low += sum.low;
+    }
+    DEVICE float value() const { return high + low; }
+};
+
 // What entries are compared about: where sums start.
 struct Reference {
     float t, s;
@@ -127,13 +144,13 @@ struct Terms {
 
 // The state of all entries together.
 //
-// `entries.each(f)` calls f for every entry of this thread; `team` are the threads that have the others, all of which
+// `entries.each(f)` calls f for every entry of this thread, with its number in what is read at once; `team` are the threads that have the others, all of which
 // call this at once and get the same answer.
 template <class Team, class Entries>
 DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool with_entropy) {
     using Sum = typename Entries::Sum;
     float top[4] = {-INFINITE, -INFINITE, -INFINITE, -INFINITE};
-    entries.each([&](const State &x) {
+    entries.each([&](const State &x, int) {
         top[0] = larger(top[0], x.t), top[1] = larger(top[1], x.s);
         top[2] = larger(top[2], x.log_ratio.high), top[3] = larger(top[3], -x.log_ratio.high);
     });
@@ -146,7 +163,7 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
     bool is_open = highest == INFINITE;
     if constexpr (Entries::HAS_INSIDE) {
         float kl[1] = {0.0f};
-        entries.each([&](const State &x) { kl[0] = larger(kl[0], x.kl); });
+        entries.each([&](const State &x, int) { kl[0] = larger(kl[0], x.kl); });
         team.max(kl);
         is_open = is_open || kl[0] == INFINITE;
     }
@@ -157,14 +174,14 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
         float low[1] = {0.0f};
         if (highest == lowest) {
             low[0] = -INFINITE;
-            entries.each([&](const State &x) { low[0] = larger(low[0], x.log_ratio.low); });
+            entries.each([&](const State &x, int) { low[0] = larger(low[0], x.log_ratio.low); });
             team.max(low);
         }
         at.take({highest - (highest - lowest) * 0.5f, low[0]}, k, false);
     } else {
         Sum of_t, of_s;
-        entries.each([&](const State &x) {
-            of_t.add(x.teacher * k.weight(x.t, at.t)), of_s.add(x.student * k.weight(x.s, at.s));
+        entries.each([&](const State &x, int i) {
+            of_t.add(i, x.teacher * k.weight(x.t, at.t)), of_s.add(i, x.student * k.weight(x.s, at.s));
         });
         float sums[2] = {of_t.value(), of_s.value()};
         team.sum(sums);
@@ -176,9 +193,9 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
 #pragma unroll 1
     for (int tries = 0; tries < 4; tries++) {
         Sum z, e, g;
-        entries.each([&](const State &x) {
+        entries.each([&](const State &x, int i) {
             const Terms terms = Terms::of(x, at, k);
-            z.add(terms.weight), e.add(terms.excess), g.add(terms.bregman);
+            z.add(i, terms.weight), e.add(i, terms.excess), g.add(i, terms.bregman);
         });
         float sums[3] = {z.value(), e.value(), g.value()};
         team.sum(sums);
@@ -204,13 +221,13 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
     // What the entries have inside, weighted with the teacher's shares; and of those shares, the entropy.
     if (Entries::HAS_INSIDE || with_entropy) {
         Sum kl, p, surprise;
-        entries.each([&](const State &x) {
+        entries.each([&](const State &x, int i) {
             const float share = x.teacher * k.weight(x.t, at.t);
             if (!(share > 0.0f)) return;
-            kl.add(share * x.kl), p.add(share);
+            kl.add(i, share * x.kl), p.add(i, share);
             float of_it = (at.t - x.t) * k.per_nat;
             if constexpr (Entries::HAS_INSIDE) of_it += x.entropy - log2_approx(x.teacher) / Reference::LOG2_E;
-            surprise.add(share * of_it);
+            surprise.add(i, share * of_it);
         });
         float sums[3] = {kl.value(), p.value(), surprise.value()};
         team.sum(sums);

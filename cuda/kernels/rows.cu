@@ -4,10 +4,10 @@
 //     to 64          to 128        8 lanes                    lanes8
 //     to 512         to 1024       a warp                     lanes32
 //     to 4096        to 8192       a block                    block
-//     beyond         beyond        its parts of 4096 (8192),  parts, whole, gradient
+//     beyond         beyond        its parts of 4096 (8192),  parts, gradient
 //                                  each by a block
 //
-// A row that one team holds is read once; value and gradient leave in one launch.
+// Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradient leave in one launch.
 #include "held.h"
 
 template <class T, class Team, int PACKS> DEVICE void rows_of(const Task &task, u64 first, u64 step) {
@@ -59,30 +59,6 @@ template <class T> DEVICE void gradient(const Task &task) {
     for (u64 i = block_index(); i < all; i += block_count()) {
         const Part<T> part(task, i);
         part.held(task).write_gradient(task, part.row, part.from, task.whole[part.row]);
-    }
-}
-
-// States of a row's parts in memory.
-struct Parts {
-    static constexpr bool HAS_INSIDE = true;
-    using Sum = PlainSum;
-    const State *first;
-    u64 count;
-    u32 lane;
-
-    template <class F> DEVICE void each(F f) const {
-        for (u64 i = lane; i < count; i += 32) f(first[i]);
-    }
-};
-
-// Between the two: a warp a row.
-KERNEL(THREADS) void densekd_rows_whole(Task task) {
-    constexpr u64 WARPS = THREADS / 32;
-    const Lanes<32> team;
-    for (u64 row = block_index() * WARPS + thread_index() / 32; row < task.rows; row += block_count() * WARPS) {
-        const Parts parts{task.parts + row * task.parts_of_row, task.parts_of_row, team.lane()};
-        const State whole = merge(team, parts, task.temperature, task.with_entropy);
-        if (team.lane() == 0) task.whole[row] = whole, task.values[row] = task.value_of(whole);
     }
 }
 

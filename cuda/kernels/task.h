@@ -1,24 +1,36 @@
-// What a launch is asked for. The same bytes as `Task` in src/task.rs.
+// What a launch is asked for, and numbers as stored.
 #pragma once
 #include "maths.h"
 
+// Which entries of a row count.
+struct Counted {
+    const u8 *mask;
+    bool along; // a byte an entry, else one for all
+
+    DEVICE bool operator[](u64 entry) const { return !mask || mask[along ? entry : 0]; }
+};
+
+// The same bytes as `Task` in src/task.rs.
+//
+// Tensors are [outer, axis, inner]: outer * inner rows of `length` entries, `inner` apart.
 struct Task {
-    const void *teacher, *student; // [outer, axis, inner], see `columns.cu`; rows have inner = 1
-    void *gradient;                // like them, or null: the value alone
-    const u8 *mask;                // a byte a position, 0 = ignored, or null
-    double *values;                // one a row
-    State *parts;                  // of rows in parts: one a part
-    State *whole;                  // of rows in parts: one a row
-    u32 *overflowed;               // bit 0: a finite gradient became infinite
+    const void *teacher, *student;
+    void *gradient;    // like them, or null: the value alone
+    const u8 *mask;    // a byte a position, 0 = ignored, or null
+    double *values;    // one a row
+    State *parts;      // of rows in parts: one a part
+    State *whole;      // of rows in parts: one a row
+    u32 *overflowed;   // bit 0: a finite gradient became infinite
     u64 rows, length, inner;
     u64 parts_of_row;
-    u64 mask_rows;                 // rows that share the mask of their entries; 0: each row has one byte of its own
+    u64 mask_rows;     // rows that share the mask of their entries; 0: each row has one byte of its own
     Temperature temperature;
-    float mantissa, power;         // the gradient's factor as a product, so that a tiny one is not lost
-    u32 with_entropy;              // cross-entropy in place of the KL divergence
+    float mantissa, power; // the gradient's factor as a product, so that a tiny one is not lost
+    u32 with_entropy;      // cross-entropy in place of the KL divergence
 
-    DEVICE bool counts(u64 row, u64 entry) const {
-        return !mask || mask[mask_rows ? row / mask_rows * length + entry : row];
+    DEVICE Counted counted(u64 row) const {
+        if (!mask) return {nullptr, false};
+        return mask_rows ? Counted{mask + row / mask_rows * length, true} : Counted{mask + row, false};
     }
 
     DEVICE double value_of(const State &row) const {
@@ -58,7 +70,7 @@ struct Logits {
     DEVICE static Logits nothing() { return {-INFINITE, -INFINITE}; }
 };
 
-// The gradient of one entry, scaled once, before it is rounded.
+// The gradient of entries, scaled once, before it is rounded.
 template <class T> struct Scaled {
     const Task &task;
     Gradient gradient;
