@@ -9,7 +9,9 @@
 #include "task.h"
 #include "team.h"
 
-constexpr int THREADS = 256, PART = 128;
+namespace columns {
+
+constexpr int PART = 128;
 
 // Entries at a fixed distance.
 template <class T> struct Strided {
@@ -84,12 +86,15 @@ template <class T> DEVICE void gradient(const Task &task) {
     each_part(task, [&](u64 row, u64 part) { Strided<T>(task, row, part).write_gradient(task.whole[row]); });
 }
 
-#define KERNELS_OF(T)                                                                                       \
-    KERNEL(THREADS) void densekd_columns_short_##T(Task task) { by_thread<T>(task); }                       \
-    KERNEL(THREADS) void densekd_columns_parts_##T(Task task) { parts<T>(task); }                           \
-    KERNEL(THREADS) void densekd_columns_gradient_##T(Task task) { gradient<T>(task); }
+} // namespace columns
 
-using f32 = float;
+#define KERNELS_OF(T)                                                                                       \
+    KERNEL(THREADS) void densekd_columns_short_##T(Task task) { columns::by_thread<T>(task); }                       \
+    KERNEL(THREADS) void densekd_columns_parts_##T(Task task) { columns::parts<T>(task); }                           \
+    KERNEL(THREADS) void densekd_columns_gradient_##T(Task task) { columns::gradient<T>(task); }
+
 KERNELS_OF(f32)
 KERNELS_OF(f16)
 KERNELS_OF(bf16)
+
+#undef KERNELS_OF

@@ -3,8 +3,6 @@
 #include "task.h"
 #include "team.h"
 
-constexpr int THREADS = 256; // of every block
-
 // Sixteen bytes as numbers.
 template <class T> struct Pack {
     static constexpr int WIDTH = 16 / sizeof(T);

@@ -18,6 +18,7 @@
 #include "device.h"
 
 constexpr float INFINITE = __builtin_inff();
+constexpr float LN_2 = 0.693147181f, LOG2_E = 1.44269504f;
 
 DEVICE float larger(float a, float b) { return __builtin_fmaxf(a, b); }
 DEVICE bool is_finite(float x) { return __builtin_fabsf(x) < INFINITE; }
@@ -92,6 +93,12 @@ struct Correction {
     }
 };
 
+// log(a + b), for a >= 1 and b >= 0; where they are 1 and little, to the digits of that little.
+DEVICE float logarithm(float a, float b) {
+    const float beyond = (a - 1.0f) + b;
+    return beyond <= 0.5f ? Correction::of(beyond).log1p : log2_approx(a + b) * LN_2;
+}
+
 // A sum of packs, in a lane for each of four neighbours: equal terms all round one way, but so few do little.
 struct PackSum {
     float lane[4] = {0.0f, 0.0f, 0.0f, 0.0f};
@@ -122,8 +129,6 @@ struct Reference {
         log_ratio = d;
         teacher_scale = student_is_empty ? 1.0f : exp2_approx(at.nats(difference(t, s), d) * LOG2_E);
     }
-
-    static constexpr float LOG2_E = 1.44269504f;
 };
 
 // w, w (e^r - 1) and w k(r) of an entry about a reference.
@@ -208,7 +213,7 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
         whole.log_ratio = shifted(at.log_ratio, correction.log1p * k.tau);
         if (is_open || t == -INFINITE) break;
         if (is_close && correction.c <= whole.kl) break;
-        const float by = is_close ? correction.log1p : log2_approx(1.0f + excess) * (1.0f / Reference::LOG2_E);
+        const float by = is_close ? correction.log1p : log2_approx(1.0f + excess) * LN_2;
         if (!is_finite(by)) break;
         at.take(shifted(at.log_ratio, by * k.tau), k, false);
     }
@@ -220,19 +225,21 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
 
     // What the entries have inside, weighted with the teacher's shares; and of those shares, the entropy.
     if (Entries::HAS_INSIDE || with_entropy) {
-        Sum kl, p, surprise;
+        // Shares at the maximum apart: beside their 1 the small ones would lose their digits.
+        Sum kl, surprise, at_top, below;
         entries.each([&](const State &x, int i) {
             const float share = x.teacher * k.weight(x.t, at.t);
             if (!(share > 0.0f)) return;
-            kl.add(i, share * x.kl), p.add(i, share);
             float of_it = (at.t - x.t) * k.per_nat;
-            if constexpr (Entries::HAS_INSIDE) of_it += x.entropy - log2_approx(x.teacher) / Reference::LOG2_E;
-            surprise.add(i, share * of_it);
+            if constexpr (Entries::HAS_INSIDE) of_it += x.entropy - logarithm(x.teacher, 0.0f);
+            kl.add(i, share * x.kl), surprise.add(i, share * of_it);
+            (x.t == at.t ? at_top : below).add(i, share);
         });
-        float sums[3] = {kl.value(), p.value(), surprise.value()};
+        float sums[4] = {kl.value(), surprise.value(), at_top.value(), below.value()};
         team.sum(sums);
-        whole.kl += sums[0] / sums[1];
-        whole.entropy = larger(sums[2] / sums[1] + log2_approx(sums[1]) / Reference::LOG2_E, 0.0f);
+        const float per_share = 1.0f / (sums[2] + sums[3]);
+        whole.kl += sums[0] * per_share;
+        whole.entropy = larger(__builtin_fmaf(sums[1], per_share, logarithm(sums[2], sums[3])), 0.0f);
     }
     if (is_open) whole.kl = INFINITE;
     return whole;

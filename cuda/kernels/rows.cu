@@ -10,6 +10,8 @@
 // Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradient leave in one launch.
 #include "held.h"
 
+namespace rows {
+
 template <class T, class Team, int PACKS> DEVICE void rows_of(const Task &task, u64 first, u64 step) {
     const Team team;
     for (u64 row = first; row < task.rows; row += step) {
@@ -62,14 +64,17 @@ template <class T> DEVICE void gradient(const Task &task) {
     }
 }
 
-#define KERNELS_OF(T)                                                                                      \
-    KERNEL(THREADS) void densekd_rows_lanes8_##T(Task task) { by_lanes<T, 8, 2>(task); }                   \
-    KERNEL(THREADS) void densekd_rows_lanes32_##T(Task task) { by_lanes<T, 32, 4>(task); }                 \
-    KERNEL(THREADS) void densekd_rows_block_##T(Task task) { by_block<T>(task); }                          \
-    KERNEL(THREADS) void densekd_rows_parts_##T(Task task) { parts<T>(task); }                             \
-    KERNEL(THREADS) void densekd_rows_gradient_##T(Task task) { gradient<T>(task); }
+} // namespace rows
 
-using f32 = float;
+#define KERNELS_OF(T)                                                                                      \
+    KERNEL(THREADS) void densekd_rows_lanes8_##T(Task task) { rows::by_lanes<T, 8, 2>(task); }                   \
+    KERNEL(THREADS) void densekd_rows_lanes32_##T(Task task) { rows::by_lanes<T, 32, 4>(task); }                 \
+    KERNEL(THREADS) void densekd_rows_block_##T(Task task) { rows::by_block<T>(task); }                          \
+    KERNEL(THREADS) void densekd_rows_parts_##T(Task task) { rows::parts<T>(task); }                             \
+    KERNEL(THREADS) void densekd_rows_gradient_##T(Task task) { rows::gradient<T>(task); }
+
 KERNELS_OF(f32)
 KERNELS_OF(f16)
 KERNELS_OF(bf16)
+
+#undef KERNELS_OF

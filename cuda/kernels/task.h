@@ -2,6 +2,8 @@
 #pragma once
 #include "maths.h"
 
+constexpr int THREADS = 256; // of every block
+
 // Which entries of a row count.
 struct Counted {
     const u8 *mask;
@@ -41,6 +43,7 @@ struct Task {
 };
 
 // Numbers as stored. All arithmetic is in f32.
+using f32 = float;
 struct f16 {
     u16 stored;
 };

@@ -2,7 +2,7 @@
 #include "task.h"
 #include "team.h"
 
-constexpr int THREADS = 256, WARPS = THREADS / 32;
+constexpr int WARPS = THREADS / 32;
 
 // States of a row's parts, spread over a warp.
 struct Parts {
