@@ -30,6 +30,14 @@ pub(crate) struct Symbol {
     pub(crate) address: u64,
 }
 
+/// The variables of a module outside of its kernels.
+#[derive(Debug, Default)]
+struct Outer {
+    globals: HashMap<String, Symbol>,
+    /// In shared memory; without bytes where the launch gives the size.
+    shared: Vec<Variable>,
+}
+
 /// Gives a module's variable its address, or says that memory is out.
 pub(crate) type Place<'a> = dyn FnMut(&Variable) -> Option<u64> + 'a;
 
@@ -68,8 +76,7 @@ impl Module {
         let source: Arc<[String]> = text.lines().map(str::to_owned).collect();
         let statements = statements(text);
         let mut module = Self { kernels: HashMap::new(), version: (0, 0), target: 0 };
-        let mut globals = HashMap::new();
-        let mut externs = Vec::new();
+        let mut outer = Outer::default();
         let mut rest = statements.as_slice();
         while let Some((first, tail)) = rest.split_first() {
             rest = tail;
@@ -77,13 +84,13 @@ impl Module {
                 Kind::Open(header) => {
                     let length = body(tail);
                     let (inner, after) = tail.split_at(length);
-                    let kernel = kernel(header, inner, &globals, &externs, &source)
+                    let kernel = kernel(header, inner, &outer, &source)
                         .map_err(|e| e.unwrap_or_else(|why| error(first, why)))?;
                     module.kernels.insert(kernel.name.clone(), Arc::new(kernel));
                     rest = after;
                 }
                 Kind::Text(text) => module
-                    .directive(text, &mut globals, &mut externs, place)
+                    .directive(text, &mut outer, place)
                     .map_err(|why| error(first, why))?,
                 Kind::Close | Kind::Label(_) => {
                     return Err(error(first, "stands outside of a kernel".into()));
@@ -100,12 +107,11 @@ impl Module {
     fn directive(
         &mut self,
         text: &str,
-        globals: &mut HashMap<String, Symbol>,
-        externs: &mut Vec<String>,
+        outer: &mut Outer,
         place: &mut Place<'_>,
     ) -> Decoded<()> {
         let mut words = text.split(' ').peekable();
-        while matches!(words.peek(), Some(&(".visible" | ".weak"))) {
+        while matches!(words.peek(), Some(&(".visible" | ".weak" | ".extern"))) {
             words.next();
         }
         match words.next() {
@@ -122,9 +128,8 @@ impl Module {
                 Ok(())
             }
             Some(".address_size") if words.next() == Some("64") => Ok(()),
-            Some(".extern") => {
-                let rest = text.split_once(".shared ").ok_or("only shared memory is external")?.1;
-                externs.push(declaration(rest)?.name);
+            Some(".shared") => {
+                outer.shared.push(declaration(text.split_once(".shared ").map_or("", |t| t.1))?);
                 Ok(())
             }
             Some(".global" | ".const") => {
@@ -132,7 +137,7 @@ impl Module {
                     text.split_once(".global ").or_else(|| text.split_once(".const ")).ok_or("no space")?.1;
                 let variable = declaration(rest)?;
                 let address = place(&variable).ok_or("no memory is left for it")?;
-                globals.insert(variable.name, Symbol { space: Space::Global, address });
+                outer.globals.insert(variable.name, Symbol { space: Space::Global, address });
                 Ok(())
             }
             _ => Err("unknown directive".to_owned()),
@@ -219,16 +224,24 @@ type KernelError = Result<LoadError, String>;
 fn kernel(
     header: &str,
     body: &[Statement],
-    globals: &HashMap<String, Symbol>,
-    externs: &[String],
+    outer: &Outer,
     source: &Arc<[String]>,
 ) -> Result<Kernel, KernelError> {
     let header = Header::parse(header).map_err(Err)?;
     let mut names = Names::default();
-    (names.symbols, names.params) = (globals.clone(), header.names);
+    names.symbols.clone_from(&outer.globals);
+    names.symbols.extend(header.names);
     names.open();
     let (mut shared, mut local) = (0, 0);
     let mut next = 0;
+    // Of the module's variables in shared memory a kernel holds those that it names.
+    let named = |v: &&Variable| body.iter().any(|s| matches!(&s.kind, Kind::Text(t) if t.contains(&v.name)));
+    let (dynamic, fixed): (Vec<_>, Vec<_>) = outer.shared.iter().filter(named).partition(|v| v.value.is_empty());
+    for v in fixed {
+        let at = up(shared, v.align as u32);
+        shared = at + v.value.len() as u32;
+        names.symbols.insert(v.name.clone(), Symbol { space: Space::Shared, address: u64::from(at) });
+    }
     for s in body {
         let mut read = || -> Decoded<()> {
             match &s.kind {
@@ -258,12 +271,12 @@ fn kernel(
         };
         read().map_err(|why| Ok(error(s, why)))?;
     }
-    let dynamic = up(shared, DYNAMIC_ALIGN);
-    for name in externs {
-        names.symbols.insert(name.clone(), Symbol { space: Space::Shared, address: u64::from(dynamic) });
+    // What a launch adds begins after the rest; all dynamic variables are the same memory.
+    if !dynamic.is_empty() {
+        shared = up(shared, DYNAMIC_ALIGN);
     }
-    if !externs.is_empty() {
-        shared = dynamic;
+    for v in dynamic {
+        names.symbols.insert(v.name.clone(), Symbol { space: Space::Shared, address: u64::from(shared) });
     }
 
     let mut code = Vec::with_capacity(next as usize);
@@ -306,7 +319,7 @@ fn kernel(
 struct Header {
     name: String,
     params: Vec<Param>,
-    names: HashMap<String, u32>,
+    names: HashMap<String, Symbol>,
     max_threads: Option<u32>,
 }
 
@@ -325,7 +338,7 @@ impl Header {
             let at = up(offset, align);
             offset = at + bytes;
             params.push(Param { offset: at, bytes });
-            names.insert(variable.name, at);
+            names.insert(variable.name, Symbol { space: Space::Param, address: u64::from(at) });
         }
         let mut max_threads = None;
         let mut words = directives.split([' ', ',']).filter(|w| !w.is_empty()).peekable();

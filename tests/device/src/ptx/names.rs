@@ -18,7 +18,6 @@ struct Bank {
 pub(crate) struct Names {
     scopes: Vec<HashMap<String, Bank>>,
     pub(crate) symbols: HashMap<String, Symbol>,
-    pub(crate) params: HashMap<String, u32>,
     pub(crate) labels: HashMap<String, u32>,
     pub(crate) tables: HashMap<String, Vec<String>>,
     pub(crate) registers: u32,
@@ -147,8 +146,6 @@ impl Names {
         let offset = offset.parse::<i64>().map_err(|_| format!("bad offset {offset}"))?;
         let base = if base.starts_with('%') {
             Src::Reg(self.register_of(base, 64)?)
-        } else if space == Space::Param {
-            Src::Value(u64::from(*self.params.get(base).ok_or_else(|| format!("{base} is no parameter"))?))
         } else {
             let symbol = self.symbols.get(base).ok_or_else(|| format!("{base} is no variable"))?;
             if space != symbol.space {
@@ -156,9 +153,6 @@ impl Names {
             }
             Src::Value(symbol.address)
         };
-        if space == Space::Param && matches!(base, Src::Reg(_)) {
-            return Err("a parameter's address is not taken".to_owned());
-        }
         Ok(Address { space, base, offset })
     }
 }
