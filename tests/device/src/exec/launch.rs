@@ -55,7 +55,7 @@ pub(crate) fn launch(
         match goes_on {
             Ok(true) => resident[at].shared = shared,
             Ok(false) => {
-                resident.swap_remove(at);
+                resident.remove(at);
             }
             Err(failure) => break Err(failure),
         }

@@ -11,6 +11,8 @@ mod launch;
 mod random;
 mod shared;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod violation;
 mod warp;
 

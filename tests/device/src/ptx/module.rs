@@ -89,9 +89,9 @@ impl Module {
                     module.kernels.insert(kernel.name.clone(), Arc::new(kernel));
                     rest = after;
                 }
-                Kind::Text(text) => module
-                    .directive(text, &mut outer, place)
-                    .map_err(|why| error(first, why))?,
+                Kind::Text(text) => {
+                    module.directive(text, &mut outer, place).map_err(|why| error(first, why))?
+                }
                 Kind::Close | Kind::Label(_) => {
                     return Err(error(first, "stands outside of a kernel".into()));
                 }
@@ -104,12 +104,7 @@ impl Module {
         Ok(module)
     }
 
-    fn directive(
-        &mut self,
-        text: &str,
-        outer: &mut Outer,
-        place: &mut Place<'_>,
-    ) -> Decoded<()> {
+    fn directive(&mut self, text: &str, outer: &mut Outer, place: &mut Place<'_>) -> Decoded<()> {
         let mut words = text.split(' ').peekable();
         while matches!(words.peek(), Some(&(".visible" | ".weak" | ".extern"))) {
             words.next();
@@ -236,7 +231,8 @@ fn kernel(
     let mut next = 0;
     // Of the module's variables in shared memory a kernel holds those that it names.
     let named = |v: &&Variable| body.iter().any(|s| matches!(&s.kind, Kind::Text(t) if t.contains(&v.name)));
-    let (dynamic, fixed): (Vec<_>, Vec<_>) = outer.shared.iter().filter(named).partition(|v| v.value.is_empty());
+    let (dynamic, fixed): (Vec<_>, Vec<_>) =
+        outer.shared.iter().filter(named).partition(|v| v.value.is_empty());
     for v in fixed {
         let at = up(shared, v.align as u32);
         shared = at + v.value.len() as u32;

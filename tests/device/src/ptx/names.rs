@@ -94,9 +94,13 @@ impl Names {
         }
     }
 
+    fn is_register(&self, text: &str) -> bool {
+        text.starts_with('%') || self.find(text).is_some()
+    }
+
     /// A register of exactly `bits`, or a literal.
     pub(crate) fn source(&self, text: &str, bits: u8) -> Decoded<Src> {
-        if text.starts_with('%') {
+        if self.is_register(text) {
             self.register_of(text, bits).map(Src::Reg)
         } else {
             literal(text, bits).map(Src::Value)
@@ -105,7 +109,7 @@ impl Names {
 
     /// A register of at least `bits`, or a literal.
     pub(crate) fn source_from(&self, text: &str, bits: u8) -> Decoded<Src> {
-        if text.starts_with('%') {
+        if self.is_register(text) {
             self.register_from(text, bits).map(Src::Reg)
         } else {
             literal(text, bits).map(Src::Value)

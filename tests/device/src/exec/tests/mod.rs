@@ -17,8 +17,12 @@ const HEAD: &str = ".version 7.0\n.target sm_80\n.address_size 64\n";
 /// A kernel `k` with pointers `p0`, `p1`, ... and these lines.
 pub(super) fn kernel(pointers: usize, body: &str) -> String {
     let params: Vec<String> = (0..pointers).map(|n| format!(".param .u64 p{n}")).collect();
-    let registers = ".reg .pred %p<20>; .reg .b16 %h<20>; .reg .b32 %r<40>; .reg .f32 %f<40>; .reg .b64 %rd<40>;";
-    format!("{HEAD}.visible .entry k({})\n{{\n{registers}\n.reg .f64 %d<20>;\n{body}\nret;\n}}\n", params.join(", "))
+    let registers =
+        ".reg .pred %p<20>; .reg .b16 %h<20>; .reg .b32 %r<40>; .reg .f32 %f<40>; .reg .b64 %rd<40>;";
+    format!(
+        "{HEAD}.visible .entry k({})\n{{\n{registers}\n.reg .f64 %d<20>;\n{body}\nret;\n}}\n",
+        params.join(", ")
+    )
 }
 
 /// Loads the only kernel of `text` and runs it.
@@ -70,17 +74,51 @@ const THREADS: usize = 512;
 fn values(ty: &str, salt: u64) -> Vec<u64> {
     let bits: u32 = ty[1..].parse().unwrap();
     let edges: Vec<u64> = match ty {
-        "f32" => [0.0, -0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, 3.0e9, -3.0e9, 1e-40, -1e-40, f32::MAX, f32::MIN, 1e20]
-            .into_iter()
-            .chain([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, 65504.0, 65520.0, 1e-7, 6e-8])
-            .map(|x: f32| u64::from(x.to_bits()))
+        "f32" => [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            1.5,
+            2.5,
+            -2.5,
+            3.0e9,
+            -3.0e9,
+            1e-40,
+            -1e-40,
+            f32::MAX,
+            f32::MIN,
+            1e20,
+        ]
+        .into_iter()
+        .chain([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, f32::MIN_POSITIVE, 65504.0, 65520.0, 1e-7, 6e-8])
+        .map(|x: f32| u64::from(x.to_bits()))
+        .collect(),
+        "f64" => [
+            0.0,
+            -0.0,
+            1.0,
+            -1.0,
+            0.5,
+            2.5,
+            -2.5,
+            1e-310,
+            f64::MAX,
+            f64::MIN,
+            1e300,
+            3e9,
+            1e19,
+            1e-46,
+            65519.9,
+        ]
+        .into_iter()
+        .chain([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MIN_POSITIVE])
+        .map(f64::to_bits)
+        .collect(),
+        _ => (0..8)
+            .flat_map(|n| [n, u64::MAX - n, 1 << (bits - 1), (1 << (bits - 1)) - 1 + n, 31 + n])
             .collect(),
-        "f64" => [0.0, -0.0, 1.0, -1.0, 0.5, 2.5, -2.5, 1e-310, f64::MAX, f64::MIN, 1e300, 3e9, 1e19, 1e-46, 65519.9]
-            .into_iter()
-            .chain([f64::INFINITY, f64::NEG_INFINITY, f64::NAN, f64::MIN_POSITIVE])
-            .map(f64::to_bits)
-            .collect(),
-        _ => (0..8).flat_map(|n| [n, u64::MAX - n, 1 << (bits - 1), (1 << (bits - 1)) - 1 + n, 31 + n]).collect(),
     };
     let keep = u64::MAX >> (64 - bits);
     (0..THREADS as u64)
@@ -119,7 +157,8 @@ pub(super) fn evaluate(lines: &str, out: &str, ins: &[&str], seed: u64) -> Vec<(
         lines = lines.replace(name, &format!("%in{n}"));
     }
     let last = ins.len();
-    body += &format!(".reg .{out} %result;\n{lines}\nld.param.u64 %rd1, [p{last}];\nadd.s64 %rd1, %rd1, %rd0;\n");
+    body +=
+        &format!(".reg .{out} %result;\n{lines}\nld.param.u64 %rd1, [p{last}];\nadd.s64 %rd1, %rd1, %rd0;\n");
     body += &format!("st.global.b{} [%rd1], %result;\n", &out[1..]);
 
     let mut memory = Memory::new(1 << 24);
@@ -134,7 +173,13 @@ pub(super) fn evaluate(lines: &str, out: &str, ins: &[&str], seed: u64) -> Vec<(
 }
 
 /// The violation that a kernel must meet.
-pub(super) fn violation(text: &str, shape: [u32; 2], params: &[u64], memory: &mut Memory, wrong: Wrong) -> Failure {
+pub(super) fn violation(
+    text: &str,
+    shape: [u32; 2],
+    params: &[u64],
+    memory: &mut Memory,
+    wrong: Wrong,
+) -> Failure {
     match run(text, memory, 1, shape, 0, params) {
         Ok(_) => panic!("nothing was found in\n{text}"),
         Err(failure) => {
