@@ -108,7 +108,9 @@ impl Arguments {
         }
         for (n, p) in params.iter().enumerate() {
             // SAFETY: it is not null, and the caller promises a pointer for each of the kernel's parameters.
-            let argument = unsafe { self.0.add(n).read() };
+            let place = unsafe { self.0.add(n) };
+            // SAFETY: it points to one of those.
+            let argument = unsafe { place.read() };
             block[p.offset as usize..][..p.bytes as usize].copy_from_slice(argument.get(p.bytes as usize)?);
         }
         Ok(block)

@@ -49,14 +49,13 @@ impl Driver {
 
     pub(crate) fn primary_retain(&mut self, device: i32) -> Answer<Handle> {
         self.device(device)?;
-        let handle = match self.primary {
-            Some(handle) => handle,
-            None => {
-                let handle = self.handle();
-                self.primary = Some(handle);
-                self.contexts.insert(handle, Context { device, flags: 0, retained: Some(0), failed: None });
-                handle
-            }
+        let handle = if let Some(handle) = self.primary {
+            handle
+        } else {
+            let handle = self.handle();
+            self.primary = Some(handle);
+            self.contexts.insert(handle, Context { device, flags: 0, retained: Some(0), failed: None });
+            handle
         };
         if let Some(Context { retained: Some(count), .. }) = self.contexts.get_mut(&handle) {
             *count += 1;

@@ -29,6 +29,7 @@ impl Driver {
     }
 
     /// `CUdevice_attribute` by number.
+    #[expect(clippy::match_same_arms, reason = "attributes of one subject stand together")]
     pub(crate) fn device_attribute(&self, attribute: i32, device: i32) -> Answer<i32> {
         self.device_get(device)?;
         let s = &self.settings;

@@ -82,7 +82,7 @@ impl Driver {
 fn check(kernel: &Kernel, shape: Shape, most_dynamic: u32) -> Answer<()> {
     let Shape { grid: [gx, gy, gz], threads: [x, y, z], dynamic_shared } = shape;
     let count = u64::from(x) * u64::from(y) * u64::from(z);
-    let grid = gx > 0 && gy > 0 && gz > 0 && gx <= i32::MAX as u32 && gy <= 65535 && gz <= 65535;
+    let grid = gx > 0 && gy > 0 && gz > 0 && gx >> 31 == 0 && gy <= 65535 && gz <= 65535;
     let block = (1..=1024).contains(&count) && z <= 64;
     if !grid || !block || dynamic_shared > most_dynamic {
         return Err(code::INVALID_VALUE);

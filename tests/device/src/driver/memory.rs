@@ -30,17 +30,17 @@ impl Driver {
 
     pub(crate) fn copy_in(&mut self, to: u64, bytes: &[u8]) -> Answer<()> {
         self.current()?;
-        copied(bytes.is_empty() || self.memory.from_host(to, bytes))
+        copied(bytes.is_empty() || self.memory.copy_in(to, bytes))
     }
 
     pub(crate) fn copy_out(&mut self, bytes: &mut [u8], from: u64) -> Answer<()> {
         self.current()?;
-        copied(bytes.is_empty() || self.memory.to_host(from, bytes))
+        copied(bytes.is_empty() || self.memory.copy_out(from, bytes))
     }
 
     pub(crate) fn copy_within(&mut self, to: u64, from: u64, bytes: u64) -> Answer<()> {
         self.current()?;
-        copied(bytes == 0 || self.memory.within(to, from, bytes))
+        copied(bytes == 0 || self.memory.copy_within(to, from, bytes))
     }
 
     /// `count` times the bytes of `value`, at an address of its alignment.
@@ -48,7 +48,7 @@ impl Driver {
         self.current()?;
         copied(
             count == 0
-                || (to.is_multiple_of(value.len() as u64) && self.memory.from_host(to, &value.repeat(count))),
+                || (to.is_multiple_of(value.len() as u64) && self.memory.copy_in(to, &value.repeat(count))),
         )
     }
 

@@ -32,7 +32,7 @@ impl Driver {
         let memory = &mut self.memory;
         let parsed = Module::parse(text, &mut |v: &Variable| {
             let base = memory.allocate(v.value.len() as u64)?;
-            memory.from_host(base, &v.value);
+            memory.copy_in(base, &v.value);
             variables.insert(v.name.clone(), (base, v.value.len() as u64));
             base.is_multiple_of(v.align).then_some(base)
         });

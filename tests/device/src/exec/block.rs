@@ -66,7 +66,7 @@ impl Block {
         // Without a seed a warp runs as far as it can.
         let steps = if steps == 0 { u32::MAX } else { steps };
         let first = warp.first_thread;
-        warp.run(cx, steps).map_err(|(at, violation)| failure(cx, at, first, violation))?;
+        warp.run(cx, steps).map_err(|(at, violation)| Box::new(failure(cx, at, first, violation)))?;
         Ok(true)
     }
 
@@ -94,7 +94,7 @@ impl Block {
                     format!("thread ({x}, {y}, {z}) waits at another barrier, PTX line {line}")
                 }
             };
-            return Err(failure(cx, at, first, Violation::new(Wrong::Divergence, 0, what)));
+            return Err(Box::new(failure(cx, at, first, Violation::new(Wrong::Divergence, 0, what))));
         }
         for w in &mut self.warps {
             w.at_barrier = 0;
@@ -106,10 +106,10 @@ impl Block {
     }
 }
 
-fn failure(cx: &Context<'_>, at: u32, first_thread: u32, violation: Violation) -> Box<Failure> {
+fn failure(cx: &Context<'_>, at: u32, first_thread: u32, violation: Violation) -> Failure {
     let line = cx.kernel.code[at as usize].line;
     let source = cx.kernel.source.get(line.saturating_sub(1) as usize);
-    Box::new(Failure {
+    Failure {
         wrong: violation.wrong,
         kernel: cx.kernel.name.clone(),
         line,
@@ -117,5 +117,5 @@ fn failure(cx: &Context<'_>, at: u32, first_thread: u32, violation: Violation) -
         block: cx.block,
         thread: cx.thread(first_thread + violation.lane),
         what: violation.what,
-    })
+    }
 }

@@ -121,10 +121,8 @@ impl Memory {
     /// What is wrong with `bytes` from `address`, in words.
     pub(crate) fn explain(&self, address: u64, bytes: u64) -> String {
         let head = format!("{bytes} bytes at {address:#x}");
-        let place = |base: u64, size: u64| {
-            let (offset, kept) = (address - base, size);
-            format!("byte {offset} of the {kept} bytes at {base:#x}")
-        };
+        let place =
+            |base: u64, size: u64| format!("byte {} of the {size} bytes at {base:#x}", address - base);
         if let Some((base, a)) = self.live.range(..=address).next_back() {
             let size = a.bytes.len() as u64;
             if address - base < size + GAP {
@@ -140,7 +138,7 @@ impl Memory {
     }
 
     /// Copies from the host; what is copied is known. False: not in one allocation.
-    pub(crate) fn from_host(&mut self, to: u64, bytes: &[u8]) -> bool {
+    pub(crate) fn copy_in(&mut self, to: u64, bytes: &[u8]) -> bool {
         let Some(a) = self.find(to, bytes.len() as u64) else { return false };
         let Some(at) = a.offset(to, bytes.len() as u64) else { return false };
         a.bytes[at..at + bytes.len()].copy_from_slice(bytes);
@@ -149,17 +147,17 @@ impl Memory {
     }
 
     /// Copies to the host. False: not in one allocation.
-    pub(crate) fn to_host(&mut self, from: u64, bytes: &mut [u8]) -> bool {
+    pub(crate) fn copy_out(&mut self, from: u64, bytes: &mut [u8]) -> bool {
         let Some(a) = self.find(from, bytes.len() as u64) else { return false };
         let Some(at) = a.offset(from, bytes.len() as u64) else { return false };
         bytes.copy_from_slice(&a.bytes[at..at + bytes.len()]);
-        let unknown = a.known[at..at + bytes.len()].iter().filter(|k| **k == UNKNOWN).count();
-        self.unknown_copied += unknown as u64;
+        let unknown = a.known[at..at + bytes.len()].iter().map(|k| u64::from(*k == UNKNOWN)).sum::<u64>();
+        self.unknown_copied += unknown;
         true
     }
 
     /// Copies within the device; what was unknown stays so.
-    pub(crate) fn within(&mut self, to: u64, from: u64, bytes: u64) -> bool {
+    pub(crate) fn copy_within(&mut self, to: u64, from: u64, bytes: u64) -> bool {
         let Some(a) = self.find(from, bytes) else { return false };
         let Some(at) = a.offset(from, bytes) else { return false };
         let range = at..at + bytes as usize;

@@ -98,7 +98,7 @@ fn order(n: u64, blocks: u64, seed: u64) -> u64 {
         return n;
     }
     // A step without a common factor with the count visits each block once.
-    let mut step = mix(seed) % blocks | 1;
+    let mut step = (mix(seed) % blocks) | 1;
     while gcd(step, blocks) != 1 {
         step += 2;
     }

@@ -37,9 +37,10 @@ impl Toucher {
 
     /// Whether nothing orders the two.
     fn races(self, other: Self) -> bool {
-        let ordered = self.thread == other.thread
-            || (self.warp() == other.warp() && self.warp_barriers != other.warp_barriers);
-        !ordered && !(self.atomic && other.atomic)
+        let one_thread = self.thread == other.thread;
+        let of_a_warp = self.warp() == other.warp() && self.warp_barriers != other.warp_barriers;
+        let both_atomic = self.atomic && other.atomic;
+        ![one_thread, of_a_warp, both_atomic].contains(&true)
     }
 }
 

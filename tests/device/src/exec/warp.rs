@@ -217,7 +217,7 @@ impl Warp {
             Op::Load { access, to } => self.load(cx, mask, access, to)?,
             Op::Store { access, from } => self.store(cx, mask, access, from)?,
             Op::Atomic { op, ty, address, to, b, c } => {
-                self.atomic(cx, mask, *op, *ty, *address, *to, *b, *c)?
+                self.atomic(cx, mask, *op, *ty, *address, *to, *b, *c)?;
             }
             Op::ActiveMask { to } => self.write(*to, mask, &[u64::from(mask); 32]),
             Op::Fence => {}

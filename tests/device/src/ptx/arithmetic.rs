@@ -295,10 +295,10 @@ fn test(text: &str, ty: Type) -> Option<Test> {
     let (order, unordered) = match (text, ty) {
         ("num", Type::Float(_)) => return Some(Test::BothNumbers),
         ("nan", Type::Float(_)) => return Some(Test::EitherNan),
-        ("lo" | "ls" | "hi" | "hs", Type::Unsigned(_) | Type::Bits(_)) => (text, false),
+        ("lo" | "ls" | "hi" | "hs", Type::Signed(_)) => return None,
         (_, Type::Float(_)) => match text.strip_suffix('u') {
             Some(order) => (order, true),
-            // Ordered, but "not equal" as IEEE has it is `neu`; `ne` is false with a NaN.
+            // `ne` is false with a NaN: what IEEE calls not equal is `neu`.
             None => (text, false),
         },
         _ => (text, false),

@@ -90,7 +90,7 @@ impl Module {
                     rest = after;
                 }
                 Kind::Text(text) => {
-                    module.directive(text, &mut outer, place).map_err(|why| error(first, why))?
+                    module.directive(text, &mut outer, place).map_err(|why| error(first, why))?;
                 }
                 Kind::Close | Kind::Label(_) => {
                     return Err(error(first, "stands outside of a kernel".into()));

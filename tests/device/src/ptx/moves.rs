@@ -116,11 +116,9 @@ fn convert(names: &Names, name: &mut Name<'_>, o: &[&str]) -> Decoded<Op> {
     let narrower = real(from) && real(to_ty) && (to_ty.bits() < from.bits());
     let fits = match (real(from), real(to_ty)) {
         (true, false) => whole,
-        (false, true) => round == Some(Round::Nearest),
-        (false, false) => round.is_none(),
-        (true, true) if narrower => round == Some(Round::Nearest),
         (true, true) if to_ty == from => whole || round.is_none(),
-        (true, true) => round.is_none(),
+        (of_real, true) if narrower || !of_real => round == Some(Round::Nearest),
+        _ => round.is_none(),
     };
     if !fits || from == Type::Pred || to_ty == Type::Pred {
         return Err("this rounding does not go with these types".to_owned());

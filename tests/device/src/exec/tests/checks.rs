@@ -80,9 +80,9 @@ fn uninitialised_global_memory() {
     run(&with_own("ld.global.f32 %f1, [%rd1];"), &mut memory, 1, [1, 1], 0, &[base]).unwrap();
     // A copy keeps what is unknown so.
     let other = memory.allocate(64).unwrap();
-    assert!(memory.within(other, base, 64));
+    assert!(memory.copy_within(other, base, 64));
     violation(&with_own("ld.global.f32 %f1, [%rd1+8];"), [1, 1], &[other], &mut memory, Wrong::Uninitialised);
-    assert!(memory.to_host(other, &mut [0; 64]));
+    assert!(memory.copy_out(other, &mut [0; 64]));
     assert_eq!(memory.unknown_copied, 60);
 }
 

@@ -29,7 +29,7 @@ fn nearest(x: f64, of: fn(u64) -> f64, infinity: u64) -> u64 {
         |bits: u64| if bits < infinity { of(bits) } else { 2.0 * of(infinity - 1) - of(infinity - 2) };
     let (mut low, mut high) = (0, infinity);
     while high - low > 1 {
-        let middle = (low + high) / 2;
+        let middle = u64::midpoint(low, high);
         if of(middle) <= magnitude { low = middle } else { high = middle }
     }
     if magnitude.is_infinite() {

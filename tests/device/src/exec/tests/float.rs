@@ -115,12 +115,12 @@ fn comparisons() {
     type Test = fn(f64, f64) -> bool;
     let tests: [(&str, Test); 14] = [
         ("eq", |a, b| a == b),
-        ("ne", |a, b| a < b || a > b),
+        ("ne", |a, b| !a.is_nan() && !b.is_nan() && a != b),
         ("lt", |a, b| a < b),
         ("le", |a, b| a <= b),
         ("gt", |a, b| a > b),
         ("ge", |a, b| a >= b),
-        ("equ", |a, b| !(a < b || a > b)),
+        ("equ", |a, b| a.is_nan() || b.is_nan() || a == b),
         ("neu", |a, b| a != b),
         ("ltu", |a, b| !(a >= b)),
         ("leu", |a, b| !(a > b)),

@@ -32,7 +32,7 @@ fn sums_products_and_quotients() {
         "or": u16 "b16" u32 "b32" u64 "b64", |a, b| a | b;
         "xor": u16 "b16" u32 "b32" u64 "b64", |a, b| a ^ b;
     }
-    check("mul.hi.u32 $d, $a, $b;", "b32", &["b32"; 2], |v| v[0] * v[1] >> 32);
+    check("mul.hi.u32 $d, $a, $b;", "b32", &["b32"; 2], |v| (v[0] * v[1]) >> 32);
     check("mul.hi.s32 $d, $a, $b;", "b32", &["b32"; 2], |v| {
         u64::from(((i64::from(v[0] as i32) * i64::from(v[1] as i32)) >> 32) as u32)
     });
@@ -53,7 +53,7 @@ fn sums_products_and_quotients() {
     check("mad.lo.s32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| {
         u64::from((v[0] as u32).wrapping_mul(v[1] as u32).wrapping_add(v[2] as u32))
     });
-    check("mad.hi.u32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| ((v[0] * v[1] >> 32) + v[2]) & 0xffff_ffff);
+    check("mad.hi.u32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| (((v[0] * v[1]) >> 32) + v[2]) & 0xffff_ffff);
     check("mad.wide.u32 $d, $a, $b, $c;", "b64", &["b32", "b32", "b64"], |v| {
         (v[0] * v[1]).wrapping_add(v[2])
     });
@@ -193,7 +193,7 @@ fn comparisons_and_selections() {
             u64::from(of(v[0] < v[1], v[1] < v[2]))
         });
     }
-    check("slct.b32.s32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| if v[2] as i32 >= 0 { v[0] } else { v[1] });
+    check("slct.b32.s32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| if v[2] >> 31 == 0 { v[0] } else { v[1] });
     check("slct.b64.f32 $d, $a, $b, $c;", "b64", &["b64", "b64", "f32"], |v| {
         if f32::from_bits(v[2] as u32) >= 0.0 { v[0] } else { v[1] }
     });
@@ -214,7 +214,7 @@ fn moves_and_packs() {
         "b32",
         &["b32"],
         |v| {
-            if (v[0] as i32) < -5 { v[0] } else { 0xffff_ffff }
+            if (0x8000_0000..0xffff_fffb).contains(&v[0]) { v[0] } else { 0xffff_ffff }
         },
     );
 }

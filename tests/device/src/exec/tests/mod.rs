@@ -57,13 +57,13 @@ pub(super) fn refused(text: &str) -> String {
 pub(super) fn place(memory: &mut Memory, values: &[u64]) -> u64 {
     let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
     let base = memory.allocate(bytes.len() as u64).unwrap();
-    assert!(memory.from_host(base, &bytes));
+    assert!(memory.copy_in(base, &bytes));
     base
 }
 
 pub(super) fn fetch(memory: &mut Memory, from: u64, count: usize) -> Vec<u64> {
     let mut bytes = vec![0; count * 8];
-    assert!(memory.to_host(from, &mut bytes));
+    assert!(memory.copy_out(from, &mut bytes));
     bytes.chunks_exact(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect()
 }
 
@@ -147,19 +147,19 @@ pub(super) fn check(lines: &str, out: &str, ins: &[&str], expected: impl Fn(&[u6
 }
 
 pub(super) fn evaluate(lines: &str, out: &str, ins: &[&str], seed: u64) -> Vec<(Vec<u64>, u64)> {
-    let mut body = String::from("mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd0, %r0, 8;\n");
-    for (n, ty) in ins.iter().enumerate() {
-        body += &format!(".reg .{ty} %in{n};\nld.param.u64 %rd1, [p{n}];\nadd.s64 %rd1, %rd1, %rd0;\n");
-        body += &format!("ld.global.b{} %in{n}, [%rd1];\n", &ty[1..]);
-    }
+    let mut parts = vec!["mov.u32 %r0, %tid.x;\nmul.wide.u32 %rd0, %r0, 8;".to_owned()];
     let mut lines = lines.replace("$d", "%result");
-    for (n, name) in ["$a", "$b", "$c"].into_iter().enumerate() {
+    for (n, (ty, name)) in ins.iter().zip(["$a", "$b", "$c"]).enumerate() {
+        parts.push(format!(".reg .{ty} %in{n};\nld.param.u64 %rd1, [p{n}];\nadd.s64 %rd1, %rd1, %rd0;"));
+        parts.push(format!("ld.global.b{} %in{n}, [%rd1];", &ty[1..]));
         lines = lines.replace(name, &format!("%in{n}"));
     }
     let last = ins.len();
-    body +=
-        &format!(".reg .{out} %result;\n{lines}\nld.param.u64 %rd1, [p{last}];\nadd.s64 %rd1, %rd1, %rd0;\n");
-    body += &format!("st.global.b{} [%rd1], %result;\n", &out[1..]);
+    parts.push(format!(
+        ".reg .{out} %result;\n{lines}\nld.param.u64 %rd1, [p{last}];\nadd.s64 %rd1, %rd1, %rd0;"
+    ));
+    parts.push(format!("st.global.b{} [%rd1], %result;", &out[1..]));
+    let body = parts.join("\n");
 
     let mut memory = Memory::new(1 << 24);
     let columns: Vec<Vec<u64>> = ins.iter().zip(1..).map(|(ty, salt)| values(ty, salt)).collect();
