@@ -7,6 +7,7 @@ mod module;
 mod moves;
 mod names;
 pub(crate) mod op;
+mod operand;
 mod text;
 pub(crate) mod types;
 

@@ -15,23 +15,11 @@ fn flushed(x: f32) -> f32 {
 }
 
 fn least(a: f64, b: f64) -> f64 {
-    if a.is_nan() || (b.is_sign_negative() && b == a) {
-        b
-    } else if b < a {
-        b
-    } else {
-        a
-    }
+    if a.is_nan() || b < a || (b.is_sign_negative() && b == a) { b } else { a }
 }
 
 fn greatest(a: f64, b: f64) -> f64 {
-    if a.is_nan() || (b.is_sign_positive() && b == a) {
-        b
-    } else if b > a {
-        b
-    } else {
-        a
-    }
+    if a.is_nan() || b > a || (b.is_sign_positive() && b == a) { b } else { a }
 }
 
 #[test]

@@ -13,7 +13,10 @@ DEVICE float from_half(u32 bits) { return (float)__builtin_bit_cast(_Float16, (u
 
 DEVICE float sum_of(float, u32x4 pack) {
     float sum = 0;
-    for (int n = 0; n < 4; n++) sum += __builtin_bit_cast(float, pack[n]);
+    for (int n = 0; n < 4; n++) {
+        const u32 word = pack[n]; // clang 19 takes the bits of the first element, whichever is named
+        sum += __builtin_bit_cast(float, word);
+    }
     return sum;
 }
 DEVICE float sum_of(_Float16, u32x4 pack) {
