@@ -2,6 +2,7 @@
 
 mod accuracy;
 mod no_std;
+mod ptx;
 mod search;
 
 use clap::{Parser, Subcommand};
@@ -34,12 +35,15 @@ enum Command {
     },
     /// Print the error of this library and of the usual formulas against the size of the KL divergence.
     Accuracy,
+    /// Make the PTX of the CUDA kernels, or check what is committed.
+    Ptx(ptx::PtxCommand),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
         Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
+        Command::Ptx(command) => command.run(),
         Command::Accuracy => {
             accuracy::run();
             Ok(())

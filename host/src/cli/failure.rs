@@ -137,6 +137,7 @@ pub(crate) enum Failure {
         position: [usize; 3],
     },
     /// The GPU was asked for.
+    #[cfg(not(feature = "cuda"))]
     #[error("this build has no CUDA backend: use --backend cpu, or --backend auto for the best one there is")]
     NoCuda,
     /// A gradient would take the place of an input.
@@ -282,12 +283,17 @@ impl Failure {
             Self::Tensors { .. } => "usage",
             Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
+            #[cfg(feature = "cuda")]
+            Self::Backend(BackendError::Cuda(densekd::gpu::Error::NoDevice { .. })) => "no_backend",
+            #[cfg(feature = "cuda")]
+            Self::Backend(BackendError::Cuda(error)) => error.code(),
             Self::Backend(_) => "unsupported",
             Self::Objective(_) => "objective",
             Self::GradientName { .. } => "gradient_name",
             Self::Rank { .. } => "rank",
             Self::PositionsShape { .. } | Self::LabelsShape { .. } => "positions_shape",
             Self::MaskValue { .. } => "mask_value",
+            #[cfg(not(feature = "cuda"))]
             Self::NoCuda => "no_backend",
             Self::OutputIsInput { .. } => "output_is_input",
             Self::OutputTwice { .. } => "output_twice",

@@ -42,11 +42,37 @@ pub(crate) struct Machine {
 impl BackendArgs {
     /// Starts the backend.
     pub(crate) fn start(&self) -> Result<Machine, Failure> {
-        if self.backend == BackendName::Cuda {
-            return Err(Failure::NoCuda);
-        }
         let cpu = self.threads.map_or_else(|| Ok(Cpu::new()), Cpu::with_threads)?;
-        let threads = cpu.threads();
-        Ok(Machine { backend: Box::new(cpu), threads, is_auto: self.backend == BackendName::Auto })
+        let (threads, is_auto) = (cpu.threads(), self.backend == BackendName::Auto);
+        let backend = match self.backend {
+            BackendName::Cpu => Box::new(cpu),
+            BackendName::Auto => auto(cpu),
+            BackendName::Cuda => cuda()?,
+        };
+        Ok(Machine { backend, threads, is_auto })
     }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Box<dyn Backend>, Failure> {
+    Ok(Box::new(densekd::Cuda::open(0)?))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Box<dyn Backend>, Failure> {
+    Err(Failure::NoCuda)
+}
+
+/// Without a GPU, the CPU alone: `densekd list backends` says why.
+#[cfg(feature = "cuda")]
+fn auto(cpu: Cpu) -> Box<dyn Backend> {
+    match densekd::Cuda::open(0) {
+        Ok(cuda) => Box::new(densekd::Auto::new(cuda, cpu)),
+        Err(_) => Box::new(cpu),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn auto(cpu: Cpu) -> Box<dyn Backend> {
+    Box::new(cpu)
 }
