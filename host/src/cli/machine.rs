@@ -55,12 +55,16 @@ impl BackendArgs {
 
 #[cfg(feature = "cuda")]
 fn cuda() -> Result<Box<dyn Backend>, Failure> {
-    Ok(Box::new(densekd::Cuda::open(0)?))
+    match densekd::Cuda::open(0) {
+        Ok(cuda) => Ok(Box::new(cuda)),
+        Err(densekd::BackendError::Cuda(error)) => Err(Failure::NoCuda { reason: error.to_string() }),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda() -> Result<Box<dyn Backend>, Failure> {
-    Err(Failure::NoCuda)
+    Err(Failure::NoCuda { reason: "this build is without it".to_owned() })
 }
 
 /// Without a GPU, the CPU alone: `densekd list backends` says why.

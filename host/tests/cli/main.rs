@@ -4,6 +4,8 @@ mod bad_files;
 mod bad_options;
 mod check_and_doctor;
 mod commands;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod faults;
 mod folders;
 mod gradient;
