@@ -175,7 +175,8 @@ impl Device {
         let teacher = gpu.upload(bytes(teacher))?;
         let student = gpu.upload(bytes(student))?;
         let mask = mask.map(|mask| gpu.upload(mask)).transpose()?;
-        let to = gradient.as_ref().map(|gradient| gpu.buffer(bytes(gradient.as_tensor()).len())).transpose()?;
+        let to =
+            gradient.as_ref().map(|gradient| gpu.buffer(bytes(gradient.as_tensor()).len())).transpose()?;
         let workspace = gpu.buffer(workspace)?;
         let (sum, overflowed) = (gpu.buffer(size_of::<f64>())?, gpu.buffer(size_of::<u32>())?);
         let call = DeviceCall {

@@ -45,7 +45,9 @@ pub enum Error {
         function: &'static str,
     },
     /// Not enough memory.
-    #[error("out of device memory: {wanted} bytes were asked for, {free} of {total} are free; use a smaller batch")]
+    #[error(
+        "out of device memory: {wanted} bytes were asked for, {free} of {total} are free; use a smaller batch"
+    )]
     OutOfMemory {
         /// Bytes asked for.
         wanted: usize,

@@ -221,7 +221,8 @@ impl Entered<'_> {
         stream: *mut c_void,
         parameters: &mut [*mut c_void],
     ) -> Result<(), Error> {
-        let function = self.note(named("cuModuleGetFunction", self.module(kernel.source)?.get_function(kernel.name)))?;
+        let function =
+            self.note(named("cuModuleGetFunction", self.module(kernel.source)?.get_function(kernel.name)))?;
         // SAFETY: the function is of a loaded module of the current context; the rest is the caller's promise.
         let launched = unsafe {
             sys::cuLaunchKernel(

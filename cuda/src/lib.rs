@@ -13,9 +13,9 @@
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
 
 mod coverage;
+mod device;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
-mod device;
 mod error;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),

@@ -59,9 +59,14 @@ fn every_failure_has_its_type_and_leaves_nothing() {
         let result = after(&simulated, "cuLaunchKernel", launch, 701);
         assert!(matches!(result, Err(Error::Launch { code: 701, .. })), "{result:?}");
     }
-    for (function, nth, code) in [("cuModuleLoadDataEx", 1, 218), ("cuMemcpyHtoD_v2", 2, 1), ("cuMemcpyDtoH_v2", 1, 1)] {
+    for (function, nth, code) in
+        [("cuModuleLoadDataEx", 1, 218), ("cuMemcpyHtoD_v2", 2, 1), ("cuMemcpyDtoH_v2", 1, 1)]
+    {
         let result = after(&simulated, function, nth, code);
-        assert!(matches!(result, Err(Error::Driver { code: found, .. }) if found == code), "{function}: {result:?}");
+        assert!(
+            matches!(result, Err(Error::Driver { code: found, .. }) if found == code),
+            "{function}: {result:?}"
+        );
     }
     let missing = after(&simulated, "cuModuleGetFunction", 1, 801);
     assert!(matches!(missing, Err(Error::MissingFunction { .. })), "{missing:?}");

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use densekd_core::{
-    Divergence, Element, Inputs, Mask, Norm, Order, Outcome, Outputs, Plan, Recipe, RowOptions, Shape,
-    Slab, Temperature, Tensor, Upstream, run,
+    Divergence, Element, Inputs, Mask, Norm, Order, Outcome, Outputs, Plan, Recipe, RowOptions, Shape, Slab,
+    Temperature, Tensor, Upstream, run,
 };
 use densekd_cuda::{Device, HostCall, Sum};
 use half::{bf16, f16};

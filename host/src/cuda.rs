@@ -76,7 +76,8 @@ impl Backend for Cuda {
         if let Some(refusal) = Self::refusal(&submission) {
             return Err(refusal.into());
         }
-        let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } = submission;
+        let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } =
+            submission;
         let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
             (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
         });
@@ -87,7 +88,15 @@ impl Backend for Cuda {
             && gradient.is_none_or(|gradient| gradient == student.dtype())
         {
             let mask = counted.as_deref();
-            self.device.submit(HostCall { plan, teacher, student, mask, factor, gradient: grad_student, row_values })?
+            self.device.submit(HostCall {
+                plan,
+                teacher,
+                student,
+                mask,
+                factor,
+                gradient: grad_student,
+                row_values,
+            })?
         } else {
             let (teacher, student) = (widened(teacher), widened(student));
             let mut wide = gradient.map(|_| vec![0.0_f32; student.len()]);

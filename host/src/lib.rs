@@ -50,8 +50,8 @@ pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, 
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;
+pub use densekd_core as core;
 #[cfg(feature = "cuda")]
 pub use densekd_cuda as gpu;
-pub use densekd_core as core;
 pub use evaluate::{loss, loss_and_gradient};
 pub use term::TermSubmission;

@@ -49,7 +49,10 @@ impl PtxCommand {
                 let fresh = compile(&clang, &source)?;
                 if self.check {
                     let found = fs::read(committed(file)).context("the committed PTX")?;
-                    ensure!(found == fresh, "cuda/ptx/{file}.ptx is not what the kernels give: run `cargo xtask ptx`");
+                    ensure!(
+                        found == fresh,
+                        "cuda/ptx/{file}.ptx is not what the kernels give: run `cargo xtask ptx`"
+                    );
                 } else {
                     fs::write(committed(file), fresh)?;
                 }

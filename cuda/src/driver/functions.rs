@@ -1,5 +1,9 @@
 //! The functions that the bindings call, by the names and types of their declarations.
-#![allow(non_snake_case, clippy::wildcard_imports, reason = "the driver's names, and the types of all of them")]
+#![allow(
+    non_snake_case,
+    clippy::wildcard_imports,
+    reason = "the driver's names, and the types of all of them"
+)]
 
 use super::{Found, NO_DEVICE, NOT_SUPPORTED, checked, find};
 use cust::sys::*;

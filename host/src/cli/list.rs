@@ -118,7 +118,8 @@ fn cuda() -> ((&'static str, String), Value) {
         Ok(device) => {
             let (major, minor) = device.compute_capability();
             let memory = device.total_memory();
-            let details = format!("{}, compute capability {major}.{minor}, {} MiB", device.name(), memory >> 20);
+            let details =
+                format!("{}, compute capability {major}.{minor}, {} MiB", device.name(), memory >> 20);
             let found = json!({
                 "name": "cuda",
                 "available": true,

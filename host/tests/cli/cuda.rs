@@ -21,7 +21,8 @@ fn auto_takes_the_gpu_where_it_covers_the_loss() {
     let pair = ["loss", TEACHER, STUDENT, "--json"];
     let gpu = on_gpu(&pair).json();
     assert_eq!(gpu["backend"], "cuda");
-    let [found, wanted] = [gpu, run!["loss", TEACHER, STUDENT, "--json"].json()].map(|report| report["value"].as_f64());
+    let [found, wanted] =
+        [gpu, run!["loss", TEACHER, STUDENT, "--json"].json()].map(|report| report["value"].as_f64());
     let (Some(found), Some(wanted)) = (found, wanted) else { panic!("{found:?} {wanted:?}") };
     assert!((found - wanted).abs() <= 4e-6 * wanted, "{found} {wanted}");
 }
@@ -32,7 +33,8 @@ fn auto_takes_the_cpu_for_the_rest_and_says_why() {
     assert!(text.contains("cpu (auto; cuda: its kernels have the divergences kl and ce only)"), "{text}");
     let at = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--json"]).json();
     assert_eq!(at["backend"], "cpu");
-    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--backend", "cuda"]).fails(1, &["cuda", "row losses only"]);
+    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--backend", "cuda"])
+        .fails(1, &["cuda", "row losses only"]);
 }
 
 #[test]

@@ -22,15 +22,23 @@ pub(super) fn run(tools: &Assembler, ptx: &Path) -> Result<()> {
     for architecture in ARCHITECTURES {
         let strict = ["-v", "--warn-on-spills", "--warn-on-local-memory-usage", "--warning-as-error"];
         let mut ptxas = Command::new(&tools.ptxas);
-        let assembled =
-            ptxas.arg(format!("-arch=sm_{architecture}")).args(strict).arg("-o").arg(&cubin).arg(ptx).output()?;
-        let log = String::from_utf8_lossy(&assembled.stderr).into_owned() + &String::from_utf8_lossy(&assembled.stdout);
+        let assembled = ptxas
+            .arg(format!("-arch=sm_{architecture}"))
+            .args(strict)
+            .arg("-o")
+            .arg(&cubin)
+            .arg(ptx)
+            .output()?;
+        let log = String::from_utf8_lossy(&assembled.stderr).into_owned()
+            + &String::from_utf8_lossy(&assembled.stdout);
         ensure!(assembled.status.success(), "{} for sm_{architecture}:\n{log}", ptx.display());
         let listing = Command::new(&tools.nvdisasm).arg("-c").arg(&cubin).output()?;
         ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
         for (name, kernel) in kernels(&log, &String::from_utf8_lossy(&listing.stdout)) {
             let Kernel { registers, loads, stores } = kernel;
-            println!("sm_{architecture} {name}: {registers} registers, 16-byte loads {loads}, stores {stores}");
+            println!(
+                "sm_{architecture} {name}: {registers} registers, 16-byte loads {loads}, stores {stores}"
+            );
             let wide = name.contains("_rows_");
             let writes = wide && !name.contains("_parts_");
             ensure!(!wide || loads >= 2, "{name} reads no teacher and student of 16 bytes at once");

@@ -31,7 +31,10 @@ pub(super) fn clang() -> Result<PathBuf> {
     if !works(&clang) {
         let missing = "clang-19 is missing, and could not be installed as root on Debian: install it";
         must(missing, Command::new("apt-get").args(["update", "-qq"]))?;
-        must(missing, Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", CLANG]))?;
+        must(
+            missing,
+            Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", CLANG]),
+        )?;
     }
     Ok(clang)
 }
