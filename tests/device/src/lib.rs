@@ -8,12 +8,12 @@
 //! and shared memory), not by the read-only path of what the same launch writes, without a race with another thread of
 //! the block (shared memory). Barriers and exchanges between lanes must be reached by all threads they name. A violation
 //! loses the context with the code that a device gives, and its text is printed and kept. Uninitialised registers and
-//! memory hold junk; approximate instructions are off by as much as PTX allows, up to two units in the last place;
+//! memory hold junk; a product and a sum that name no rounding are fused or not, for a compiler may; approximate instructions are off by as much as PTX allows, up to two units in the last place;
 //! blocks and warps run in an order drawn from the seed. Instructions beyond what clang makes of our kernels, half
 //! precision arithmetic and atomic sums of floating-point numbers among them, are refused when a module is loaded.
 //!
 //! What is not seen: races between blocks, fences that are missing (memory is sequentially consistent), stream order
-//! (work is done when it is asked for), a `mul` and an `add` without `.rn` that a compiler would fuse.
+//! (work is done when it is asked for).
 //!
 //! | environment variable `DENSEKD_DEVICE_...` | what it sets | else |
 //! | --- | --- | --- |

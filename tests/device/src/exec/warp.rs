@@ -244,6 +244,17 @@ impl Warp {
             Op::Float2 { op, bits, flags, to, a, b } => {
                 (*to, float::float2(*op, *bits, *flags, &self.row(*a), &self.row(*b)))
             }
+            Op::MayFuse { op, bits, flags, to, a, b, factors: (x, y), second, place } => {
+                let fused = cx.seed != 0 && mix(cx.seed ^ mix(u64::from(*place))) & 1 == 1;
+                let (a, b) = (self.row(*a), self.row(*b));
+                let out = if fused {
+                    let other = if *second { &a } else { &b };
+                    float::fused_sum(*op, *bits, *flags, [&self.row(*x), &self.row(*y)], other, *second)
+                } else {
+                    float::float2(*op, *bits, *flags, &a, &b)
+                };
+                (*to, out)
+            }
             Op::FusedMultiplyAdd { bits, flags, to, a, b, c } => {
                 (*to, float::fused(*bits, *flags, &self.row(*a), &self.row(*b), &self.row(*c)))
             }

@@ -295,22 +295,13 @@ fn streams_and_events() {
 #[test]
 fn errors_have_names() {
     let cuda = Cuda::new();
-    let text = |code: i32| {
-        let (mut name, mut text) = (std::ptr::null(), std::ptr::null());
-        if cu!(cuda, cuGetErrorName(code => i32, &raw mut name => *mut *const c_char)) != 0 {
-            return None;
-        }
-        assert_eq!(cu!(cuda, cuGetErrorString(code => i32, &raw mut text => *mut *const c_char)), 0);
-        // SAFETY: both answered 0, so that both point to texts of the library, which stays loaded.
-        Some([name, text].map(|t| unsafe { CStr::from_ptr(t) }.to_str().unwrap().to_owned()))
-    };
-    let [name, sentence] = text(700).unwrap();
+    let [name, sentence] = cuda.error(700).unwrap();
     assert_eq!(
         (name.as_str(), sentence.as_str()),
         ("CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered")
     );
     for code in [0, 1, 2, 3, 100, 101, 201, 218, 222, 400, 500, 702, 709, 716, 719, 801, 999] {
-        assert!(text(code).is_some(), "{code}");
+        assert!(cuda.error(code).is_some(), "{code}");
     }
-    assert_eq!(text(12345), None);
+    assert_eq!(cuda.error(12345), None);
 }
