@@ -305,3 +305,31 @@ fn errors_have_names() {
     }
     assert_eq!(cuda.error(12345), None);
 }
+
+/// Run by the test below in a process of its own, whose environment it reads.
+#[test]
+#[ignore = "wants an environment"]
+fn in_an_environment() {
+    let cuda = Cuda::by_name();
+    assert_eq!([0; 3].map(|flags| cu!(cuda, cuInit(flags => u32))), [0, 803, 0]);
+    cuda.enter();
+    assert_eq!(cuda.allocate(1001), Err(2));
+    cuda.allocate(1000).unwrap();
+    let mut major = 0;
+    assert_eq!(cu!(cuda, cuDeviceGetAttribute(&raw mut major => *mut i32, 75 => i32, 0 => i32)), 0);
+    assert_eq!(major, 9);
+}
+
+/// Properties come from the environment, and the library is found by the driver's own name.
+#[test]
+fn the_environment() {
+    let run = |memory: &str| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "calls::in_an_environment"]).env("DENSEKD_DEVICE_MEMORY", memory);
+        child.env("DENSEKD_DEVICE_CAPABILITY", "9.0").env("DENSEKD_DEVICE_FAULT", "cuInit=803@2");
+        child.env("LD_LIBRARY_PATH", densekd_device::library().parent().unwrap());
+        child.output().unwrap().status.success()
+    };
+    assert!(run("1000"));
+    assert!(!run("999"), "the child asserts what it is told");
+}

@@ -3,6 +3,7 @@
 use densekd_device::{Device, library};
 use libloading::Library;
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -24,10 +25,19 @@ pub(crate) struct Cuda {
 
 impl Cuda {
     pub(crate) fn new() -> Self {
+        Self::load(library())
+    }
+
+    /// By the name of the driver, as the loader finds it.
+    pub(crate) fn by_name() -> Self {
+        Self::load(Path::new("libcuda.so.1"))
+    }
+
+    fn load(path: &Path) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: loading the simulated driver runs nothing.
-        let library = unsafe { Library::new(library()) }.unwrap();
+        let library = unsafe { Library::new(path) }.unwrap();
         let device = Device::open().unwrap();
         device.reset();
         Self { library, device, _alone: alone }
