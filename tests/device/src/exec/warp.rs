@@ -145,8 +145,10 @@ impl Warp {
             _ => 0,
         };
         let here = lanes(self.parked).filter(|n| self.at[*n as usize] == at).fold(0, |m, n| m | 1 << n);
-        let what =
-            format!("lanes {named:#010x} are named, {here:#010x} are here, {:#010x} have ended", self.exited);
+        let gone = self.exited | !self.members;
+        let what = format!(
+            "lanes {named:#010x} are named, {here:#010x} are here, {gone:#010x} have ended or are none"
+        );
         Err((at, Violation::new(Wrong::Divergence, lane, what)))
     }
 
