@@ -7,13 +7,18 @@
 //! Every access to memory is checked: inside an allocation that is alive, aligned, of bytes that somebody wrote (global
 //! and shared memory), not by the read-only path of what the same launch writes, without a race with another thread of
 //! the block (shared memory). Barriers and exchanges between lanes must be reached by all threads they name. A violation
-//! loses the context with the code that a device gives, and its text is printed and kept. Uninitialised registers and
-//! memory hold junk; approximate instructions are off by as much as PTX allows, up to two units in the last place;
-//! blocks and warps run in an order drawn from the seed. Instructions beyond what clang makes of our kernels, half
-//! precision arithmetic and atomic sums of floating-point numbers among them, are refused when a module is loaded.
+//! loses the context with the code that a device gives, and its text is printed and kept.
 //!
-//! What is not seen: races between blocks, fences that are missing (memory is sequentially consistent), stream order
-//! (work is done when it is asked for), a `mul` and an `add` without `.rn` that a compiler would fuse.
+//! What PTX leaves open is drawn from a seed: the order of blocks and warps; what registers and memory hold that nobody
+//! wrote; whether a product and a sum that name no rounding are fused; by how much approximate instructions are off, up
+//! to two units in the last place, or the 2^-22 that a logarithm near 1 may be. What goes beyond what clang makes of our
+//! kernels is refused when a module is loaded, arithmetic in half precision and atomic sums of floating-point numbers
+//! among it.
+//!
+//! What is not seen: races between blocks, fences that are missing (memory is sequentially consistent), the order of
+//! streams (work is done when it is asked for). What is seen too sharply: a barrier of some lanes of a warp orders
+//! nothing in shared memory; one of all its lanes does. Functions that are missing here (textures, graphs, managed
+//! memory) are for whoever opens the library to report.
 //!
 //! | environment variable `DENSEKD_DEVICE_...` | what it sets | else |
 //! | --- | --- | --- |

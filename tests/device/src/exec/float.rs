@@ -111,6 +111,23 @@ pub(super) fn fused(bits: u8, flags: Flags, a: &[u64; 32], b: &[u64; 32], c: &[u
     }))
 }
 
+/// The sum or difference of a product, its `second` side or its first, and `other`, rounded once.
+pub(super) fn fused_sum(
+    op: Float2,
+    bits: u8,
+    flags: Flags,
+    [x, y]: [&[u64; 32]; 2],
+    other: &[u64; 32],
+    second: bool,
+) -> [u64; 32] {
+    let negate = |row: &[u64; 32]| row.map(|v| v ^ 1 << (bits - 1));
+    match (op, second) {
+        (Float2::Sub, true) => fused(bits, flags, &negate(x), y, other),
+        (Float2::Sub, false) => fused(bits, flags, x, y, &negate(other)),
+        _ => fused(bits, flags, x, y, other),
+    }
+}
+
 /// One bit a lane.
 pub(super) fn compare(test: Test, bits: u8, ftz: bool, a: &[u64; 32], b: &[u64; 32]) -> u32 {
     with_real!(bits, T => mask(|n| {

@@ -15,12 +15,6 @@ impl Warp {
                 let what = format!("the lane is not among those that it names, {named:#010x}");
                 return Err(Violation::new(Wrong::Divergence, lane, what));
             }
-            let gone = named & (self.exited | !self.members);
-            if gone != 0 {
-                let what =
-                    format!("lanes {gone:#010x} of those named, {named:#010x}, have ended or are none");
-                return Err(Violation::new(Wrong::Divergence, lane, what));
-            }
         }
         let here = lanes(self.parked).filter(|n| self.at[*n as usize] == at).fold(0, |m, n| m | 1 << n);
         let mut left = mask;

@@ -145,8 +145,10 @@ impl Warp {
             _ => 0,
         };
         let here = lanes(self.parked).filter(|n| self.at[*n as usize] == at).fold(0, |m, n| m | 1 << n);
-        let what =
-            format!("lanes {named:#010x} are named, {here:#010x} are here, {:#010x} have ended", self.exited);
+        let gone = self.exited | !self.members;
+        let what = format!(
+            "lanes {named:#010x} are named, {here:#010x} are here, {gone:#010x} have ended or are none"
+        );
         Err((at, Violation::new(Wrong::Divergence, lane, what)))
     }
 
@@ -243,6 +245,17 @@ impl Warp {
             Op::Float1 { op, bits, flags, to, a } => (*to, float::float1(*op, *bits, *flags, &self.row(*a))),
             Op::Float2 { op, bits, flags, to, a, b } => {
                 (*to, float::float2(*op, *bits, *flags, &self.row(*a), &self.row(*b)))
+            }
+            Op::MayFuse { op, bits, flags, to, a, b, factors: (x, y), second, place } => {
+                let fused = cx.seed != 0 && mix(cx.seed ^ mix(u64::from(*place))) & 1 == 1;
+                let (a, b) = (self.row(*a), self.row(*b));
+                let out = if fused {
+                    let other = if *second { &a } else { &b };
+                    float::fused_sum(*op, *bits, *flags, [&self.row(*x), &self.row(*y)], other, *second)
+                } else {
+                    float::float2(*op, *bits, *flags, &a, &b)
+                };
+                (*to, out)
             }
             Op::FusedMultiplyAdd { bits, flags, to, a, b, c } => {
                 (*to, float::fused(*bits, *flags, &self.row(*a), &self.row(*b), &self.row(*c)))

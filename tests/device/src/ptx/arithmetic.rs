@@ -80,8 +80,10 @@ fn two(
     }
     let op = real.ok_or("an integer type is expected")?;
     let bits = float(ty)?;
-    name.take("rn");
-    Ok(Op::Float2 { op, bits, flags: name.flags(), to, a, b })
+    let rounding = name.take("rn");
+    let mut flags = name.flags();
+    flags.free = !rounding && !flags.sat;
+    Ok(Op::Float2 { op, bits, flags, to, a, b })
 }
 
 fn extreme(names: &Names, name: &mut Name<'_>, o: &[&str], int: Int2, real: [Float2; 2]) -> Decoded<Op> {

@@ -91,7 +91,7 @@ impl<'a> Name<'a> {
     }
 
     pub(crate) fn flags(&mut self) -> Flags {
-        Flags { ftz: self.take("ftz"), sat: self.take("sat") }
+        Flags { ftz: self.take("ftz"), sat: self.take("sat"), free: false }
     }
 
     fn finish(&self) -> Decoded<()> {

@@ -2,6 +2,7 @@
 mod arithmetic;
 mod control;
 mod decode;
+mod fuse;
 mod memory;
 mod module;
 mod moves;

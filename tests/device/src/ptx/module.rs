@@ -3,7 +3,7 @@ use super::names::Names;
 use super::op::{Instruction, Op, Space};
 use super::text::{Kind, Statement, statements};
 use super::types::Type;
-use super::{Decoded, LoadError, decode};
+use super::{Decoded, LoadError, decode, fuse};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -297,6 +297,7 @@ fn kernel(
         };
         read().map_err(|why| Ok(error(s, why)))?;
     }
+    fuse::mark(&mut code);
     let line = body.last().map_or(0, |s| s.line);
     code.push(Instruction { guard: None, op: Op::Exit, line });
     Ok(Kernel {

@@ -104,11 +104,14 @@ pub(crate) enum Approx {
     Tanh,
 }
 
-/// Flush subnormals; clamp to 0..=1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Flags {
+    /// Subnormal numbers are flushed.
     pub(crate) ftz: bool,
+    /// The result is clamped to 0..=1.
     pub(crate) sat: bool,
+    /// No rounding is named: a compiler may fuse it with another.
+    pub(crate) free: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +268,18 @@ pub(crate) enum Op {
         to: Reg,
         a: Src,
         b: Src,
+    },
+    /// A sum or difference of which one side, the second or the first, is the product of `factors`.
+    MayFuse {
+        op: Float2,
+        bits: u8,
+        flags: Flags,
+        to: Reg,
+        a: Src,
+        b: Src,
+        factors: (Src, Src),
+        second: bool,
+        place: u32,
     },
     FusedMultiplyAdd {
         bits: u8,

@@ -295,22 +295,41 @@ fn streams_and_events() {
 #[test]
 fn errors_have_names() {
     let cuda = Cuda::new();
-    let text = |code: i32| {
-        let (mut name, mut text) = (std::ptr::null(), std::ptr::null());
-        if cu!(cuda, cuGetErrorName(code => i32, &raw mut name => *mut *const c_char)) != 0 {
-            return None;
-        }
-        assert_eq!(cu!(cuda, cuGetErrorString(code => i32, &raw mut text => *mut *const c_char)), 0);
-        // SAFETY: both answered 0, so that both point to texts of the library, which stays loaded.
-        Some([name, text].map(|t| unsafe { CStr::from_ptr(t) }.to_str().unwrap().to_owned()))
-    };
-    let [name, sentence] = text(700).unwrap();
+    let [name, sentence] = cuda.error(700).unwrap();
     assert_eq!(
         (name.as_str(), sentence.as_str()),
         ("CUDA_ERROR_ILLEGAL_ADDRESS", "an illegal memory access was encountered")
     );
     for code in [0, 1, 2, 3, 100, 101, 201, 218, 222, 400, 500, 702, 709, 716, 719, 801, 999] {
-        assert!(text(code).is_some(), "{code}");
+        assert!(cuda.error(code).is_some(), "{code}");
     }
-    assert_eq!(text(12345), None);
+    assert_eq!(cuda.error(12345), None);
+}
+
+/// Run by the test below in a process of its own, whose environment it reads.
+#[test]
+#[ignore = "wants an environment"]
+fn in_an_environment() {
+    let cuda = Cuda::by_name();
+    assert_eq!([0; 3].map(|flags| cu!(cuda, cuInit(flags => u32))), [0, 803, 0]);
+    cuda.enter();
+    assert_eq!(cuda.allocate(1001), Err(2));
+    cuda.allocate(1000).unwrap();
+    let mut major = 0;
+    assert_eq!(cu!(cuda, cuDeviceGetAttribute(&raw mut major => *mut i32, 75 => i32, 0 => i32)), 0);
+    assert_eq!(major, 9);
+}
+
+/// Properties come from the environment, and the library is found by the driver's own name.
+#[test]
+fn the_environment() {
+    let run = |memory: &str| {
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "calls::in_an_environment"]).env("DENSEKD_DEVICE_MEMORY", memory);
+        child.env("DENSEKD_DEVICE_CAPABILITY", "9.0").env("DENSEKD_DEVICE_FAULT", "cuInit=803@2");
+        child.env("LD_LIBRARY_PATH", densekd_device::library().parent().unwrap());
+        child.output().unwrap().status.success()
+    };
+    assert!(run("1000"));
+    assert!(!run("999"), "the child asserts what it is told");
 }

@@ -2,7 +2,8 @@
 #![allow(unsafe_code, reason = "functions of a library loaded at run time")]
 use densekd_device::{Device, library};
 use libloading::Library;
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
 use std::ptr::null_mut;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,28 +11,53 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 macro_rules! cu {
     ($cuda:expr, $name:ident($($value:expr => $ty:ty),*)) => {{
         let name = concat!(stringify!($name), "\0");
-        // SAFETY: the types beside the arguments are those of this function of the driver.
-        let function = unsafe { $cuda.library.get::<extern "C" fn($($ty),*) -> i32>(name.as_bytes()) }.unwrap();
-        (*function)($($value),*)
+        let function = $cuda.get::<extern "C" fn($($ty),*) -> i32>(name.as_bytes());
+        function($($value),*)
     }};
 }
 
 /// The library with a new device: one test at a time, for the device is the process's.
 pub(crate) struct Cuda {
-    pub(crate) library: Library,
+    library: Library,
     pub(crate) device: Device,
     _alone: MutexGuard<'static, ()>,
 }
 
 impl Cuda {
     pub(crate) fn new() -> Self {
+        Self::load(library())
+    }
+
+    /// By the name of the driver, as the loader finds it.
+    pub(crate) fn by_name() -> Self {
+        Self::load(Path::new("libcuda.so.1"))
+    }
+
+    fn load(path: &Path) -> Self {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: loading the simulated driver runs nothing.
-        let library = unsafe { Library::new(library()) }.unwrap();
+        let library = unsafe { Library::new(path) }.unwrap();
         let device = Device::open().unwrap();
         device.reset();
         Self { library, device, _alone: alone }
+    }
+
+    /// The function `name`, of type `F`.
+    pub(crate) fn get<F: Copy>(&self, name: &[u8]) -> F {
+        // SAFETY: `cu!` is given the types that this function has in the driver's interface.
+        *unsafe { self.library.get::<F>(name) }.unwrap()
+    }
+
+    /// Name and text of a code, where it has them.
+    pub(crate) fn error(&self, code: i32) -> Option<[String; 2]> {
+        let (mut name, mut text) = (std::ptr::null(), std::ptr::null());
+        if cu!(self, cuGetErrorName(code => i32, &raw mut name => *mut *const c_char)) != 0 {
+            return None;
+        }
+        assert_eq!(cu!(self, cuGetErrorString(code => i32, &raw mut text => *mut *const c_char)), 0);
+        // SAFETY: both answered 0, so that both point to texts of the library, which stays loaded.
+        Some([name, text].map(|t| unsafe { CStr::from_ptr(t) }.to_str().unwrap().to_owned()))
     }
 
     /// With the primary context current.

@@ -25,7 +25,11 @@ fn addresses_outside_of_allocations() {
         violation(&text, [1, 1], &[base - 4], &mut memory, Wrong::IllegalAddress);
         violation(&text, [1, 1], &[0], &mut memory, Wrong::IllegalAddress);
     }
-    // The first element is inside, the last one is not.
+    // The first half is inside, the second is not.
+    let odd = memory.allocate(6).unwrap();
+    assert!(memory.copy_in(odd, &[0; 6]));
+    violation(&with_own("ld.global.u32 %r1, [%rd1+4];"), [1, 1], &[odd], &mut memory, Wrong::IllegalAddress);
+    violation(&with_own("st.global.u32 [%rd1+4], 0;"), [1, 1], &[odd], &mut memory, Wrong::IllegalAddress);
     violation(
         &with_own("ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%rd1];"),
         [1, 1],
@@ -126,6 +130,11 @@ fn races_in_shared_memory() {
             with_shared(&format!("st.shared.u32 [%rd3], 0;\nst.shared.u32 [%rd4], 1;\n{sync}")),
             with_shared(&format!("{write}{sync}{read}{write}")),
             with_shared(&format!("{write}st.shared.u32 [%rd5], 3;")),
+            // One lane of each warp reads a cell that one of the two writes.
+            with_shared(&format!(
+                "{write}{sync}and.b32 %r3, %r0, 31;\nsetp.ne.u32 %p1, %r3, 0;\n@%p1 bra $end;\n\
+                ld.shared.u32 %r2, [%rd5];\nsetp.eq.u32 %p2, %r0, 32;\n@%p2 st.shared.u32 [%rd5], 9;\n$end:"
+            )),
         ] {
             let f = run(&wrong, &mut memory, seed, [1, 64], 0, &[base]).unwrap_err();
             assert_eq!((f.wrong, f.code()), (Wrong::Race, 719), "{f}");
@@ -149,12 +158,15 @@ fn lanes_of_a_warp_race_too() {
     // An exchange does not order memory; a barrier of the warp does.
     violation(&body("shfl.sync.bfly.b32 %r4, %r0, 1, 31, -1;"), [1, 32], &[base], &mut memory, Wrong::Race);
     run(&body("bar.warp.sync -1;"), &mut memory, 1, [1, 32], 0, &[base]).unwrap();
+    // One of some lanes counts for nothing here: more is reported than is wrong.
+    let halves = "setp.lt.u32 %p1, %r0, 16;\nselp.b32 %r5, 0xffff, 0xffff0000, %p1;\nbar.warp.sync %r5;";
+    violation(&body(halves), [1, 32], &[base], &mut memory, Wrong::Race);
     // Atomic operations are in some order among themselves, not with plain reads.
     let atomics = "setp.eq.u32 %p1, %r0, 0;\n@%p1 st.shared.u32 [%rd5], 0;\nbar.sync 0;\natom.shared.add.u32 %r2, [%rd5], 1;\n";
     run(&with_shared(atomics), &mut memory, 1, [1, 64], 0, &[base]).unwrap();
     violation(
         &with_shared(&format!("{atomics}ld.shared.u32 %r2, [%rd5];")),
-        [1, 64],
+        [1, 32],
         &[base],
         &mut memory,
         Wrong::Race,
@@ -178,7 +190,7 @@ fn shared_memory_has_bounds_and_values() {
     run(&with_shared(generic), &mut memory, 1, [1, 1], 0, &[base]).unwrap();
     assert_eq!(fetch(&mut memory, base, 1), [5]);
     // What a launch adds begins behind the rest.
-    let dynamic = with_shared("st.shared.u32 [more+4], 7;\nst.shared.u32 [%rd5], 8;\nld.shared.u32 %r2, [more+4];\nst.global.u32 [%rd1], %r2;")
+    let dynamic = with_shared("st.shared.u32 [more+4], 7;\nst.shared.u32 [%rd5+4], 8;\nld.shared.u32 %r2, [more+4];\nst.global.u32 [%rd1], %r2;")
         .replace(".visible", ".extern .shared .align 4 .b8 more[];\n.visible");
     run(&dynamic, &mut memory, 1, [1, 1], 16, &[base]).unwrap();
     assert_eq!(fetch(&mut memory, base, 1), [7]);
@@ -262,6 +274,10 @@ fn counters() {
         let counters = run(&kernel(0, &body), &mut memory, 1, [1, 32], 0, &[]).unwrap();
         assert_eq!((counters.bank_conflicts, counters.shared_requests), (conflicts, 1), "{columns}");
     }
+    // Eight lanes at a time ask for 16 bytes each, which is all banks once.
+    let wide = ".shared .align 16 .b8 cells[512];\nmov.u32 %r0, %tid.x;\nmov.u64 %rd1, cells;\n\
+        mad.wide.u32 %rd1, %r0, 16, %rd1;\nst.shared.v4.u32 [%rd1], {%r0, %r0, %r0, %r0};";
+    assert_eq!(run(&kernel(0, wide), &mut memory, 1, [1, 32], 0, &[]).unwrap().bank_conflicts, 0);
     let local = ".local .align 4 .b8 depot[16];\nmov.u32 %r0, %tid.x;\nst.local.u32 [depot+4], %r0;\nld.local.u32 %r1, [depot+4];";
     assert_eq!(run(&kernel(0, local), &mut memory, 1, [1, 32], 0, &[]).unwrap().local_bytes, 256);
 }

@@ -136,3 +136,43 @@ fn comparisons() {
         });
     }
 }
+
+/// Results over many seeds: each must be one of `allowed`, and each of those must be met.
+fn met(lines: &str, allowed: &[fn(f32, f32, f32) -> f32]) {
+    let mut seen = vec![false; allowed.len()];
+    for seed in 0..40 {
+        for (v, got) in super::evaluate(lines, "f32", &["f32"; 3], seed) {
+            let [a, b, c] = [v[0], v[1], v[2]].map(|x| f32::from_bits(x as u32));
+            let answers: Vec<bool> = allowed.iter().map(|of| bits32(of(a, b, c)) == got).collect();
+            assert!(answers.contains(&true), "{lines}: {a} {b} {c} gives {got:x}");
+            if answers.iter().filter(|fits| **fits).count() == 1 {
+                seen.iter_mut().zip(answers).for_each(|(seen, fits)| *seen |= fits);
+            }
+        }
+    }
+    assert!(!seen.contains(&false), "{lines}: {seen:?}");
+}
+
+#[test]
+fn products_and_sums_may_be_fused() {
+    let product = "mul.f32 %f1, $a, $b;\n";
+    met(&format!("{product}add.f32 $d, %f1, $c;"), &[|a, b, c| a * b + c, |a, b, c| a.mul_add(b, c)]);
+    met(&format!("{product}sub.f32 $d, %f1, $c;"), &[|a, b, c| a * b - c, |a, b, c| a.mul_add(b, -c)]);
+    met(&format!("{product}sub.f32 $d, $c, %f1;"), &[|a, b, c| c - a * b, |a, b, c| (-a).mul_add(b, c)]);
+    // Not where a rounding is named, a factor has changed, or the product comes from elsewhere.
+    for lines in [
+        "mul.rn.f32 %f1, $a, $b;\nadd.f32 $d, %f1, $c;",
+        "mul.f32 %f1, $a, $b;\nadd.rn.f32 $d, %f1, $c;",
+        "mov.f32 %f2, $a;\nmul.f32 %f1, %f2, $b;\nmov.f32 %f2, $c;\nadd.f32 $d, %f1, $c;",
+        "mul.f32 %f1, $a, $b;\n$next:\nadd.f32 $d, %f1, $c;\nsetp.ne.u32 %p1, %r0, %r0;\n@%p1 bra $next;",
+    ] {
+        met(lines, &[|a, b, c| a * b + c]);
+    }
+}
+
+/// Equal inputs leave nothing only where their products are rounded by themselves.
+#[test]
+fn a_difference_of_equal_products_shows_the_fusion() {
+    let lines = "mul.f32 %f1, $a, $b;\nmul.f32 %f2, $a, $b;\nsub.f32 $d, %f1, %f2;";
+    met(lines, &[|a, b, _| a * b - a * b, |a, b, _| a.mul_add(b, -(a * b))]);
+}
