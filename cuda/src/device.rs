@@ -26,6 +26,27 @@ pub struct Device {
 }
 
 /// One use of a plan on tensors in host memory.
+///
+/// ```
+/// use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
+/// use densekd_cuda::{Device, HostCall};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
+/// let (teacher, student) = ([0.0_f32, 1.0, 2.0], [2.0_f32, 1.0, 0.0]);
+/// let mut gradient = [0.0_f32; 3];
+/// let call = HostCall {
+///     plan: &plan,
+///     teacher: teacher[..].into(),
+///     student: student[..].into(),
+///     mask: None,
+///     factor: plan.recipe().scale(),
+///     gradient: Some((&mut gradient[..]).into()),
+///     row_values: None,
+/// };
+/// if let Ok(device) = Device::open(0) {
+///     assert!(device.submit(call)?.sum > 0.0);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct HostCall<'a> {
     /// The plan.
@@ -47,6 +68,17 @@ pub struct HostCall<'a> {
 /// One use of a plan on tensors in device memory, in the order of a stream.
 ///
 /// Addresses are the driver's (`CUdeviceptr`), of the primary context of the device.
+///
+/// ```
+/// use densekd_core::{DType, Plan};
+/// use densekd_cuda::DeviceCall;
+/// /// The value alone, of tensors that another library holds.
+/// fn value(plan: &Plan, [teacher, student, workspace, sum, overflowed]: [u64; 5]) -> DeviceCall<'_> {
+///     let (mask, gradient, factor, stream) = (None, None, 1.0, std::ptr::null_mut());
+///     let dtype = DType::Bf16;
+///     DeviceCall { plan, dtype, teacher, student, mask, factor, gradient, workspace, sum, overflowed, stream }
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceCall<'a> {
     /// The plan.
@@ -74,6 +106,11 @@ pub struct DeviceCall<'a> {
 }
 
 /// What became of a [`HostCall`].
+///
+/// ```
+/// let sum = densekd_cuda::Sum { sum: 6.0, overflowed: false };
+/// assert_eq!(sum.sum / 3.0, 2.0);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sum {
     /// Sum of the rows' divergences.
