@@ -4,8 +4,9 @@
 //! the context to be freed borrows from [`Entered`] or is freed in [`Gpu::drop`].
 #![allow(unsafe_code, reason = "the driver's functions")]
 
+use crate::Error;
 use crate::driver::{describe, last_code, library};
-use crate::{Error, Kernel, Source};
+use crate::kernel::{Kernel, Source};
 use cust::context::Context;
 use cust::device::{Device, DeviceAttribute};
 use cust::error::{CudaError, CudaResult};

@@ -1,6 +1,8 @@
 //! Systems on which no driver is looked for: no device can be opened, so that nothing below can be reached.
+#![allow(unsafe_code, reason = "the same functions as elsewhere")]
 
-use crate::{Error, Kernel};
+use crate::Error;
+use crate::kernel::Kernel;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 

@@ -10,6 +10,10 @@ pub(crate) enum Source {
     Whole,
 }
 
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "nothing is loaded where no driver is looked for")
+)]
 impl Source {
     pub(crate) const COUNT: usize = 3;
 

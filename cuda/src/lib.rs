@@ -28,4 +28,3 @@ mod task;
 pub use coverage::uncovered;
 pub use device::{Device, DeviceCall, HostCall, Sum};
 pub use error::Error;
-pub(crate) use kernel::{Kernel, Source};
