@@ -13,7 +13,8 @@ const ROWS_ONLY: &str = "it runs row losses only";
 ///
 /// Duties of an implementation:
 /// 1. [`capability`](Backend::capability) answers from the plan and the types alone, and whatever it accepts
-///    [`submit`](Backend::submit) runs.
+///    [`submit`](Backend::submit) runs, for value, row values and gradient to the student at least; a gradient to
+///    the teacher or kept statistics it may refuse by [`Unsupported`], before anything is written.
 /// 2. `submit` writes every output that is asked for, in full, or returns an error and leaves unspecified
 ///    finite work behind in the outputs, never out of bounds. Outputs do not alias inputs (the borrow checker
 ///    sees to it).
@@ -57,6 +58,11 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`]: what the checks found, or what the machine refused.
     fn submit_map(&self, _submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
         Err(Unsupported { backend: self.name(), reason: ROWS_ONLY }.into())
+    }
+
+    /// Why something was left to another backend, by one that chooses among several.
+    fn passed_over(&self) -> Option<Unsupported> {
+        None
     }
 
     /// Waits until everything submitted is done.
@@ -283,6 +289,10 @@ pub enum BackendError {
     /// The backend does not run this plan.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
+    /// The GPU or its driver.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] densekd_cuda::Error),
     /// The threads that were asked for could not be started.
     #[error("{threads} threads could not be started ({source}): ask for fewer with --threads")]
     Threads {

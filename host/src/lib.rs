@@ -16,6 +16,7 @@
 //! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
 //! | add up several terms with weights and schedules | [`objective`] |
 //! | read and write tensors | [`io`] |
+//! | run on an NVIDIA GPU | the feature `cuda`: `Cuda`, `Auto` |
 //! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
 //! | understand a loss that is NaN or does not move | [`doctor`] |
@@ -25,9 +26,13 @@
 mod readme {}
 
 mod adapter;
+#[cfg(feature = "cuda")]
+mod auto;
 mod backend;
 pub mod check;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 pub mod doctor;
 mod evaluate;
 pub mod io;
@@ -39,8 +44,14 @@ mod term;
 pub mod vectors;
 
 pub use adapter::{AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Gradient, Gradients, Pulled};
+#[cfg(feature = "cuda")]
+pub use auto::Auto;
 pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 pub use cpu::Cpu;
+#[cfg(feature = "cuda")]
+pub use cuda::Cuda;
 pub use densekd_core as core;
+#[cfg(feature = "cuda")]
+pub use densekd_cuda as gpu;
 pub use evaluate::{loss, loss_and_gradient};
 pub use term::TermSubmission;

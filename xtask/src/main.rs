@@ -4,6 +4,7 @@ mod accuracy;
 mod instructions;
 mod neon;
 mod no_std;
+mod ptx;
 mod search;
 
 use anyhow::{Context, Result, bail};
@@ -49,12 +50,15 @@ enum Command {
     },
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
+    /// Make the PTX of the CUDA kernels, or check what is committed.
+    Ptx(ptx::PtxCommand),
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
         Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
+        Command::Ptx(command) => command.run(),
         Command::Accuracy => {
             accuracy::run();
             Ok(())

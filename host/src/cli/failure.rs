@@ -137,8 +137,11 @@ pub(crate) enum Failure {
         position: [usize; 3],
     },
     /// The GPU was asked for.
-    #[error("this build has no CUDA backend: use --backend cpu, or --backend auto for the best one there is")]
-    NoCuda,
+    #[error("no CUDA backend: {reason}; use --backend cpu, or --backend auto for the best one there is")]
+    NoCuda {
+        /// What is missing.
+        reason: String,
+    },
     /// A gradient would take the place of an input.
     #[error("the output `{}` is also an input, and would take its place: choose another file", .path.display())]
     OutputIsInput {
@@ -283,13 +286,15 @@ impl Failure {
             Self::ProjectionShape { .. } => "projection_shape",
             Self::Backend(BackendError::Threads { .. }) => "threads",
             Self::Backend(BackendError::Isa { .. }) => "instruction_set",
+            #[cfg(feature = "cuda")]
+            Self::Backend(BackendError::Cuda(error)) => error.code(),
             Self::Backend(_) => "unsupported",
             Self::Objective(_) => "objective",
             Self::GradientName { .. } => "gradient_name",
             Self::Rank { .. } => "rank",
             Self::PositionsShape { .. } | Self::LabelsShape { .. } => "positions_shape",
             Self::MaskValue { .. } => "mask_value",
-            Self::NoCuda => "no_backend",
+            Self::NoCuda { .. } => "no_backend",
             Self::OutputIsInput { .. } => "output_is_input",
             Self::OutputTwice { .. } => "output_twice",
             Self::PerChannel { .. } | Self::PerChannelOfMaps { .. } => "per_channel",

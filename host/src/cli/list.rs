@@ -100,16 +100,47 @@ fn backends() -> (String, Value) {
     let threads = Cpu::new().threads();
     let simd = simd();
     let names = if simd.is_empty() { "none".to_owned() } else { simd.join(" ") };
+    let ((state, details), cuda) = cuda();
     let rows = [
         row(["BACKEND", "STATE", "DETAILS"]),
         row(["cpu", "ready", &format!("{threads} threads, SIMD: {names}")]),
-        row(["cuda", "not in this build", "use cpu"]),
+        row(["cuda", state, &details]),
     ];
-    let list = json!([
-        { "name": "cpu", "available": true, "threads": threads, "simd": simd },
-        { "name": "cuda", "available": false, "reason": "not in this build" },
-    ]);
+    let list = json!([{ "name": "cpu", "available": true, "threads": threads, "simd": simd }, cuda]);
     (table(&rows), list)
+}
+
+/// State and details of the GPU, and all of it for machines.
+#[cfg(feature = "cuda")]
+fn cuda() -> ((&'static str, String), Value) {
+    use densekd::gpu::Device;
+    match Device::open(0) {
+        Ok(device) => {
+            let (major, minor) = device.compute_capability();
+            let memory = device.total_memory();
+            let details =
+                format!("{}, compute capability {major}.{minor}, {} MiB", device.name(), memory >> 20);
+            let found = json!({
+                "name": "cuda",
+                "available": true,
+                "device": device.name(),
+                "compute_capability": [major, minor],
+                "memory": memory,
+            });
+            (("ready", details), found)
+        }
+        Err(error) => {
+            let reason = error.to_string();
+            let found = json!({ "name": "cuda", "available": false, "code": error.code(), "reason": reason });
+            (("not available", reason), found)
+        }
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> ((&'static str, String), Value) {
+    let found = json!({ "name": "cuda", "available": false, "reason": "not in this build" });
+    (("not in this build", "use cpu".to_owned()), found)
 }
 
 /// The instruction sets that the inner loops have a form for, as far as this CPU has them.

@@ -118,7 +118,8 @@ impl LossCommand {
         let pair = FilePair { stem: OsString::new(), teacher, student: place(job.sides.student)? };
         let files = self.positions.places()?;
         let report = self.one(job, &pair, &files, |inputs| self.outputs.targets(inputs))?;
-        let single = Single::new(&job.head, &report);
+        let head = job.head.done_by(&job.machine);
+        let single = Single::new(&head, &report);
         if job.json { print_json(&single) } else { print(&single.text(self.per_channel)) }
     }
 
@@ -146,7 +147,8 @@ impl LossCommand {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let many = Many::new(&job.head, &job.sides, &reports);
+        let head = job.head.done_by(&job.machine);
+        let many = Many::new(&head, &job.sides, &reports);
         if job.json { print_json(&many) } else { print(&many.closing(width)) }
     }
 

@@ -45,11 +45,41 @@ pub(crate) struct Machine {
 impl BackendArgs {
     /// Starts the backend.
     pub(crate) fn start(&self) -> Result<Machine, Failure> {
-        if self.backend == BackendName::Cuda {
-            return Err(Failure::NoCuda);
-        }
         let cpu = self.threads.map_or_else(|| Ok(Cpu::new()), Cpu::with_threads)?;
-        let (threads, isa) = (cpu.threads(), cpu.isa()?);
-        Ok(Machine { backend: Box::new(cpu), threads, isa, is_auto: self.backend == BackendName::Auto })
+        let (threads, isa, is_auto) = (cpu.threads(), cpu.isa()?, self.backend == BackendName::Auto);
+        let backend = match self.backend {
+            BackendName::Cpu => Box::new(cpu),
+            BackendName::Auto => auto(cpu),
+            BackendName::Cuda => cuda()?,
+        };
+        Ok(Machine { backend, threads, isa, is_auto })
     }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Result<Box<dyn Backend>, Failure> {
+    match densekd::Cuda::open(0) {
+        Ok(cuda) => Ok(Box::new(cuda)),
+        Err(densekd::BackendError::Cuda(error)) => Err(Failure::NoCuda { reason: error.to_string() }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Result<Box<dyn Backend>, Failure> {
+    Err(Failure::NoCuda { reason: "this build is without it".to_owned() })
+}
+
+/// Without a GPU, the CPU alone: `densekd list backends` says why.
+#[cfg(feature = "cuda")]
+fn auto(cpu: Cpu) -> Box<dyn Backend> {
+    match densekd::Cuda::open(0) {
+        Ok(cuda) => Box::new(densekd::Auto::new(cuda, cpu)),
+        Err(_) => Box::new(cpu),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn auto(cpu: Cpu) -> Box<dyn Backend> {
+    Box::new(cpu)
 }

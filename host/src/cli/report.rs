@@ -7,6 +7,7 @@ use super::options::Choice;
 use super::output::{Lines, Number, table};
 use super::settings::Settings;
 use super::target::GradientReport;
+use densekd::Unsupported;
 use densekd::core::About;
 use serde::Serialize;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::fmt;
 const SHOWN: usize = 5;
 
 /// What is the same for every pair.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Head {
     loss: &'static str,
     preset: Option<&'static str>,
@@ -28,6 +29,8 @@ pub(crate) struct Head {
     layout: &'static str,
     #[serde(skip)]
     is_auto: bool,
+    #[serde(skip)]
+    passed_over: Option<Unsupported>,
 }
 
 /// One pair.
@@ -66,7 +69,14 @@ impl Head {
             formula: explain.then(|| choice.options.to_string()),
             layout,
             is_auto: machine.is_auto,
+            passed_over: None,
         }
+    }
+
+    /// With the backend that did it, where it was to be chosen.
+    pub(crate) fn done_by(&self, machine: &Machine) -> Self {
+        let backend = &machine.backend;
+        Self { backend: backend.name(), passed_over: backend.passed_over(), ..self.clone() }
     }
 
     fn add_first(&self, lines: &mut Lines) {
@@ -79,7 +89,12 @@ impl Head {
 
     /// `divisor`: its number, which several files need not share.
     fn add_rest(&self, lines: &mut Lines, divisor: Option<Number>) {
-        lines.add("backend", format!("{}{}", self.backend, if self.is_auto { " (auto)" } else { "" }));
+        let chosen = match self.passed_over {
+            Some(Unsupported { backend, reason }) => format!(" (auto; {backend}: {reason})"),
+            None if self.is_auto => " (auto)".to_owned(),
+            None => String::new(),
+        };
+        lines.add("backend", format!("{}{chosen}", self.backend));
         lines.add("threads", self.threads);
         // A loss without a choice of divisors has one all the same.
         let named = self.options.iter().any(|(name, _)| *name == "divisor");

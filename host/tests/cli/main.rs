@@ -5,6 +5,8 @@ mod bad_options;
 mod bench;
 mod check_and_doctor;
 mod commands;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod faults;
 mod folders;
 mod gradient;

@@ -2,7 +2,7 @@
 
 use densekd::io::{self, Array, TensorPath, Values};
 use serde_json::Value;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,8 +26,14 @@ pub(crate) struct Run {
 
 /// Runs the program.
 pub(crate) fn densekd(arguments: Vec<OsString>) -> Run {
+    densekd_on("none", arguments)
+}
+
+/// Runs the program with a library in place of the CUDA driver, or `none`, whatever the machine has.
+pub(crate) fn densekd_on(driver: impl AsRef<OsStr>, arguments: Vec<OsString>) -> Run {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_densekd"));
     let output =
-        Command::new(env!("CARGO_BIN_EXE_densekd")).args(arguments).output().expect("the program runs");
+        program.args(arguments).env("DENSEKD_CUDA_LIBRARY", driver).output().expect("the program runs");
     Run {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("standard output is Unicode"),

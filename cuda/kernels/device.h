@@ -1,0 +1,35 @@
+// What the kernels need of the device, without a toolkit's headers: one name for each builtin of clang.
+#pragma once
+using u8 = unsigned char;
+using u16 = unsigned short;
+using u32 = unsigned;
+using u64 = unsigned long long;
+typedef u32 u32x4 __attribute__((ext_vector_type(4)));
+
+#ifdef __CUDA__
+#define KERNEL(THREADS) extern "C" __attribute__((global, launch_bounds(THREADS, 1)))
+#define DEVICE __attribute__((device, always_inline)) inline
+#define SHARED static __attribute__((shared))
+
+DEVICE u32 thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
+DEVICE u32 block_index() { return __nvvm_read_ptx_sreg_ctaid_x(); }
+DEVICE u32 block_count() { return __nvvm_read_ptx_sreg_nctaid_x(); }
+
+// All threads of the block meet here; what they wrote to shared memory before is seen after.
+DEVICE void barrier() { __syncthreads(); }
+
+// The value of the lane whose number differs in the bits of `flip`. The lanes of `members` meet here.
+DEVICE float exchange(u32 members, float value, u32 flip) {
+    return __nvvm_shfl_sync_bfly_f32(members, value, flip, 31);
+}
+
+// 2^x and log2 x to about 2 ulp; 2^-inf = 0, log2 0 = -inf.
+DEVICE float exp2_approx(float x) { return __nvvm_ex2_approx_ftz_f(x); }
+DEVICE float log2_approx(float x) { return __nvvm_lg2_approx_ftz_f(x); }
+
+DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)bits); }
+#else
+#include "host.h"
+#endif
+
+template <class To, class From> DEVICE To bits(From from) { return __builtin_bit_cast(To, from); }

@@ -1,0 +1,66 @@
+// The threads that hold a row together. Every reduction runs in one order, whatever the clock does.
+#pragma once
+#include "device.h"
+
+struct Larger {
+    DEVICE static float of(float a, float b) { return __builtin_fmaxf(a, b); }
+};
+struct Plus {
+    DEVICE static float of(float a, float b) { return a + b; }
+};
+
+template <class Derived> struct Reduces {
+    template <int N> DEVICE void max(float (&values)[N]) const { self().template reduce<Larger>(values); }
+    template <int N> DEVICE void sum(float (&values)[N]) const { self().template reduce<Plus>(values); }
+
+  private:
+    DEVICE const Derived &self() const { return static_cast<const Derived &>(*this); }
+};
+
+// One thread.
+struct Alone : Reduces<Alone> {
+    template <class Op, int N> DEVICE void reduce(float (&)[N]) const {}
+};
+
+// So many neighbouring lanes of a warp; other teams of the warp may be elsewhere.
+template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
+    static constexpr int SIZE = LANES;
+
+    DEVICE u32 lane() const { return thread_index() % LANES; }
+
+    template <class Op, int N> DEVICE void reduce(float (&values)[N]) const {
+        const u32 first = thread_index() % 32 / LANES * LANES;
+        const u32 members = (LANES == 32 ? ~0u : (1u << LANES % 32) - 1) << first;
+#pragma unroll
+        for (int flip = LANES / 2; flip > 0; flip /= 2)
+#pragma unroll
+            for (int i = 0; i < N; i++) values[i] = Op::of(values[i], exchange(members, values[i], flip));
+    }
+};
+
+// All threads of the block.
+template <int THREADS> struct Block : Reduces<Block<THREADS>> {
+    static constexpr int SIZE = THREADS, WARPS = THREADS / 32, MOST = 6;
+    static_assert((WARPS & (WARPS - 1)) == 0 && WARPS <= 32);
+
+    DEVICE u32 lane() const { return thread_index(); }
+
+    template <class Op, int N> DEVICE void reduce(float (&values)[N]) const {
+        static_assert(N <= MOST);
+        SHARED float of_warp[MOST][WARPS];
+        Lanes<32>().template reduce<Op>(values);
+        if (thread_index() % 32 == 0) {
+#pragma unroll
+            for (int i = 0; i < N; i++) of_warp[i][thread_index() / 32] = values[i];
+        }
+        barrier();
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            values[i] = of_warp[i][thread_index() % WARPS];
+#pragma unroll
+            for (int flip = WARPS / 2; flip > 0; flip /= 2)
+                values[i] = Op::of(values[i], exchange(~0u, values[i], flip));
+        }
+        barrier();
+    }
+};

@@ -1,0 +1,47 @@
+// What is left when each piece is done: the state of a row from its parts, and the sum of rows.
+#include "task.h"
+#include "team.h"
+
+constexpr int WARPS = THREADS / 32;
+
+// States of a row's parts, spread over a warp.
+struct Parts {
+    static constexpr bool HAS_INSIDE = true;
+    using Sum = LongSum;
+    const State *first;
+    u64 count;
+    u32 lane;
+
+    template <class F> DEVICE void each(F f) const {
+        for (u64 i = lane; i < count; i += 32) f(first[i], 0);
+    }
+};
+
+// A warp a row.
+KERNEL(THREADS) void densekd_whole(Task task) {
+    const Lanes<32> team;
+    for (u64 row = block_index() * (u64)WARPS + thread_index() / 32; row < task.rows; row += block_count() * (u64)WARPS) {
+        const Parts parts{task.parts + row * task.parts_of_row, task.parts_of_row, team.lane()};
+        const State whole = merge(team, parts, task.temperature, task.with_entropy);
+        if (team.lane() == 0) task.whole[row] = whole, task.values[row] = task.value_of(whole);
+    }
+}
+
+// Sums of 4096 neighbours each; of one such sum, the whole. The order is that of a tree, and never changes.
+KERNEL(THREADS) void densekd_total(const double *values, u64 count, double *sums) {
+    constexpr u64 STRETCH = 4096;
+    SHARED double of_thread[THREADS];
+    for (u64 from = block_index() * STRETCH; from < count; from += block_count() * STRETCH) {
+        const u64 end = from + STRETCH < count ? from + STRETCH : count;
+        double sum = 0.0;
+        for (u64 i = from + thread_index(); i < end; i += THREADS) sum += values[i];
+        of_thread[thread_index()] = sum;
+        barrier();
+        for (u32 half = THREADS / 2; half > 0; half /= 2) {
+            if (thread_index() < half) of_thread[thread_index()] += of_thread[thread_index() + half];
+            barrier();
+        }
+        if (thread_index() == 0) sums[from / STRETCH] = of_thread[0];
+        barrier();
+    }
+}

@@ -1,0 +1,297 @@
+//! The bindings, and all that is unsafe about them: nothing of theirs leaves this module.
+//!
+//! A context is current for a thread: whoever works enters it, and finds the one of before again when done. What needs
+//! the context to be freed borrows from [`Entered`] or is freed in [`Gpu::drop`].
+#![allow(unsafe_code, reason = "the driver's functions")]
+
+use crate::Error;
+use crate::driver::{describe, last_code, library};
+use crate::kernel::{Kernel, Source};
+use cust::context::Context;
+use cust::device::{Device, DeviceAttribute};
+use cust::error::{CudaError, CudaResult};
+use cust::memory::{CopyDestination as _, DeviceBuffer};
+use cust::module::Module;
+use cust::sys::{self, CUcontext, cudaError_enum as Status};
+use std::ffi::c_void;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+/// The least driver that reads the kernels' PTX 6.3: of CUDA 10.0.
+const DRIVER: i32 = 10_000;
+/// The least device that they are made for.
+const CAPABILITY: (i32, i32) = (7, 0);
+
+/// What a device says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Properties {
+    pub(crate) name: String,
+    pub(crate) capability: (i32, i32),
+    pub(crate) memory: usize,
+    pub(crate) multiprocessors: u32,
+}
+
+/// A device with its primary context and the modules loaded so far.
+#[derive(Debug)]
+pub(crate) struct Gpu {
+    modules: [OnceLock<Module>; Source::COUNT],
+    lost: OnceLock<Error>,
+    /// After the modules, which need it to be unloaded.
+    context: Context,
+}
+
+// SAFETY: a context and a module are handles that the driver lets any thread use; which context is current is a matter
+// of the thread, and settled by `enter`.
+unsafe impl Send for Gpu {}
+// SAFETY: as above; nothing of a `Gpu` changes through a shared reference but its cells.
+unsafe impl Sync for Gpu {}
+
+/// How many devices there are.
+pub(crate) fn count() -> Result<u32, Error> {
+    start()?;
+    named("cuDeviceGetCount", Device::num_devices())
+}
+
+fn start() -> Result<(), Error> {
+    library().map_err(|reason| Error::NoDevice { reason: reason.to_owned() })?;
+    named("cuInit", cust::init(cust::CudaFlags::empty()))?;
+    let mut found = 0;
+    // SAFETY: `found` outlives the call.
+    status("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut found) })?;
+    if found < DRIVER { Err(Error::DriverTooOld { found, wanted: DRIVER }) } else { Ok(()) }
+}
+
+/// The context of before, current again when this goes.
+struct Before(CUcontext);
+
+impl Before {
+    fn keep() -> Result<Self, Error> {
+        let mut context = std::ptr::null_mut();
+        // SAFETY: `context` outlives the call.
+        status("cuCtxGetCurrent", unsafe { sys::cuCtxGetCurrent(&raw mut context) })?;
+        Ok(Self(context))
+    }
+}
+
+impl Drop for Before {
+    fn drop(&mut self) {
+        // SAFETY: the context was current on this thread, or is null, which means none. One that was destroyed
+        // meanwhile is refused, and then none of ours stays current either way.
+        unsafe { sys::cuCtxSetCurrent(self.0) };
+    }
+}
+
+impl Gpu {
+    /// Takes a share of the device's primary context.
+    pub(crate) fn open(ordinal: u32) -> Result<(Self, Properties), Error> {
+        let devices = count()?;
+        if ordinal >= devices {
+            return Err(Error::NoDevice { reason: format!("device {ordinal} of {devices}") });
+        }
+        let device = named("cuDeviceGet", Device::get_device(ordinal))?;
+        let attribute = |which| named("cuDeviceGetAttribute", device.get_attribute(which));
+        let properties = Properties {
+            name: named("cuDeviceGetName", device.name())?,
+            capability: (
+                attribute(DeviceAttribute::ComputeCapabilityMajor)?,
+                attribute(DeviceAttribute::ComputeCapabilityMinor)?,
+            ),
+            memory: named("cuDeviceTotalMem", device.total_memory())?,
+            multiprocessors: attribute(DeviceAttribute::MultiprocessorCount)?.max(1).unsigned_abs(),
+        };
+        if properties.capability < CAPABILITY {
+            let (name, found) = (properties.name, properties.capability);
+            return Err(Error::DeviceTooOld { name, found, wanted: CAPABILITY });
+        }
+        // The bindings make the context current, too.
+        let before = Before::keep()?;
+        let context = named("cuDevicePrimaryCtxRetain", Context::new(device))?;
+        drop(before);
+        Ok((Self { modules: Default::default(), lost: OnceLock::new(), context }, properties))
+    }
+
+    /// Makes the context current for this thread.
+    pub(crate) fn enter(&self) -> Result<Entered<'_>, Error> {
+        if let Some(lost) = self.lost.get() {
+            return Err(lost.clone());
+        }
+        let before = Before::keep()?;
+        let entered = Entered { gpu: self, _before: before, stays: PhantomData };
+        // SAFETY: the context is alive as long as `self`.
+        entered.note(status("cuCtxSetCurrent", unsafe { sys::cuCtxSetCurrent(self.context.as_raw()) }))?;
+        Ok(entered)
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        let Ok(_before) = Before::keep() else { return };
+        // SAFETY: the context is alive as long as `self`.
+        unsafe { sys::cuCtxSetCurrent(self.context.as_raw()) };
+        // Kernels may still run on streams of the caller's. A lost context refuses, and has none.
+        // SAFETY: a context is current.
+        unsafe { sys::cuCtxSynchronize() };
+        for module in &mut self.modules {
+            drop(module.take());
+        }
+    }
+}
+
+/// A thread on which the context is current.
+pub(crate) struct Entered<'g> {
+    gpu: &'g Gpu,
+    _before: Before,
+    /// The context is current for one thread only.
+    stays: PhantomData<*const ()>,
+}
+
+/// Device memory, freed before the context is left.
+pub(crate) struct Buffer<'e> {
+    bytes: DeviceBuffer<u8>,
+    entered: PhantomData<&'e Entered<'e>>,
+}
+
+impl Buffer<'_> {
+    pub(crate) fn address(&self) -> u64 {
+        self.bytes.as_device_ptr().as_raw()
+    }
+}
+
+impl Entered<'_> {
+    /// So many bytes, at least one, of unspecified content.
+    pub(crate) fn buffer(&self, bytes: usize) -> Result<Buffer<'_>, Error> {
+        // SAFETY: any bytes are a valid `u8`, and none is read before it is written, by a copy or by a kernel.
+        let made = unsafe { DeviceBuffer::<u8>::uninitialized(bytes.max(1)) };
+        match made {
+            Ok(bytes) => Ok(Buffer { bytes, entered: PhantomData }),
+            Err(CudaError::OutOfMemory | CudaError::InvalidMemoryAllocation) => {
+                let (mut free, mut total) = (0, 0);
+                // SAFETY: both outlive the call.
+                let got = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
+                self.note(status("cuMemGetInfo", got))?;
+                Err(Error::OutOfMemory { wanted: bytes, free, total })
+            }
+            Err(error) => self.note(named("cuMemAlloc", Err(error))),
+        }
+    }
+
+    /// A buffer with these bytes.
+    pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Buffer<'_>, Error> {
+        let mut buffer = self.buffer(bytes.len())?;
+        if !bytes.is_empty() {
+            self.note(named("cuMemcpyHtoD", buffer.bytes.copy_from(bytes)))?;
+        }
+        Ok(buffer)
+    }
+
+    /// The first of a buffer's bytes, after what was launched on the default stream.
+    pub(crate) fn download(&self, buffer: &Buffer<'_>, bytes: &mut [u8]) -> Result<(), Error> {
+        let (found, wanted) = (buffer.bytes.len(), bytes.len());
+        if wanted > found {
+            return Err(Error::Length { buffer: "device buffer", found, wanted });
+        }
+        // SAFETY: both sides have so many bytes, as was just checked.
+        let copied = unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), buffer.address(), wanted) };
+        self.note(status("cuMemcpyDtoH", copied))
+    }
+
+    /// Waits for a stream, null for the default one.
+    pub(crate) fn synchronise(&self, stream: *mut c_void) -> Result<(), Error> {
+        // SAFETY: the caller of `Device::launch` promises that the stream is one of this context, or it is null.
+        self.note(status("cuStreamSynchronize", unsafe { sys::cuStreamSynchronize(stream.cast()) }))
+    }
+
+    /// Zeroes four bytes, in the stream's order.
+    ///
+    /// # Safety
+    /// `address` is a multiple of 4 and of device memory that lives until the stream comes to it.
+    pub(crate) unsafe fn zero(&self, address: u64, stream: *mut c_void) -> Result<(), Error> {
+        // SAFETY: the caller's promise.
+        self.note(status("cuMemsetD32Async", unsafe { sys::cuMemsetD32Async(address, 0, 1, stream.cast()) }))
+    }
+
+    /// Starts a kernel on blocks of [`Kernel::THREADS`].
+    ///
+    /// # Safety
+    /// `parameters` point to values of the kernel's parameter types, in their order; every address in them is of
+    /// device memory, as large as the kernel takes it to be, that lives until the kernel ends.
+    pub(crate) unsafe fn launch(
+        &self,
+        kernel: Kernel,
+        blocks: u32,
+        stream: *mut c_void,
+        parameters: &mut [*mut c_void],
+    ) -> Result<(), Error> {
+        let function =
+            self.note(named("cuModuleGetFunction", self.module(kernel.source)?.get_function(kernel.name)))?;
+        // SAFETY: the function is of a loaded module of the current context; the rest is the caller's promise.
+        let launched = unsafe {
+            sys::cuLaunchKernel(
+                function.to_raw(),
+                blocks,
+                1,
+                1,
+                Kernel::THREADS,
+                1,
+                1,
+                0,
+                stream.cast(),
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
+            )
+        };
+        let launched = status("cuLaunchKernel", launched).map_err(|error| match error {
+            Error::Driver { code, text, .. } => Error::Launch { kernel: kernel.name, code, text },
+            error => error,
+        });
+        self.note(launched)
+    }
+
+    /// A module, compiled by the driver at its first use.
+    fn module(&self, source: Source) -> Result<&Module, Error> {
+        let cell = &self.gpu.modules[source as usize];
+        if let Some(module) = cell.get() {
+            return Ok(module);
+        }
+        let module = self.note(named("cuModuleLoadData", Module::from_ptx(source.ptx(), &[])))?;
+        // Where another thread was first, its module is used, and this one unloaded.
+        Ok(cell.get_or_init(|| module))
+    }
+
+    /// Remembers that the context is lost.
+    fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Err(error @ Error::Lost { .. }) = &result {
+            let _ = self.gpu.lost.set(error.clone());
+        }
+        result
+    }
+}
+
+fn named<T>(function: &'static str, result: CudaResult<T>) -> Result<T, Error> {
+    result.map_err(|error| match error {
+        // The bindings' own, not the driver's.
+        CudaError::InvalidMemoryAllocation => failure(function, CudaError::InvalidValue as i32),
+        CudaError::UnknownError => failure(function, last_code()),
+        error => failure(function, error as i32),
+    })
+}
+
+fn status(function: &'static str, status: Status) -> Result<(), Error> {
+    match status {
+        Status::CUDA_SUCCESS => Ok(()),
+        Status::CUDA_ERROR_UNKNOWN => Err(failure(function, last_code())),
+        status => Err(failure(function, status as i32)),
+    }
+}
+
+/// The error of a code of the driver's.
+fn failure(function: &'static str, code: i32) -> Error {
+    let text = describe(code);
+    match code {
+        100 | 101 => Error::NoDevice { reason: text },
+        801 => Error::MissingFunction { function },
+        // After these the context is of no more use: memory faults, asserts, timeouts, faults of the hardware.
+        214 | 220 | 700 | 702 | 709 | 710 | 714..=721 => Error::Lost { code, text },
+        _ => Error::Driver { function, code, text },
+    }
+}

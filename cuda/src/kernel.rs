@@ -1,0 +1,86 @@
+//! The kernels by name, and the text that they are compiled from.
+
+use densekd_core::DType;
+
+/// A file of kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Rows,
+    Columns,
+    Whole,
+}
+
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    allow(dead_code, reason = "nothing is loaded where no driver is looked for")
+)]
+impl Source {
+    pub(crate) const COUNT: usize = 3;
+
+    /// What `cargo xtask ptx` made of the file.
+    pub(crate) const fn ptx(self) -> &'static str {
+        match self {
+            Self::Rows => include_str!("../ptx/rows.ptx"),
+            Self::Columns => include_str!("../ptx/columns.ptx"),
+            Self::Whole => include_str!("../ptx/whole.ptx"),
+        }
+    }
+}
+
+/// A kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kernel {
+    pub(crate) source: Source,
+    pub(crate) name: &'static str,
+}
+
+impl Kernel {
+    /// Threads of a block, of every kernel.
+    pub(crate) const THREADS: u32 = 256;
+
+    pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
+    pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
+}
+
+/// The forms of one kernel for each type of numbers.
+macro_rules! typed {
+    ($($(#[$doc:meta])* $constant:ident: $source:ident $name:literal;)*) => {$(
+        $(#[$doc])*
+        pub(crate) const $constant: Typed = Typed {
+            source: Source::$source,
+            names: [concat!($name, "_f32"), concat!($name, "_f16"), concat!($name, "_bf16")],
+        };
+    )*};
+}
+
+/// A kernel that there is for each type.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Typed {
+    source: Source,
+    names: [&'static str; 3],
+}
+
+impl Typed {
+    typed! {
+        ROWS_LANES8: Rows "densekd_rows_lanes8";
+        ROWS_LANES32: Rows "densekd_rows_lanes32";
+        ROWS_BLOCK: Rows "densekd_rows_block";
+        ROWS_PARTS: Rows "densekd_rows_parts";
+        ROWS_GRADIENT: Rows "densekd_rows_gradient";
+        COLUMNS_SHORT: Columns "densekd_columns_short";
+        COLUMNS_PARTS: Columns "densekd_columns_parts";
+        COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
+    }
+
+    /// The one for a type; `None` for a type without kernels.
+    pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
+        let [f32, f16, bf16] = self.names;
+        let name = match dtype {
+            DType::F32 => f32,
+            DType::F16 => f16,
+            DType::Bf16 => bf16,
+            _ => return None,
+        };
+        Some(Kernel { source: self.source, name })
+    }
+}

@@ -1,0 +1,30 @@
+//! The CUDA kernels of densekd and their launch: channel-wise and pixel-wise distillation on NVIDIA GPUs.
+//!
+//! The driver is found at run time (`libcuda.so.1`, or what the environment variable `DENSEKD_CUDA_LIBRARY` names):
+//! everything builds, starts and is tested where there is none, and says [`Error::NoDevice`] with the reason. The
+//! kernels are shipped as PTX, which the driver compiles for its device.
+//!
+//! | to | use |
+//! | --- | --- |
+//! | run a loss on tensors in host memory | [`Device::submit`] |
+//! | run it on device pointers in the order of a stream | [`Device::launch`] |
+//! | know what is covered | [`uncovered`] |
+//!
+//! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
+
+mod coverage;
+mod device;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod driver;
+mod error;
+#[cfg_attr(
+    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
+    path = "gpu_elsewhere.rs"
+)]
+mod gpu;
+mod kernel;
+mod task;
+
+pub use coverage::uncovered;
+pub use device::{Device, DeviceCall, HostCall, Sum};
+pub use error::Error;

@@ -1,0 +1,143 @@
+//! Device pointers of the caller's, at any alignment, on the simulated device.
+#![allow(unsafe_code, reason = "the driver's functions")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use densekd_core::{
+    DType, Inputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Upstream, run,
+};
+use densekd_cuda::{Device, DeviceCall};
+use libloading::Library;
+use std::ffi::{c_int, c_void};
+
+/// The caller's side of the driver, as another library of the process has it.
+struct Driver {
+    library: Library,
+    context: *mut c_void,
+}
+
+impl Driver {
+    fn open() -> Self {
+        // SAFETY: the simulated driver runs nothing when it is loaded.
+        let library = unsafe { Library::new(densekd_device::library()) }.unwrap();
+        let mut driver = Self { library, context: std::ptr::null_mut() };
+        let mut context = std::ptr::null_mut();
+        driver.call(
+            "cuDevicePrimaryCtxRetain",
+            |f: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int| {
+                // SAFETY: `context` outlives the call.
+                unsafe { f(&raw mut context, 0) }
+            },
+        );
+        driver.context = context;
+        driver
+    }
+
+    fn call<F: Copy>(&self, name: &str, call: impl FnOnce(F) -> c_int) {
+        // SAFETY: every caller gives the function the type that the driver declares.
+        let function = unsafe { self.library.get::<F>(name.as_bytes()) }.unwrap();
+        assert_eq!(call(*function), 0, "{name}");
+    }
+
+    fn set_current(&self, context: *mut c_void) {
+        // SAFETY: the context is alive, or null.
+        self.call("cuCtxSetCurrent", |f: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { f(context) });
+    }
+
+    fn current(&self) -> *mut c_void {
+        let mut context = std::ptr::null_mut();
+        self.call("cuCtxGetCurrent", |f: unsafe extern "C" fn(*mut *mut c_void) -> c_int| {
+            // SAFETY: `context` outlives the call.
+            unsafe { f(&raw mut context) }
+        });
+        context
+    }
+
+    fn allocate(&self, bytes: usize) -> u64 {
+        let mut address = 0;
+        self.call("cuMemAlloc_v2", |f: unsafe extern "C" fn(*mut u64, usize) -> c_int| {
+            // SAFETY: `address` outlives the call.
+            unsafe { f(&raw mut address, bytes) }
+        });
+        address
+    }
+
+    fn upload(&self, to: u64, from: &[f32]) {
+        self.call("cuMemcpyHtoD_v2", |f: unsafe extern "C" fn(u64, *const c_void, usize) -> c_int| {
+            // SAFETY: the allocation has room for the slice.
+            unsafe { f(to, from.as_ptr().cast(), size_of_val(from)) }
+        });
+    }
+
+    fn download<T>(&self, to: &mut [T], from: u64) {
+        self.call("cuMemcpyDtoH_v2", |f: unsafe extern "C" fn(*mut c_void, u64, usize) -> c_int| {
+            // SAFETY: the allocation is as long as the slice, of plain numbers.
+            unsafe { f(to.as_mut_ptr().cast(), from, size_of_val(to)) }
+        });
+    }
+}
+
+#[test]
+fn tensors_may_lie_anywhere_and_the_context_stays() {
+    // SAFETY: the only test of its process, before anything else reads the environment.
+    unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
+    let device = Device::open(0).unwrap();
+    let driver = Driver::open();
+    assert!(driver.current().is_null());
+    for (width, skips) in
+        [(19, [1, 1, 1]), (301, [3, 3, 3]), (4093, [1, 2, 3]), (4096, [1, 1, 1]), (5000, [2, 2, 0])]
+    {
+        let shape = Shape::new([1, 3, 1, width]).unwrap();
+        let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
+        let numbers = |step: usize| -> Vec<f32> {
+            (0..shape.len()).map(|i| f32::from(u8::try_from(i * step % 97).unwrap()) / 16.0).collect()
+        };
+        let (teacher, student) = (numbers(37), numbers(53));
+        let mut wanted = vec![0.0_f32; shape.len()];
+        let inputs = Inputs::new(&plan, &teacher[..], &student[..], Mask::ALL).unwrap();
+        let outputs = Outputs { grad_student: Some(&mut Slab::new(&mut wanted, 0)), ..Outputs::default() };
+        let outcome = run(&inputs, Upstream::ONE, outputs).unwrap();
+
+        driver.set_current(driver.context);
+        let bytes = size_of_val(&wanted[..]);
+        let [t, s, g] = skips.map(|skip: u64| driver.allocate(bytes + 16) + 4 * skip);
+        driver.upload(t, &teacher);
+        driver.upload(s, &student);
+        let workspace = driver.allocate(Device::workspace(&plan, DType::F32).unwrap());
+        let (sum, overflowed) = (driver.allocate(8), driver.allocate(4));
+        driver.set_current(std::ptr::null_mut());
+        let call = DeviceCall {
+            plan: &plan,
+            dtype: DType::F32,
+            teacher: t,
+            student: s,
+            mask: None,
+            factor: outcome.scale / outcome.divisor,
+            gradient: Some(g),
+            workspace,
+            sum,
+            overflowed,
+            stream: std::ptr::null_mut(),
+        };
+        // SAFETY: all addresses are of allocations above, as long as the plan says.
+        unsafe { device.launch(&call) }.unwrap();
+        // SAFETY: the default stream.
+        unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
+        assert!(driver.current().is_null());
+
+        driver.set_current(driver.context);
+        let (mut found, mut gradient) = ([0.0_f64], vec![0.0_f32; shape.len()]);
+        driver.download(&mut found, sum);
+        driver.download(&mut gradient, g);
+        driver.set_current(std::ptr::null_mut());
+        assert!(
+            (found[0] - outcome.sum).abs() <= 4e-6 * outcome.sum,
+            "{width}: {} {}",
+            found[0],
+            outcome.sum
+        );
+        let largest = wanted.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        for (found, wanted) in gradient.iter().zip(&wanted) {
+            assert!((found - wanted).abs() <= 4e-6 * largest, "{width}: {found} {wanted}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What the assembler makes of the PTX: registers, spills, width of loads and stores.
+
+use super::tools::Assembler;
+use anyhow::{Result, ensure};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// Compute capabilities, without the dot. Volta's 7.0 is no longer among those of the assembler.
+const ARCHITECTURES: [&str; 5] = ["75", "80", "90", "100", "120"];
+
+#[derive(Default)]
+struct Kernel {
+    registers: u32,
+    loads: u32,
+    stores: u32,
+}
+
+/// Fails where a kernel spills, uses local memory, or reads rows in less than 16 bytes.
+pub(super) fn run(tools: &Assembler, ptx: &Path) -> Result<()> {
+    let cubin = tools.ptxas.with_file_name("assembled.cubin");
+    for architecture in ARCHITECTURES {
+        let strict = ["-v", "--warn-on-spills", "--warn-on-local-memory-usage", "--warning-as-error"];
+        let mut ptxas = Command::new(&tools.ptxas);
+        let assembled = ptxas
+            .arg(format!("-arch=sm_{architecture}"))
+            .args(strict)
+            .arg("-o")
+            .arg(&cubin)
+            .arg(ptx)
+            .output()?;
+        let log = String::from_utf8_lossy(&assembled.stderr).into_owned()
+            + &String::from_utf8_lossy(&assembled.stdout);
+        ensure!(assembled.status.success(), "{} for sm_{architecture}:\n{log}", ptx.display());
+        let listing = Command::new(&tools.nvdisasm).arg("-c").arg(&cubin).output()?;
+        ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+        for (name, kernel) in kernels(&log, &String::from_utf8_lossy(&listing.stdout)) {
+            let Kernel { registers, loads, stores } = kernel;
+            println!(
+                "sm_{architecture} {name}: {registers} registers, 16-byte loads {loads}, stores {stores}"
+            );
+            let wide = name.contains("_rows_");
+            let writes = wide && !name.contains("_parts_");
+            ensure!(!wide || loads >= 2, "{name} reads no teacher and student of 16 bytes at once");
+            ensure!(!writes || stores >= 1, "{name} writes no gradient of 16 bytes at once");
+        }
+    }
+    std::fs::remove_file(cubin)?;
+    Ok(())
+}
+
+/// By name, from the assembler's report and the disassembly: they come in different orders.
+fn kernels(log: &str, listing: &str) -> BTreeMap<String, Kernel> {
+    let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
+    let mut current = String::new();
+    for line in log.lines() {
+        if let Some((_, name)) = line.split_once("Function properties for ") {
+            name.trim().clone_into(&mut current);
+        } else if let Some((_, rest)) = line.split_once("Used ") {
+            let registers = rest.split(' ').next().and_then(|count| count.parse().ok());
+            kernels.entry(current.clone()).or_default().registers = registers.unwrap_or_default();
+        }
+    }
+    current.clear();
+    for line in listing.lines() {
+        if let Some(name) = line.trim().strip_prefix(".text.").and_then(|name| name.strip_suffix(':')) {
+            name.clone_into(&mut current);
+        }
+        let Some(kernel) = kernels.get_mut(&current) else { continue };
+        let wide = |access: &str| line.contains(access) && line.contains(".128");
+        kernel.loads += u32::from(wide("LDG.E"));
+        kernel.stores += u32::from(wide("STG.E"));
+    }
+    kernels
+}
