@@ -23,9 +23,10 @@ static void expect(const char *what, const char *type, const Case &c, real got, 
     const real off = std::fabs(got - want);
     if (off <= tolerance || (got != got && want != want) || got == want) return;
     if (missed++ < 40)
-        std::printf("%s %s [%llu %llu %llu] tau %g spread %g distance %g shift %g mask %d ce %d skip %d: %.9Lg, wanted %.9Lg\n",
-                    what, type, c.outer, c.length, c.inner, c.tau, c.spread, c.distance, c.shift, c.masked, c.with_entropy,
-                    c.skip, got, want);
+        std::printf("%s %s [%llu %llu %llu] tau %g spread %g distance %g shift %g mask %d ce %d skip %d: "
+                    "%.9Lg, wanted %.9Lg\n",
+                    what, type, c.outer, c.length, c.inner, c.tau, c.spread, c.distance, c.shift, c.masked,
+                    c.with_entropy, c.skip, got, want);
 }
 
 struct Kernels {
@@ -91,7 +92,8 @@ template <class T> static void one(const char *type, const Kernels &kernels, con
         for (u64 i = 0; i < c.length; i++) {
             const u64 index = first + i * c.inner + c.skip;
             if (mask[c.along ? row / c.inner * c.length + i : row])
-                x.push_back(load(t[index]) / (real)c.tau), y.push_back(load(s[index]) / (real)c.tau), at.push_back(index);
+                x.push_back(load(t[index]) / (real)c.tau), y.push_back(load(s[index]) / (real)c.tau),
+                    at.push_back(index);
             else
                 expect("ignored", type, c, load(g[index]), 0, 0);
         }
@@ -106,7 +108,8 @@ template <class T> static void one(const char *type, const Kernels &kernels, con
         real largest = 0;
         std::vector<real> wanted(x.size());
         for (u64 i = 0; i < x.size(); i++) {
-            const real p = x[i] > -INFINITE ? expl(x[i] - mx) / zx : 0, q = y[i] > -INFINITE ? expl(y[i] - my) / zy : 0;
+            const real p = x[i] > -INFINITE ? expl(x[i] - mx) / zx : 0;
+            const real q = y[i] > -INFINITE ? expl(y[i] - my) / zy : 0;
             const real lp = x[i] - mx - logl(zx), lq = my > -INFINITE ? y[i] - my - logl(zy) : my;
             if (p > 0) want += p * ((c.with_entropy ? 0 : lp) - lq);
             wanted[i] = mx == -INFINITE ? 0 : nan ? __builtin_nanl("") : q - p;
@@ -117,18 +120,19 @@ template <class T> static void one(const char *type, const Kernels &kernels, con
         const real half = sizeof(T) == 4 ? 0 : 1.0L / 256;
         expect("value", type, c, values[row], want, 2e-6L * want + 1e-20L);
         for (u64 i = 0; i < at.size(); i++)
-            expect("gradient", type, c, load(g[at[i]]), wanted[i], 2e-6L * largest + half * std::fabs(wanted[i]) + (half > 0 ? 1e-7L : 1e-20L));
+            expect("gradient", type, c, load(g[at[i]]), wanted[i],
+                   2e-6L * largest + half * std::fabs(wanted[i]) + (half > 0 ? 1e-7L : 1e-20L));
     }
     double total = 0;
     for (double part : sums) total += part;
     expect("total", type, c, total, sum, 1e-12L * std::fabs((real)sum));
 }
 
-#define OF(T, WIDTH)                                                                                                      \
-    Kernels {                                                                                                             \
-        densekd_rows_lanes8_##T, densekd_rows_lanes32_##T, densekd_rows_block_##T, densekd_rows_parts_##T,                \
-            densekd_rows_gradient_##T, densekd_columns_short_##T, densekd_columns_parts_##T, densekd_columns_gradient_##T, \
-            WIDTH                                                                                                         \
+#define OF(T, WIDTH)                                                                                    \
+    Kernels {                                                                                           \
+        densekd_rows_lanes8_##T, densekd_rows_lanes32_##T, densekd_rows_block_##T, densekd_rows_parts_##T,  \
+            densekd_rows_gradient_##T, densekd_columns_short_##T, densekd_columns_parts_##T,            \
+            densekd_columns_gradient_##T, WIDTH                                                         \
     }
 
 int main() {

@@ -88,9 +88,9 @@ template <class T> DEVICE void gradient(const Task &task) {
 
 } // namespace columns
 
-#define KERNELS_OF(T)                                                                                       \
-    KERNEL(THREADS) void densekd_columns_short_##T(Task task) { columns::by_thread<T>(task); }                       \
-    KERNEL(THREADS) void densekd_columns_parts_##T(Task task) { columns::parts<T>(task); }                           \
+#define KERNELS_OF(T)                                                                                    \
+    KERNEL(THREADS) void densekd_columns_short_##T(Task task) { columns::by_thread<T>(task); }           \
+    KERNEL(THREADS) void densekd_columns_parts_##T(Task task) { columns::parts<T>(task); }               \
     KERNEL(THREADS) void densekd_columns_gradient_##T(Task task) { columns::gradient<T>(task); }
 
 KERNELS_OF(f32)

@@ -149,8 +149,8 @@ struct Terms {
 
 // The state of all entries together.
 //
-// `entries.each(f)` calls f for every entry of this thread, with its number in what is read at once; `team` are the threads that have the others, all of which
-// call this at once and get the same answer.
+// `entries.each(f)` calls f for every entry of this thread, with its number in what is read at once; `team` are the
+// threads that have the others, all of which call this at once and get the same answer.
 template <class Team, class Entries>
 DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool with_entropy) {
     using Sum = typename Entries::Sum;
@@ -186,7 +186,8 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
     } else {
         Sum of_t, of_s;
         entries.each([&](const State &x, int i) {
-            of_t.add(i, x.teacher * k.weight(x.t, at.t)), of_s.add(i, x.student * k.weight(x.s, at.s));
+            of_t.add(i, x.teacher * k.weight(x.t, at.t));
+            of_s.add(i, x.student * k.weight(x.s, at.s));
         });
         float sums[2] = {of_t.value(), of_s.value()};
         team.sum(sums);

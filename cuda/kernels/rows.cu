@@ -7,7 +7,8 @@
 //     beyond         beyond        its parts of 4096 (8192),  parts, gradient
 //                                  each by a block
 //
-// Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradient leave in one launch.
+// Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradient leave in one
+// launch.
 #include "held.h"
 
 namespace rows {
@@ -66,11 +67,11 @@ template <class T> DEVICE void gradient(const Task &task) {
 
 } // namespace rows
 
-#define KERNELS_OF(T)                                                                                      \
-    KERNEL(THREADS) void densekd_rows_lanes8_##T(Task task) { rows::by_lanes<T, 8, 2>(task); }                   \
-    KERNEL(THREADS) void densekd_rows_lanes32_##T(Task task) { rows::by_lanes<T, 32, 4>(task); }                 \
-    KERNEL(THREADS) void densekd_rows_block_##T(Task task) { rows::by_block<T>(task); }                          \
-    KERNEL(THREADS) void densekd_rows_parts_##T(Task task) { rows::parts<T>(task); }                             \
+#define KERNELS_OF(T)                                                                                    \
+    KERNEL(THREADS) void densekd_rows_lanes8_##T(Task task) { rows::by_lanes<T, 8, 2>(task); }           \
+    KERNEL(THREADS) void densekd_rows_lanes32_##T(Task task) { rows::by_lanes<T, 32, 4>(task); }         \
+    KERNEL(THREADS) void densekd_rows_block_##T(Task task) { rows::by_block<T>(task); }                  \
+    KERNEL(THREADS) void densekd_rows_parts_##T(Task task) { rows::parts<T>(task); }                     \
     KERNEL(THREADS) void densekd_rows_gradient_##T(Task task) { rows::gradient<T>(task); }
 
 KERNELS_OF(f32)

@@ -17,18 +17,18 @@ struct Counted {
 // Tensors are [outer, axis, inner]: outer * inner rows of `length` entries, `inner` apart.
 struct Task {
     const void *teacher, *student;
-    void *gradient;    // like them, or null: the value alone
-    const u8 *mask;    // a byte a position, 0 = ignored, or null
-    double *values;    // one a row
-    State *parts;      // of rows in parts: one a part
-    State *whole;      // of rows in parts: one a row
-    u32 *overflowed;   // bit 0: a finite gradient became infinite
+    void *gradient;            // like them, or null: the value alone
+    const u8 *mask;            // a byte a position, 0 = ignored, or null
+    double *values;            // one a row
+    State *parts;              // of rows in parts: one a part
+    State *whole;              // of rows in parts: one a row
+    u32 *overflowed;           // bit 0: a finite gradient became infinite
     u64 rows, length, inner;
     u64 parts_of_row;
-    u64 mask_rows;     // rows that share the mask of their entries; 0: each row has one byte of its own
+    u64 mask_rows;             // rows that share the mask of their entries; 0: each row has one byte of its own
     Temperature temperature;
-    float mantissa, power; // the gradient's factor as a product, so that a tiny one is not lost
-    u32 with_entropy;      // cross-entropy in place of the KL divergence
+    float mantissa, power;     // the gradient's factor as a product, so that a tiny one is not lost
+    u32 with_entropy;          // cross-entropy in place of the KL divergence
 
     DEVICE Counted counted(u64 row) const {
         if (!mask) return {nullptr, false};

@@ -20,7 +20,8 @@ struct Parts {
 // A warp a row.
 KERNEL(THREADS) void densekd_whole(Task task) {
     const Lanes<32> team;
-    for (u64 row = block_index() * (u64)WARPS + thread_index() / 32; row < task.rows; row += block_count() * (u64)WARPS) {
+    const u64 first = block_index() * (u64)WARPS + thread_index() / 32, step = block_count() * (u64)WARPS;
+    for (u64 row = first; row < task.rows; row += step) {
         const Parts parts{task.parts + row * task.parts_of_row, task.parts_of_row, team.lane()};
         const State whole = merge(team, parts, task.temperature, task.with_entropy);
         if (team.lane() == 0) task.whole[row] = whole, task.values[row] = task.value_of(whole);

@@ -30,6 +30,8 @@ struct Case {
     order: Order,
     masked: bool,
     distance: f32,
+    /// What one entry of each channel differs by, beyond that.
+    outlier: f32,
 }
 
 fn compare<E: Element>(case: Case, (half, subnormal): (f64, f64))
@@ -42,7 +44,9 @@ where
     let plan = Plan::new(Recipe::new(case.options).unwrap(), shape, case.order).unwrap();
     let mut one = |center: f32, spread: f32| center + spread * (2.0 * random.f32() - 1.0);
     let base: Vec<f32> = (0..shape.len()).map(|_| one(0.0, 4.0)).collect();
-    let teacher: Vec<E> = base.iter().map(|&x| E::narrow(one(x, case.distance))).collect();
+    let outlier = |i: usize| if i.is_multiple_of(shape.positions()) { case.outlier } else { 0.0 };
+    let teacher: Vec<E> =
+        base.iter().enumerate().map(|(i, &x)| E::narrow(one(x + outlier(i), case.distance))).collect();
     let student: Vec<E> = base.iter().map(|&x| E::narrow(x)).collect();
     let counted: Vec<u8> =
         (0..shape.images() * shape.positions()).map(|_| u8::from(one(0.0, 1.0) > -0.6)).collect();
@@ -97,7 +101,14 @@ fn rows_of_every_length_agree_with_the_core() {
         for distance in [3.0, 1e-3] {
             for masked in [false, true] {
                 let shape = [2, 3, 1, width];
-                all_types(Case { options: RowOptions::CWD, shape, order: Order::Nchw, masked, distance });
+                all_types(Case {
+                    options: RowOptions::CWD,
+                    shape,
+                    order: Order::Nchw,
+                    masked,
+                    distance,
+                    outlier: 0.0,
+                });
             }
         }
     }
@@ -113,7 +124,7 @@ fn columns_of_every_length_agree_with_the_core() {
         (RowOptions::CWD, Order::Nhwc, [3, 3, 7, 7]),
     ] {
         for masked in [false, true] {
-            all_types(Case { options, shape, order, masked, distance: 1.0 });
+            all_types(Case { options, shape, order, masked, distance: 1.0, outlier: 0.0 });
         }
     }
 }
@@ -124,7 +135,16 @@ fn cross_entropy_agrees_with_the_core() {
     for norm in [Norm::Channel, Norm::Spatial] {
         let options = RowOptions { divergence: Divergence::Ce, norm, tau, ..RowOptions::CWD };
         for shape in [[2, 19, 6, 7], [1, 2, 70, 70]] {
-            all_types(Case { options, shape, order: Order::Nchw, masked: true, distance: 2.0 });
+            all_types(Case { options, shape, order: Order::Nchw, masked: true, distance: 2.0, outlier: 0.0 });
         }
+    }
+}
+
+#[test]
+fn a_bad_first_guess_of_the_log_ratio_is_made_good() {
+    // Close rows but for one entry, so that the middle of all differences is off by half of its.
+    for width in [19, 300, 1001, 5000] {
+        let (options, shape) = (RowOptions::CWD, [2, 3, 1, width]);
+        all_types(Case { options, shape, order: Order::Nchw, masked: false, distance: 1e-3, outlier: 3.6 });
     }
 }
