@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::num::NonZeroUsize;
 
-use densekd::{Backend, BackendError, Cpu, Statistics, Submission, Unsupported, selftest};
+use densekd::{Backend, BackendError, Cpu, Cuda, Statistics, Submission, Unsupported, selftest};
 use densekd_core::{
     DType, Divergence, Epsilon, Error, Ignore, Inputs, Isa, KeptStatistics, Kl, Mask, Norm, Order, Outcome,
     Outputs, Plan, PreparedTeacher, Recipe, RowLoss, RowOptions, RowStatistics, Shape, Slab, Softmax,
@@ -301,8 +301,11 @@ fn backend_errors() -> Vec<(BackendError, &'static str)> {
     let source = make().and_then(|()| make()).expect_err("there is one global pool");
     let missing = Isa::ALL.iter().find(|isa| !isa.is_available()).expect("no CPU is x86 and Arm at once");
     let elsewhere = Cpu::new().with_isa(*missing).unwrap_err();
+    // No machine has so many, with a driver or without.
+    let no_device = Cuda::open(u32::MAX).unwrap_err();
     vec![
         (elsewhere, "is not one of this CPU"),
+        (no_device, "no CUDA device"),
         (too_short, "teacher holds 5 elements, but the plan asks for 6"),
         (refused, "backend refusing cannot run this loss: it runs nothing"),
         (BackendError::Threads { threads: 7, source }, "7 threads could not be started"),
