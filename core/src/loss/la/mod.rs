@@ -12,12 +12,15 @@ mod grid;
 
 use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
 use super::About;
+use crate::diverge::{Diverge, Mse};
 use crate::map::{
     At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs, update,
     update_with,
 };
 use crate::names::choice;
+use crate::normalize::{Scaled, UnitLength};
 use crate::options::options;
+use crate::space::{Difference, Real, Unit};
 use crate::{Epsilon, Error, Preset, Weight};
 use core::cmp::Ordering;
 use core::fmt;
@@ -171,13 +174,17 @@ impl LaOptions {
         }
     }
 
+    /// How a vector of this square becomes a direction.
+    fn direction(&self, square: f64) -> Scaled<Unit> {
+        UnitLength::at_least(self.eps).of(libm::sqrt(square))
+    }
+
     /// 1 / max(|x|, eps), and 0 for the zero vector, which has no direction.
     fn inverses(&self, grid: Grid, edges: Planes<'_>, row: usize, out: &mut [f64]) {
         for (side, out) in out.chunks_mut(grid.width.max(1)).enumerate() {
             let squares = edges.get(row, side * SUMS + EDGES, &(0..grid.width));
             for (out, &square) in out.iter_mut().zip(squares) {
-                let (norm, eps) = (libm::sqrt(square), self.eps.get());
-                *out = if square == 0.0 { 0.0 } else { 1.0 / if norm < eps { eps } else { norm } };
+                *out = self.direction(square).step();
             }
         }
     }
@@ -197,13 +204,13 @@ impl LaOptions {
     /// What a row adds to the sum: of its centres, or of the edges that its pixels keep.
     fn value(&self, grid: Grid, edges: Planes<'_>, pixels: Planes<'_>, row: usize) -> f64 {
         if self.mode == LaMode::L2 {
-            return pixels.get(row, STUDENT, &(0..grid.width)).iter().map(|x| x * x).sum();
+            return pixels.get(row, STUDENT, &(0..grid.width)).iter().map(|x| squared(*x)).sum();
         }
         let of_direction = grid.forward(row, 0..grid.width).map(|to| {
             let cosines = |side| edges.get(row, side * SUMS + to.edge, &to.columns);
             let pairs = cosines(TEACHER).iter().zip(cosines(STUDENT)).zip(to.columns.clone().zip(to.others));
-            let terms = pairs
-                .map(|((t, s), (x, x_to))| self.count(grid, (row, x), (to.row, x_to)) * (s - t) * (s - t));
+            let terms =
+                pairs.map(|((t, s), (x, x_to))| self.count(grid, (row, x), (to.row, x_to)) * squared(s - t));
             terms.sum::<f64>()
         });
         of_direction.sum()
@@ -224,7 +231,7 @@ impl LaOptions {
                 let out = plane(out, grid.width, own, &to.columns).iter_mut();
                 for (out, ((((a, b), (own, other)), square), (x, x_to))) in out.zip(pairs) {
                     // A clamped norm does not change with x.
-                    let turned = if libm::sqrt(*square) > self.eps.get() { a / square } else { 0.0 };
+                    let turned = if self.direction(*square).lost() == 0.0 { 0.0 } else { a / square };
                     let count = self.count(grid, (row, x), (to.row, x_to));
                     *out += 2.0 * count * (a - b) * (own * other - turned);
                 }
@@ -261,6 +268,11 @@ impl LaOptions {
             }
         }
     }
+}
+
+/// What student and teacher add where they differ by this much.
+fn squared(difference: f64) -> f64 {
+    Diverge::<Real>::term(&Mse, Difference { difference })
 }
 
 impl Formula for LaOptions {
