@@ -304,6 +304,10 @@ impl<L: Simd> Row<'_, L> {
             let mean = sums.z / n as f64;
             if mean > HIGHEST {
                 let raised = Reference::new::<L>(self.c, at.raised(libm::log2(mean)), at.d(), at.exact);
+                // The step may be below the last digit of a large reference, which then stays where it is.
+                if !(raised.m > at.m) {
+                    return Err(Move::GiveUp);
+                }
                 total.lower(f64::from(raised.m - at.m) * f64::from(at.bits), at.shift / raised.shift);
                 *at = raised;
                 continue;
