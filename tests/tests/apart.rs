@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use densekd_core::{Kl, RowLoss, Softmax, Temperature};
+use fastrand::Rng;
 
 fn value(tau: f64, t: &[f32], s: &[f32]) -> f64 {
     RowLoss::new(Softmax::new(Temperature::new(tau).unwrap()), Kl).value(t, s)
@@ -33,4 +34,18 @@ fn a_tie_at_the_top_of_a_student_of_any_size() {
 fn a_share_that_only_its_own_terms_show() {
     // KL = log(1 + e^-40), which the sum of exponentials does not hold beside its 1.
     is(value(1.0, &[1e20, 0.0], &[0.0, -40.0]), (-40.0_f64).exp());
+}
+
+/// A reference that no step can raise must not be raised for ever.
+#[test]
+fn rows_of_any_numbers_come_to_an_end() {
+    let mut rng = Rng::with_seed(8);
+    for _ in 0..40_000 {
+        let tau = f64::from(rng.u8(1..)) / 16.0;
+        let mut row = |len| -> Vec<f32> { (0..len).map(|_| f32::from_bits(rng.u32(..)) % 1e18).collect() };
+        let (teacher, student) = (row(5), row(5));
+        let value = value(tau, &teacher, &student);
+        let finite = teacher.iter().chain(&student).all(|x| x.is_finite());
+        assert!(value >= 0.0 || !finite, "{value}, {teacher:?} {student:?} at {tau}");
+    }
 }
