@@ -1,6 +1,7 @@
 //! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
 
 mod columns;
+mod positions;
 mod split;
 mod vectors;
 
@@ -15,9 +16,8 @@ use crate::normalize::{Block, Normalize, PerPosition};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
 use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
-use crate::space::Space;
-use core::marker::PhantomData;
 use core::ops::Range;
+use positions::{StudentCotangent, StudentGradient, TeacherCotangent, TeacherGradient, Term};
 use vectors::{Done, from};
 
 /// Entries up to which rows of neighbours are taken together.
@@ -404,32 +404,4 @@ fn evaluate<R: Arithmetic, N: Normalize>(
         Kind::NotANumber => out.fill(R::nan()),
         _ => normalize.evaluate(of, block, scale, f, out),
     }
-}
-
-/// Makes the functions of one position that the passes evaluate.
-macro_rules! per_position {
-    ($($name:ident { $($total:ident)? } = $method:ident),+ $(,)?) => {$(
-        struct $name<'a, S, D> { diverge: &'a D, $($total: f64,)? space: PhantomData<S> }
-
-        impl<'a, S, D> $name<'a, S, D> {
-            fn new(diverge: &'a D $(, $total: f64)?) -> Self {
-                Self { diverge, $($total,)? space: PhantomData }
-            }
-        }
-
-        impl<S: Space, D: Diverge<S>> PerPosition<S> for $name<'_, S, D> {
-            #[inline(always)]
-            fn at<R: Arithmetic>(&self, point: S::Point<R>) -> R {
-                self.diverge.$method(point $(, R::from_f64(self.$total))?)
-            }
-        }
-    )+};
-}
-
-per_position! {
-    Term {} = term,
-    StudentCotangent {} = student_cotangent,
-    TeacherCotangent {} = teacher_cotangent,
-    StudentGradient { total } = student_gradient,
-    TeacherGradient { total } = teacher_gradient,
 }

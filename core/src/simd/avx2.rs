@@ -6,6 +6,7 @@
 )]
 
 use super::Simd;
+use super::intrinsics::{op, operators};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -30,28 +31,7 @@ pub(crate) struct F32x8(__m256);
 #[derive(Clone, Copy)]
 pub(crate) struct Mask8(__m256);
 
-/// One intrinsic without memory operands.
-macro_rules! op {
-    ($intrinsic:ident $(::<$c:tt>)? ($($a:expr),*)) => {
-        // SAFETY: the token, or a vector that a token made, is here, so the CPU has the instruction.
-        unsafe { $intrinsic $(::<$c>)? ($($a),*) }
-    };
-}
-
-macro_rules! operators {
-    ($($trait:ident $method:ident $intrinsic:ident;)+) => {$(
-        impl $trait for F32x8 {
-            type Output = Self;
-
-            #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                Self(op!($intrinsic(self.0, other.0)))
-            }
-        }
-    )+};
-}
-
-operators! {
+operators! { F32x8:
     Add add _mm256_add_ps;
     Sub sub _mm256_sub_ps;
     Mul mul _mm256_mul_ps;

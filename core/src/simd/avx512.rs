@@ -6,6 +6,7 @@
 )]
 
 use super::Simd;
+use super::intrinsics::{op, operators};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -26,28 +27,7 @@ impl Avx512 {
 #[derive(Clone, Copy)]
 pub(crate) struct F32x16(__m512);
 
-/// One intrinsic without memory operands.
-macro_rules! op {
-    ($intrinsic:ident $(::<$c:tt>)? ($($a:expr),*)) => {
-        // SAFETY: the token, or a vector that a token made, is here, so the CPU has the instruction.
-        unsafe { $intrinsic $(::<$c>)? ($($a),*) }
-    };
-}
-
-macro_rules! operators {
-    ($($trait:ident $method:ident $intrinsic:ident;)+) => {$(
-        impl $trait for F32x16 {
-            type Output = Self;
-
-            #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                Self(op!($intrinsic(self.0, other.0)))
-            }
-        }
-    )+};
-}
-
-operators! {
+operators! { F32x16:
     Add add _mm512_add_ps;
     Sub sub _mm512_sub_ps;
     Mul mul _mm512_mul_ps;

@@ -12,6 +12,8 @@
 mod avx2;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod avx512;
+#[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod intrinsics;
 #[cfg(all(feature = "simd", target_arch = "aarch64"))]
 mod neon;
 mod plain;

@@ -6,6 +6,7 @@
 )]
 
 use super::Simd;
+use super::intrinsics::{op, operators};
 use crate::element::Element;
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
@@ -27,28 +28,7 @@ impl Neon {
 #[derive(Clone, Copy)]
 pub(crate) struct F32x4(float32x4_t);
 
-/// One intrinsic without memory operands.
-macro_rules! op {
-    ($intrinsic:ident $(::<$c:tt>)? ($($a:expr),*)) => {
-        // SAFETY: the token, or a vector that a token made, is here, so the CPU has the instruction.
-        unsafe { $intrinsic $(::<$c>)? ($($a),*) }
-    };
-}
-
-macro_rules! operators {
-    ($($trait:ident $method:ident $intrinsic:ident;)+) => {$(
-        impl $trait for F32x4 {
-            type Output = Self;
-
-            #[inline(always)]
-            fn $method(self, other: Self) -> Self {
-                Self(op!($intrinsic(self.0, other.0)))
-            }
-        }
-    )+};
-}
-
-operators! {
+operators! { F32x4:
     Add add vaddq_f32;
     Sub sub vsubq_f32;
     Mul mul vmulq_f32;

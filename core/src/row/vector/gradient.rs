@@ -1,6 +1,7 @@
 //! The gradient of a row pair's KL divergence to the student's logits, from the row's statistics.
 
-use super::kinds::{BLOCK, Constants, position, q_near};
+use super::position::{Constants, position, q_near};
+use super::sums::BLOCK;
 use super::{EXACT_FROM, Lanes, MILDEST, Reference, STEEPEST, piece, single};
 use crate::Temperature;
 use crate::access::{Place, Sink};

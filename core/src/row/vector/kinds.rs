@@ -13,36 +13,16 @@
 //! | coarse | G >= (Z + sum p) / 4 | two exponentials, E and G as differences of sums |
 //! | full | always | two exponentials, each term by itself as the exact arithmetic would |
 //!
-//! Terms are added in lanes, eight to a group and eight groups to a block, and lanes in `f64`.
+//! How terms are added: [`sums`](super::sums).
 
 use super::Reference;
+use super::position::{Constants, Folded, position};
+use super::sums::{Accumulator, GROUP, Sums};
 use crate::simd::Simd;
-
-/// The most entries of a block.
-pub(super) const BLOCK: usize = 1024;
-
-/// Vectors of a group, the first level of every sum, and of a block, the second: equal terms round one way, and few
-/// do not go far.
-const GROUP: usize = 8;
-pub(super) const VECTORS: usize = GROUP * GROUP;
 
 /// |r| up to which a block is tiny, and near: 1/8 and 3/2 of a bit.
 pub(super) const TINY: f64 = 0.086_64;
 pub(super) const NEAR: f64 = 1.039_7;
-
-/// Q(r) = (e^r - 1 - r) / r^2, minimax on |r| <= 1/8 bit: relative error 2.0e-8.
-const Q_TINY: [f64; 4] = [0.499_999_990, 0.166_666_671, 4.167_709_36e-2, 8.333_830_0e-3];
-
-/// The same on |r| <= 3/2 bits: relative error 1.1e-7.
-pub(super) const Q_NEAR: [f64; 7] = [
-    0.500_000_013_5,
-    0.166_667_039_0,
-    4.166_647_585e-2,
-    8.330_526_274e-3,
-    1.389_174_955e-3,
-    2.036_487_854e-4,
-    2.497_366_543e-5,
-];
 
 /// How a block is swept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,51 +31,6 @@ pub(super) enum Kind {
     Near,
     Full,
     Coarse,
-}
-
-/// A block's sums in units of 2^m, and what says whether they hold.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
-    pub(super) z: f64,
-    pub(super) e: f64,
-    pub(super) g: f64,
-    /// The error of exponents in g, in units of epsilon, and its largest entry.
-    pub(super) far: f64,
-    pub(super) farthest: f64,
-    /// No |r| is above.
-    pub(super) spread: f64,
-    /// Some |p - w| is at least as large.
-    pub(super) largest: f64,
-    /// The largest w.
-    pub(super) top: f64,
-    /// The sum of |p - w|, or less.
-    pub(super) size: f64,
-}
-
-impl Sums {
-    pub(super) fn add(&mut self, block: &Self) {
-        self.z += block.z;
-        self.e += block.e;
-        self.g += block.g;
-        self.size += block.size;
-        self.far += block.far;
-        self.farthest = self.farthest.max(block.farthest);
-        self.spread = self.spread.max(block.spread);
-        self.largest = self.largest.max(block.largest);
-        self.top = self.top.max(block.top);
-    }
-
-    /// The same in units of a reference `bits` higher, but for a factor near 1.
-    pub(super) fn lower(&mut self, bits: f64, factor: f64) {
-        let down = libm::exp2(-bits) * factor;
-        let further = bits * core::f64::consts::LN_2;
-        self.far = down * (self.far + further * self.g);
-        self.farthest = down * (self.farthest + further * self.g);
-        (self.z, self.e, self.g) = (down * self.z, down * self.e, down * self.g);
-        self.largest *= down;
-        self.top *= down;
-        self.size *= down;
-    }
 }
 
 /// Sweeps a block as this kind; the kind under which it holds if that is another.
@@ -115,109 +50,6 @@ pub(super) fn sweep<L: Simd>(
         (Kind::Coarse, true) => coarse::<L, true>(l, t, s, at),
         (Kind::Full, false) => Ok(full::<L, false>(l, t, s, at)),
         (Kind::Full, true) => Ok(full::<L, true>(l, t, s, at)),
-    }
-}
-
-/// A row's constants in every lane.
-pub(super) struct Constants<L: Simd> {
-    l: L,
-    b: L::V,
-    c: L::V,
-    c_low: L::V,
-    m: L::V,
-    m_teacher: L::V,
-    d: L::V,
-    d_low: L::V,
-}
-
-impl<L: Simd> Constants<L> {
-    #[inline(always)]
-    pub(super) fn new(l: L, at: &Reference) -> Self {
-        // Fused, the subtraction of bits rounds once; not fused, that of inputs is the one that loses least.
-        let offset = |x: f32, bits: f32| l.splat(if L::FUSED { -bits } else { x });
-        Self {
-            l,
-            b: l.splat(at.bits),
-            c: l.splat(at.nats),
-            c_low: l.splat(at.nats_low),
-            m: offset(at.m, at.m_bits),
-            m_teacher: offset(at.m_teacher, at.m_teacher_bits),
-            d: l.splat(at.d),
-            d_low: l.splat(at.d_low),
-        }
-    }
-
-    #[inline(always)]
-    fn exponent(&self, x: L::V, offset: L::V) -> L::V {
-        if L::FUSED { self.l.fma(self.b, x, offset) } else { self.b * (x - offset) }
-    }
-
-    /// x of a student's entry.
-    #[inline(always)]
-    pub(super) fn student(&self, s: L::V) -> L::V {
-        self.exponent(s, self.m)
-    }
-
-    /// The same of a teacher's, about m + D.
-    #[inline(always)]
-    pub(super) fn teacher(&self, t: L::V) -> L::V {
-        self.exponent(t, self.m_teacher)
-    }
-
-    /// (t - s) - D; exactly but for one rounding where asked for (Knuth's two-sum).
-    #[inline(always)]
-    pub(super) fn difference<const EXACT: bool>(&self, t: L::V, s: L::V) -> L::V {
-        let high = t - s;
-        if !EXACT {
-            return high - self.d;
-        }
-        let v = high - t;
-        let low = (t - (high - v)) - (s + v);
-        (high - self.d) + (low - self.d_low)
-    }
-
-    /// r of an entry, less a log-ratio in two terms. c in one would be off the same way everywhere.
-    #[inline(always)]
-    pub(super) fn ratio<const EXACT: bool>(&self, t: L::V, s: L::V, less: (L::V, L::V)) -> L::V {
-        let d = self.difference::<EXACT>(t, s);
-        self.l.fma(self.c, d, less.0) + self.l.fma(self.c_low, d, less.1)
-    }
-}
-
-/// Two levels of `N` sums and the peaks of `M` magnitudes.
-struct Accumulator<L: Simd, const N: usize, const M: usize> {
-    l: L,
-    group: [L::V; N],
-    block: [L::V; N],
-    peaks: [L::V; M],
-}
-
-impl<L: Simd, const N: usize, const M: usize> Accumulator<L, N, M> {
-    #[inline(always)]
-    fn new(l: L) -> Self {
-        let zero = l.splat(0.0);
-        Self { l, group: [zero; N], block: [zero; N], peaks: [zero; M] }
-    }
-
-    #[inline(always)]
-    fn end_group(&mut self) {
-        for (block, group) in self.block.iter_mut().zip(&mut self.group) {
-            *block = *block + *group;
-            *group = self.l.splat(0.0);
-        }
-    }
-
-    #[inline(always)]
-    fn finish(self) -> ([f64; N], [f64; M]) {
-        let mut sums = [0.0; N];
-        for (sum, v) in sums.iter_mut().zip(self.block) {
-            *sum = self.l.sum(v);
-        }
-        let mut peaks = [0.0; M];
-        for (peak, v) in peaks.iter_mut().zip(self.peaks) {
-            *peak = f64::from(self.l.largest(v));
-        }
-        (sums, peaks)
     }
 }
 
@@ -254,55 +86,6 @@ const AHEAD: usize = 256;
 #[inline(always)]
 fn present<L: Simd, const TAIL: bool>(l: L, some: L::M, v: L::V) -> L::V {
     if TAIL { l.select(some, v, l.splat(0.0)) } else { v }
-}
-
-/// The coefficients of Q in units of the inputs: the powers of c are theirs.
-struct Folded<L: Simd> {
-    tiny: [L::V; 4],
-    near: [L::V; 7],
-}
-
-impl<L: Simd> Folded<L> {
-    #[inline(always)]
-    fn new(l: L, c: f64) -> Self {
-        let mut out = Self { tiny: [l.splat(0.0); 4], near: [l.splat(0.0); 7] };
-        fill(l, c, &mut out.tiny, &Q_TINY);
-        fill(l, c, &mut out.near, &Q_NEAR);
-        out
-    }
-
-    #[inline(always)]
-    fn at<const TIGHT: bool>(&self, l: L, d: L::V) -> L::V {
-        if TIGHT { horner(l, d, &self.tiny) } else { horner(l, d, &self.near) }
-    }
-}
-
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-fn fill<L: Simd, const N: usize>(l: L, c: f64, to: &mut [L::V; N], from: &[f64; N]) {
-    let mut power = 1.0;
-    for (to, q) in to.iter_mut().zip(from) {
-        *to = l.splat((q * power) as f32);
-        power *= c;
-    }
-}
-
-#[inline(always)]
-fn horner<L: Simd, const N: usize>(l: L, x: L::V, coefficients: &[L::V; N]) -> L::V {
-    let mut terms = coefficients.iter().rev().copied();
-    let mut p = terms.next().unwrap_or_else(|| l.splat(0.0));
-    for c in terms {
-        p = l.fma(p, x, c);
-    }
-    p
-}
-
-/// Q(r) on |r| <= 3/2 bits.
-#[inline(always)]
-pub(super) fn q_near<L: Simd>(l: L, r: L::V) -> L::V {
-    let mut coefficients = [l.splat(0.0); 7];
-    fill(l, 1.0, &mut coefficients, &Q_NEAR);
-    horner(l, r, &coefficients)
 }
 
 #[inline(always)]
@@ -440,42 +223,6 @@ fn full<L: Simd, const EXACT: bool>(l: L, t: &[f32], s: &[f32], at: &Reference) 
     let ([z, e, g, far, size], [farthest, spread, largest, top]) = sums.finish();
     let ln2 = core::f64::consts::LN_2;
     Sums { z, e, g, far: far * ln2, farthest: farthest * ln2, spread, largest, top, size }
-}
-
-/// One position's w, e^r - 1 times w, and what else its terms are made of.
-pub(super) struct Position<V> {
-    pub(super) w: V,
-    pub(super) p: V,
-    pub(super) excess: V,
-    /// x of the student, and of the teacher where its own exponent was taken.
-    x: V,
-    y: V,
-    square: V,
-    rest: V,
-}
-
-/// The position in full: near terms by Q, middle ones by w e^r, and the far ones, which would be lost with w or
-/// have the errors of two exponents, from the teacher's own.
-#[inline(always)]
-pub(super) fn position<L: Simd>(
-    l: L,
-    (t, s, r): (L::V, L::V, L::V),
-    constants: &Constants<L>,
-    fix: L::V,
-) -> (Position<L::V>, L::M, L::M) {
-    let x = constants.student(s);
-    let w = l.exp2(x);
-    let y = constants.teacher(t);
-    let size = l.abs(r);
-    let own = l.less(l.splat(4.0), size);
-    let small = l.less(size, l.splat(1.0));
-    let power = l.exp2(l.select(own, y, r * l.splat(core::f32::consts::LOG2_E)));
-    let p = power * l.select(own, fix, w);
-    let u = w * r;
-    let square = u * r;
-    let rest = square * q_near(l, r);
-    let excess = l.select(small, u + rest, p - w);
-    (Position { w, p, excess, x, y, square, rest }, small, own)
 }
 
 #[inline(always)]

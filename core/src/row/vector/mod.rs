@@ -7,6 +7,8 @@
 
 mod gradient;
 mod kinds;
+mod position;
+mod sums;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +22,8 @@ use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
 use crate::simd::{Simd, Stored, Vectors};
 use core::ops::Range;
-use kinds::{BLOCK, COARSE, Kind, NEAR, SHARE, Sums, TINY, VECTORS, sweep};
+use kinds::{COARSE, Kind, NEAR, SHARE, TINY, sweep};
+use sums::{BLOCK, Sums, VECTORS};
 
 /// Where a sweep measures from, as the vectors hold it: in `f32`, with what each rounding moved made good.
 #[derive(Clone, Copy, Debug)]
