@@ -1,12 +1,21 @@
 //! A device and what is run on it.
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
-use crate::gpu::{self, Entered, Gpu, Properties};
+use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
 use crate::task::{STRETCH, Strategy, Task};
 use crate::{Error, uncovered};
 use densekd_core::{DType, Plan, Tensor, TensorMut};
 use std::ffi::c_void;
+
+/// What a device says of itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Properties {
+    pub(crate) name: String,
+    pub(crate) capability: (i32, i32),
+    pub(crate) memory: usize,
+    pub(crate) multiprocessors: u32,
+}
 
 /// A GPU. Cheap to keep, dear to open: the driver compiles the kernels at their first use.
 ///
@@ -23,6 +32,10 @@ use std::ffi::c_void;
 pub struct Device {
     gpu: Gpu,
     properties: Properties,
+}
+
+fn address(buffer: &gpu::Buffer<'_>) -> u64 {
+    buffer.address()
 }
 
 /// One use of a plan on tensors in host memory.
@@ -221,9 +234,9 @@ impl Device {
             dtype,
             teacher: teacher.address(),
             student: student.address(),
-            mask: mask.as_ref().map(gpu::Buffer::address),
+            mask: mask.as_ref().map(address),
             factor,
-            gradient: to.as_ref().map(gpu::Buffer::address),
+            gradient: to.as_ref().map(address),
             workspace: workspace.address(),
             sum: sum.address(),
             overflowed: overflowed.address(),

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the driver's functions")]
 
 use crate::Error;
+use crate::device::Properties;
 use crate::driver::{describe, last_code, library};
 use crate::kernel::{Kernel, Source};
 use cust::context::Context;
@@ -22,13 +23,17 @@ const DRIVER: i32 = 10_000;
 /// The least device that they are made for.
 const CAPABILITY: (i32, i32) = (7, 0);
 
-/// What a device says of itself.
-#[derive(Clone, Debug)]
-pub(crate) struct Properties {
-    pub(crate) name: String,
-    pub(crate) capability: (i32, i32),
-    pub(crate) memory: usize,
-    pub(crate) multiprocessors: u32,
+impl Source {
+    const COUNT: usize = 3;
+
+    /// What `cargo xtask ptx` made of the file.
+    const fn ptx(self) -> &'static str {
+        match self {
+            Self::Rows => include_str!("../ptx/rows.ptx"),
+            Self::Columns => include_str!("../ptx/columns.ptx"),
+            Self::Whole => include_str!("../ptx/whole.ptx"),
+        }
+    }
 }
 
 /// A device with its primary context and the modules loaded so far.

@@ -10,23 +10,6 @@ pub(crate) enum Source {
     Whole,
 }
 
-#[cfg_attr(
-    not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
-    allow(dead_code, reason = "nothing is loaded where no driver is looked for")
-)]
-impl Source {
-    pub(crate) const COUNT: usize = 3;
-
-    /// What `cargo xtask ptx` made of the file.
-    pub(crate) const fn ptx(self) -> &'static str {
-        match self {
-            Self::Rows => include_str!("../ptx/rows.ptx"),
-            Self::Columns => include_str!("../ptx/columns.ptx"),
-            Self::Whole => include_str!("../ptx/whole.ptx"),
-        }
-    }
-}
-
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
