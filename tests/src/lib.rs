@@ -3,6 +3,8 @@
 
 pub mod accuracy;
 pub mod backends;
+#[cfg(feature = "draws")]
+pub mod draws;
 pub mod engine;
 pub mod error;
 pub mod kind;

@@ -1,10 +1,8 @@
 //! Resizes and 1x1 convolutions: against the definitions of torch as written, and against their own transposes.
 
-mod maps;
-
 use densekd_core::{Alone, Conv1x1, Error, Resize, ResizeMode};
+use densekd_tests::draws::config;
 use fastrand::Rng;
-use maps::config;
 use proptest::prelude::*;
 
 const MODES: [ResizeMode; 4] = [

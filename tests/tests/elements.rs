@@ -1,11 +1,9 @@
 //! Stored numbers: widened exactly, narrowed to the nearest, once.
 
-mod maps;
-
 use densekd_core::{Arithmetic, DType, Element};
+use densekd_tests::draws::config;
 use densekd_tests::engine::nearest;
 use half::{bf16, f16};
-use maps::config;
 use proptest::prelude::*;
 
 fn narrowed<R: Arithmetic>(dtype: DType, x: R) -> f64 {

@@ -1,13 +1,11 @@
 //! Small maps with every option at once, in `f64`, against the oracle; and the gradients once more against
 //! differences of the value, which nobody but the engine had a hand in.
 
-mod maps;
-
 use densekd_core::{DType, Order};
+use densekd_tests::draws::{Draw, config, draws_of, largest};
 use densekd_tests::engine::{Runner, Way, ask};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Norm, Options, Samples, answer};
-use maps::{Draw, config, draws_of, largest};
 use proptest::prelude::*;
 
 /// A loss with every option that does not make it another one.

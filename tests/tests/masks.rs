@@ -1,15 +1,13 @@
 //! Ignored positions: left out as if they were not there, whatever stands in them.
 
-mod maps;
-
 use densekd::{Backend, Submission};
 use densekd_core::{DType, Mask, Order, Shape, TensorMut};
 use densekd_tests::backends::Sequential;
+use densekd_tests::draws::{DIVISORS, Draw, bits, config, draws, largest};
 use densekd_tests::engine::{Runner, Way, ask, plan};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Divisor, Norm, Options, Samples};
 use densekd_tests::tolerance::tolerance;
-use maps::{DIVISORS, Draw, bits, config, draws, largest};
 use proptest::prelude::*;
 
 /// The image with its ignored positions cut out, as a map of one line; none if nothing is left.

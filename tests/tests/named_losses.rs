@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
 use densekd_core::{
-    CentredUnitLength, Cosine, DivergeVector, Epsilon, Euclidean, HalfMse, Loss, MapInputs, Mse,
-    NormalizeVector, OptionValue, Options, Order, Raw, Shape, Slab, SmoothL1, Standardise, Term, UnitLength,
-    Upstream, VectorLoss, run_map,
+    CentredUnitLength, Cosine, CrossEntropy, DivergeVector, Epsilon, Euclidean, HalfMse, Kl, Labels, Loss,
+    MapInputs, Mse, NormalizeVector, OptionValue, Options, Order, Raw, RowLoss, Shape, Slab, SmoothL1,
+    Softmax, Standardise, Temperature, Term, UnitLength, Upstream, VectorLoss, run_map,
 };
 use fastrand::Rng;
 
@@ -181,6 +181,69 @@ fn distances_between_images_are_compared_by_the_smooth_absolute_difference() {
     let (value, _) = named(with(Loss::Rkd, &settings), shape, (&teacher, &student));
     let want = VectorLoss::new(Raw, SmoothL1).value(&relative(&teacher), &relative(&student));
     assert!((value - 25.0 / 16.0 * want).abs() < 1e-13 * value, "{value} {want}");
+}
+
+/// Value and gradient of a named loss of classes; each position's class is its number modulo 3.
+fn of_classes(options: Options, teacher: Option<&Map>, student: &Map) -> (f64, Map) {
+    let shape = Shape::new(SHAPE).unwrap();
+    let Term::Map(plan) = Term::new(options, shape, shape, Order::Nchw).unwrap() else {
+        panic!("a row loss")
+    };
+    let labels: Vec<i64> = (0..40).map(|i| i % 3).collect();
+    let teacher = teacher.map(|teacher| teacher[..].into());
+    let inputs = MapInputs::new(&plan, teacher, &student[..]).unwrap();
+    let inputs = inputs.with_labels(Labels::new(&labels, 2, 4, 5).unwrap()).unwrap();
+    let (mut gradient, mut state) = (vec![0.0; student.len()], vec![0.0; plan.scratch()]);
+    let mut sink = Slab::new(&mut gradient, 0);
+    let outcome = run_map(inputs, Upstream::ONE, &mut state, Some(&mut sink), None).unwrap();
+    (outcome.value(), gradient)
+}
+
+#[test]
+fn dkd_is_the_divergence_of_two_softmaxes() {
+    let (teacher, student) = pair(7, SHAPE);
+    let tau = Temperature::new(2.0).unwrap();
+    let loss = RowLoss::new(Softmax::new(tau), Kl);
+    let mut want = 0.0;
+    let mut wanted = vec![0.0; student.len()];
+    for (i, (t, s)) in positions(&teacher, SHAPE).iter().zip(positions(&student, SHAPE)).enumerate() {
+        let class = i % 3;
+        let rest = |x: &[f64]| -> Map { (0..3).filter(|&c| c != class).map(|c| x[c]).collect() };
+        // The target beside all else together.
+        let two = |x: &[f64]| vec![x[class], 2.0 * rest(x).iter().map(|x| (x / 2.0).exp()).sum::<f64>().ln()];
+        let (mut of_target, mut of_rest) = (vec![0.0; 2], vec![0.0; 2]);
+        want += loss.gradient(&two(t), &two(&s), Upstream::ONE, &mut of_target).unwrap();
+        want += 8.0 * loss.gradient(&rest(t), &rest(&s), Upstream::ONE, &mut of_rest).unwrap();
+        let share = softmax(&rest(&s).iter().map(|x| x / 2.0).collect::<Map>());
+        wanted[place(i, class, SHAPE)] = of_target[0];
+        for (k, c) in (0..3).filter(|&c| c != class).enumerate() {
+            wanted[place(i, c, SHAPE)] = share[k] * of_target[1] + 8.0 * of_rest[k];
+        }
+    }
+    let scale = 4.0 / 40.0;
+    for x in &mut wanted {
+        *x *= scale;
+    }
+    let options = with(Loss::Dkd, &[("tau", number(2.0))]);
+    let (value, gradient) = of_classes(options, Some(&teacher), &student);
+    same(value, scale * want, &gradient, &wanted);
+}
+
+#[test]
+fn smoothed_cross_entropy_is_one_of_a_softmax() {
+    let (_, student) = pair(8, SHAPE);
+    let loss = RowLoss::new(Softmax::new(Temperature::ONE), CrossEntropy);
+    let mut want = 0.0;
+    let mut wanted = vec![0.0; student.len()];
+    for (i, s) in positions(&student, SHAPE).iter().enumerate() {
+        let smoothed = |c| 0.1 / 3.0 + if c == i % 3 { 0.9 } else { 0.0 };
+        let teacher: Map = (0..3).map(|c| f64::ln(smoothed(c))).collect();
+        let mut of_position = vec![0.0; 3];
+        want += loss.gradient(&teacher, s, Upstream::ONE, &mut of_position).unwrap();
+        (0..3).for_each(|c| wanted[place(i, c, SHAPE)] = of_position[c] / 40.0);
+    }
+    let (value, gradient) = of_classes(Loss::SmoothCe.defaults(), None, &student);
+    same(value, want / 40.0, &gradient, &wanted);
 }
 
 /// The gradient of each composition, against central differences of its value.

@@ -1,14 +1,12 @@
 //! A teacher normalised once stands in for its logits, within one rounding of each stored number.
 
-mod maps;
-
 use densekd_core::{
     DType, Inputs, Mask, Order, Outcome, Outputs, PreparedTeacher, Slab, TensorMut, Upstream, run,
 };
+use densekd_tests::draws::{Draw, config, draws, largest};
 use densekd_tests::engine::{DTYPES, Stored, plan};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Divisor, Options};
-use maps::{Draw, config, draws, largest};
 use proptest::prelude::*;
 
 /// Losses of two distributions that a table of log-probabilities serves.

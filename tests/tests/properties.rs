@@ -1,15 +1,13 @@
 //! What the definitions imply of any map: invariances, signs, exact zeros, sums and scaling.
 
-mod maps;
-
 use densekd_core::{DType, Order};
+use densekd_tests::draws::{Draw, bits, config, draws, largest};
 use densekd_tests::engine::{Way, ask, row_of};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Norm, Options};
 use densekd_tests::samples::normal;
 use densekd_tests::tolerance::tolerance;
 use fastrand::Rng;
-use maps::{Draw, bits, config, draws, largest};
 use proptest::prelude::*;
 
 /// Divergences that are 0 for equal rows.

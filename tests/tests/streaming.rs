@@ -1,12 +1,10 @@
 //! The state of a row pair: pushed in any pieces, merged in any order, it is the row's.
 
-mod maps;
-
 use densekd_core::{Arithmetic, Kl, RowLoss, RowState, Softmax, Temperature};
+use densekd_tests::draws::config;
 use densekd_tests::oracle::fast;
 use densekd_tests::rows::{decode, ordinary, random_genome};
 use fastrand::Rng;
-use maps::config;
 use proptest::prelude::*;
 
 /// Cuts a row at random places, pushes the pieces into states of their own and merges those in random order.

@@ -1,7 +1,5 @@
 //! One answer whatever the way: memory orders, threads, stored types, one call or two, one gradient or both.
 
-mod maps;
-
 use densekd::{Backend, Statistics, Submission};
 use densekd_core::{
     CrossEntropy, DType, Diverge, Element, Epsilon, JensenShannon, Kl, Mask, MeanOverPositions, Mse,
@@ -9,12 +7,12 @@ use densekd_core::{
     Temperature, Upstream,
 };
 use densekd_tests::backends::Sequential;
+use densekd_tests::draws::{Draw, bits, config, draws};
 use densekd_tests::engine::{Got, Runner, Stored, Way, ask, cpu, plan, rounded, row_of};
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, Divisor, Options};
 use densekd_tests::tolerance::{PROMISED_GRADIENT, stored, tolerance};
 use fastrand::Rng;
-use maps::{Draw, bits, config, draws};
 use proptest::prelude::*;
 
 /// Everything but the sum over rows, whose order the memory order decides.
