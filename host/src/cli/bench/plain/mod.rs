@@ -64,40 +64,40 @@ impl Plain {
         let scratch = || vec![[0.0_f32; COUNT]; 2 * self.row.min(KEPT).div_ceil(COUNT)];
         let inputs = t.par_chunks(length).zip(s.par_chunks(length));
         match gradient {
-            None => inputs.map(|(t, s)| task(self, t, s, None, &mut [])).sum(),
+            None => {
+                inputs.map(|(t, s)| task(Rows { plain: self, t, s, gradient: None, scratch: &mut [] })).sum()
+            }
             Some(gradient) => gradient
                 .par_chunks_mut(length)
                 .zip(inputs)
-                .map_init(scratch, |scratch, (gradient, (t, s))| task(self, t, s, Some(gradient), scratch))
+                .map_init(scratch, |scratch, (gradient, (t, s))| {
+                    task(Rows { plain: self, t, s, gradient: Some(gradient), scratch })
+                })
                 .sum(),
         }
     }
 }
 
-/// Some rows: teacher, student, gradient, scratch.
-type Task<E> = fn(&Plain, &[E], &[E], Option<&mut [E]>, &mut [[f32; COUNT]]) -> f64;
+/// Some rows, and what their sweep needs.
+struct Rows<'a, E> {
+    plain: &'a Plain,
+    t: &'a [E],
+    s: &'a [E],
+    gradient: Option<&'a mut [E]>,
+    scratch: &'a mut [[f32; COUNT]],
+}
+
+type Task<E> = fn(Rows<'_, E>) -> f64;
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "calling a function compiled for an instruction set that was detected")]
-fn wide<E: Stored<avx512::Wide>>(
-    plain: &Plain,
-    t: &[E],
-    s: &[E],
-    gradient: Option<&mut [E]>,
-    scratch: &mut [[f32; COUNT]],
-) -> f64 {
+fn wide<E: Stored<avx512::Wide>>(some: Rows<'_, E>) -> f64 {
     #[target_feature(enable = "avx512f,avx512dq")]
-    fn compiled<E: Stored<avx512::Wide>>(
-        plain: &Plain,
-        t: &[E],
-        s: &[E],
-        gradient: Option<&mut [E]>,
-        scratch: &mut [[f32; COUNT]],
-    ) -> f64 {
-        rows::<avx512::Wide, E>(plain, t, s, gradient, scratch)
+    fn compiled<E: Stored<avx512::Wide>>(some: Rows<'_, E>) -> f64 {
+        rows::<avx512::Wide, E>(some)
     }
     // SAFETY: `Plain::run`, which alone names this function, has detected both features.
-    unsafe { compiled(plain, t, s, gradient, scratch) }
+    unsafe { compiled(some) }
 }
 
 /// The form for other CPUs.
@@ -111,35 +111,18 @@ fn portable() -> Task<f32> {
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "calling a function compiled for an instruction set that was detected")]
-fn middle(
-    plain: &Plain,
-    t: &[f32],
-    s: &[f32],
-    gradient: Option<&mut [f32]>,
-    scratch: &mut [[f32; COUNT]],
-) -> f64 {
+fn middle(some: Rows<'_, f32>) -> f64 {
     #[target_feature(enable = "avx2,fma")]
-    fn compiled(
-        plain: &Plain,
-        t: &[f32],
-        s: &[f32],
-        gradient: Option<&mut [f32]>,
-        scratch: &mut [[f32; COUNT]],
-    ) -> f64 {
-        rows::<Portable<true>, f32>(plain, t, s, gradient, scratch)
+    fn compiled(some: Rows<'_, f32>) -> f64 {
+        rows::<Portable<true>, f32>(some)
     }
     // SAFETY: `portable`, which alone names this function, has detected both features.
-    unsafe { compiled(plain, t, s, gradient, scratch) }
+    unsafe { compiled(some) }
 }
 
 #[inline(always)]
-fn rows<V: Lanes, E: Stored<V>>(
-    plain: &Plain,
-    t: &[E],
-    s: &[E],
-    gradient: Option<&mut [E]>,
-    scratch: &mut [[f32; COUNT]],
-) -> f64 {
+fn rows<V: Lanes, E: Stored<V>>(some: Rows<'_, E>) -> f64 {
+    let Rows { plain, t, s, gradient, scratch } = some;
     let rows = t.chunks_exact(plain.row).zip(s.chunks_exact(plain.row));
     let mut total = 0.0;
     match gradient {
