@@ -1,6 +1,7 @@
 //! Development commands: `cargo xtask --help`.
 
 mod accuracy;
+mod figures;
 mod instructions;
 mod neon;
 mod no_std;
@@ -39,6 +40,15 @@ enum Command {
     },
     /// Print the error of this library and of the usual formulas against the size of the KL divergence.
     Accuracy,
+    /// Time every loss against memory on this machine; write the numbers and the tables beside the benchmarks.
+    Figures {
+        /// Turns of each measurement.
+        #[arg(long, default_value_t = 5)]
+        turns: usize,
+        /// Make the tables of the numbers that are there.
+        #[arg(long)]
+        tables: bool,
+    },
     /// Count every kernel's instructions under Valgrind and fail where they rise above the committed table.
     Instructions {
         /// Write the table instead.
@@ -63,6 +73,7 @@ fn main() -> Result<()> {
             accuracy::run();
             Ok(())
         }
+        Command::Figures { turns, tables } => figures::run(turns, tables),
         Command::Instructions { drive: true, .. } => instructions::drive(),
         Command::Instructions { bless, drive: false } => instructions::run(bless),
         Command::Neon => neon::run(),
