@@ -1,6 +1,6 @@
 //! The softmax at a temperature: rows become distributions.
 
-use super::{Block, Normalize, PerPosition};
+use super::{Block, Normalize, PerPosition, State};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::isa::{Kernel, dispatch};
@@ -39,6 +39,20 @@ impl Normalize for Softmax {
 
     fn push<R: Arithmetic>(&self, state: &mut RowState, t: &[R], s: &[R], workspace: &mut Workspace<R>) {
         state.push_block(self.temperature, t, s, workspace);
+    }
+
+    fn merge(&self, state: &mut RowState, other: &State) {
+        if let State::Softmax(other) = other {
+            state.merge(self.temperature, other);
+        }
+    }
+
+    fn settle(&self, state: &mut RowState) {
+        state.centre(self.temperature);
+    }
+
+    fn known(&self, statistics: &RowStatistics) -> Option<RowState> {
+        Some(RowState::known(statistics))
     }
 
     fn again(&self, state: &RowState) -> Option<RowState> {
