@@ -33,6 +33,13 @@ pub trait Sink: Send {
     /// The same from `f64`.
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
 
+    /// The memory of so many neighbouring entries of one row, for a kernel that writes it itself; none where there is no
+    /// such piece, and [`Self::store_f32`] is called.
+    fn lend(&mut self, place: Place, len: usize) -> Option<Lent<'_>> {
+        let _ = (place, len);
+        None
+    }
+
     /// Stores one entry of neighbouring rows, from the place's row on: whole runs of memory where rows interleave.
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
         let mut overflowed = false;
@@ -42,6 +49,24 @@ pub trait Sink: Send {
         }
         overflowed
     }
+}
+
+/// A piece of a gradient's memory, lent by [`Sink::lend`].
+///
+/// ```
+/// use densekd_core::{Place, Sink, Slab};
+/// let mut gradient = [0.0_f32; 4];
+/// let mut slab = Slab::new(&mut gradient, 8);
+/// let place = Place { row: 4, from: 0, index: 10, stride: 1 };
+/// assert_eq!(slab.lend(place, 2).map(|lent| lent.cells.len()), Some(2));
+/// assert!(slab.lend(Place { stride: 7, ..place }, 2).is_none());
+/// ```
+#[derive(Debug)]
+pub struct Lent<'a> {
+    /// The entries.
+    pub cells: TensorMut<'a>,
+    /// Whether to write past the caches, where the CPU can.
+    pub streams: bool,
 }
 
 /// A contiguous piece of a gradient tensor, from the flat index `first` on.
@@ -107,7 +132,7 @@ struct Round<'a, E> {
 }
 
 /// Bytes of a cache line, to which what is streamed is aligned.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 impl<E: Stored> Vectors for Round<'_, E> {
     type Output = bool;
@@ -203,6 +228,12 @@ impl<E: Element> Sink for Slab<'_, E> {
 
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         self.store(place, values)
+    }
+
+    fn lend(&mut self, place: Place, len: usize) -> Option<Lent<'_>> {
+        let start = place.index.saturating_sub(self.first);
+        let cells = self.data.get_mut(start..start.saturating_add(len)).filter(|_| place.stride == 1)?;
+        Some(Lent { cells: E::tensor_mut(cells), streams: self.streams })
     }
 
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
