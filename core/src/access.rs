@@ -33,6 +33,16 @@ pub trait Sink: Send {
     /// The same from `f64`.
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
 
+    /// Stores neighbouring rows of `len` entries that lie together, one after the other from the place on.
+    fn store_rows(&mut self, place: Place, len: usize, values: &[f32]) -> bool {
+        let mut overflowed = false;
+        for (i, row) in values.chunks(len.max(1)).enumerate() {
+            let place = Place { row: place.row + i, index: place.index + i * len, ..place };
+            overflowed |= self.store_f32(place, row);
+        }
+        overflowed
+    }
+
     /// Stores one entry of neighbouring rows, from the place's row on: whole runs of memory where rows interleave.
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
         let mut overflowed = false;
@@ -203,6 +213,10 @@ impl<E: Element> Sink for Slab<'_, E> {
 
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         self.store(place, values)
+    }
+
+    fn store_rows(&mut self, place: Place, _len: usize, values: &[f32]) -> bool {
+        self.store_f32(place, values)
     }
 
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {

@@ -15,7 +15,7 @@ use crate::mask::Mask;
 use crate::normalize::{Block, Normalize, PerPosition};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
+use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, ShortRows, Workspace};
 use core::ops::Range;
 use positions::{StudentCotangent, StudentGradient, TeacherCotangent, TeacherGradient, Term};
 use vectors::{Done, from};
@@ -74,7 +74,7 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     outputs: &mut Outputs<'_>,
     gradient_scale: f64,
 ) -> Partial {
-    let mut bench = Bench { buffers: Buffers::new(), workspace: Workspace::new() };
+    let mut bench = Bench { buffers: Buffers::new(), workspace: Workspace::new(), short: ShortRows::new() };
     let pair = (normalize, diverge);
     if let Some(partial) = rows.run_columns(&job, pair, outputs, gradient_scale, &mut bench) {
         return partial;
@@ -104,6 +104,7 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
 struct Bench<R> {
     buffers: Buffers<R>,
     workspace: Workspace<R>,
+    short: ShortRows,
 }
 
 /// Rows whose statistics are known.
@@ -219,7 +220,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         }
         if let Some(sink) = outputs.grad_student.as_deref_mut().filter(|_| wanted.student) {
             let done = if D::PULLS_EXCESS {
-                self.vector_gradient(lanes.clone(), normalize, statistics, scale, sink)
+                self.vector_gradient(lanes.clone(), normalize, statistics, scale, (sink, &mut bench.short))
             } else {
                 Done::NONE
             };
@@ -245,7 +246,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         statistics: &mut [RowStatistics; TILE],
         bench: &mut Bench<R>,
     ) {
-        let done = self.vector_statistics(lanes.clone(), normalize, statistics);
+        let done = self.vector_statistics(lanes.clone(), normalize, statistics, &mut bench.short);
         for rest in done.rest(lanes.clone()) {
             let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
             self.exact_statistics(rest, normalize, to, bench);
@@ -259,7 +260,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         statistics: &mut [RowStatistics],
         bench: &mut Bench<R>,
     ) {
-        let Bench { buffers, workspace } = bench;
+        let Bench { buffers, workspace, .. } = bench;
         let mut states = [N::State::default(); TILE];
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {

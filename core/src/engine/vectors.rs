@@ -6,7 +6,7 @@ use crate::access::Sink;
 use crate::arithmetic::Arithmetic;
 use crate::normalize::Normalize;
 use crate::plan::TILE;
-use crate::row::{Lanes, RowStatistics, VectorGradient, VectorStatistics};
+use crate::row::{Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
 use crate::simd::on;
 use core::ops::Range;
 
@@ -50,6 +50,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         to: &mut [RowStatistics; TILE],
+        short: &mut ShortRows,
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -58,7 +59,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
         let (from, len) = (self.plan.place(lanes.start, 0).index, self.plan.row_len());
         let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
+        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to, short });
         Done { lanes, overflowed: false }
     }
 
@@ -68,7 +69,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         normalize: &N,
         statistics: &[RowStatistics; TILE],
         scale: f64,
-        sink: &mut dyn Sink,
+        (sink, short): (&mut dyn Sink, &mut ShortRows),
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -77,7 +78,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let place = self.plan.place(first, 0);
         let statistics = statistics.get(..lanes.len()).unwrap_or_default();
         let scale = scale / tau.get();
-        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink };
+        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short };
         let (lanes, overflowed) = on(isa, gradient);
         Done { lanes, overflowed }
     }

@@ -107,6 +107,7 @@ impl Simd for Avx2 {
     const FUSED: bool = true;
     type V = F32x8;
     type M = Mask8;
+    type Square = [F32x8; 8];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {
@@ -278,4 +279,51 @@ impl Simd for Avx2 {
         let one = op!(_mm_max_ss(two, odd));
         op!(_mm_cvtss_f32(one))
     }
+
+    #[inline(always)]
+    fn square(self) -> [F32x8; 8] {
+        [self.splat(0.0); 8]
+    }
+
+    #[inline(always)]
+    fn transpose(self, [a, b, c, d, e, f, g, h]: [F32x8; 8]) -> [F32x8; 8] {
+        let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
+        let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
+        [a, b, c, d, e, f, g, h]
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x8) -> F32x8 {
+        let (low, high) = table.split_at(8);
+        let (low, high) = (self.load_f32(low), self.load_f32(high));
+        let at = op!(_mm256_cvttps_epi32(at.0));
+        let low = op!(_mm256_permutevar8x32_ps(low.0, at));
+        let high = op!(_mm256_permutevar8x32_ps(high.0, at));
+        let seven = op!(_mm256_set1_epi32(7));
+        let above = op!(_mm256_cmpgt_epi32(at, seven));
+        let above = op!(_mm256_castsi256_ps(above));
+        F32x8(op!(_mm256_blendv_ps(low, high, above)))
+    }
+}
+
+/// Four rows: in vector k, four of the columns k and k + 4.
+#[inline(always)]
+fn fours(a: F32x8, b: F32x8, c: F32x8, d: F32x8) -> [__m256; 4] {
+    let ab = (op!(_mm256_unpacklo_ps(a.0, b.0)), op!(_mm256_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm256_unpacklo_ps(c.0, d.0)), op!(_mm256_unpackhi_ps(c.0, d.0)));
+    [
+        op!(_mm256_shuffle_ps::<0x44>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0x44>(ab.1, cd.1)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.1, cd.1)),
+    ]
+}
+
+/// A column and the fourth after it, of eight rows, from four rows a vector.
+#[inline(always)]
+fn eights(low: __m256, high: __m256) -> (F32x8, F32x8) {
+    (
+        F32x8(op!(_mm256_permute2f128_ps::<0x20>(low, high))),
+        F32x8(op!(_mm256_permute2f128_ps::<0x31>(low, high))),
+    )
 }

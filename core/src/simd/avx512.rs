@@ -95,6 +95,7 @@ impl Simd for Avx512 {
     const FUSED: bool = true;
     type V = F32x16;
     type M = __mmask16;
+    type Square = [F32x16; 16];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {
@@ -245,4 +246,56 @@ impl Simd for Avx512 {
     fn largest(self, v: F32x16) -> f32 {
         op!(_mm512_reduce_max_ps(v.0))
     }
+
+    #[inline(always)]
+    fn square(self) -> [F32x16; 16] {
+        [self.splat(0.0); 16]
+    }
+
+    #[inline(always)]
+    fn transpose(self, rows: [F32x16; 16]) -> [F32x16; 16] {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = rows;
+        let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
+        let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
+        [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p]
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x16) -> F32x16 {
+        let table = self.load_f32(table);
+        let at = op!(_mm512_cvttps_epi32(at.0));
+        F32x16(op!(_mm512_permutexvar_ps(at, table.0)))
+    }
+}
+
+/// Four rows: in vector k, four of each fourth column from k on.
+#[inline(always)]
+fn fours(a: F32x16, b: F32x16, c: F32x16, d: F32x16) -> [__m512d; 4] {
+    let ab = (op!(_mm512_unpacklo_ps(a.0, b.0)), op!(_mm512_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm512_unpacklo_ps(c.0, d.0)), op!(_mm512_unpackhi_ps(c.0, d.0)));
+    let ((first, second), (third, fourth)) = (pairs(ab.0, cd.0), pairs(ab.1, cd.1));
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+fn pairs(x: __m512, y: __m512) -> (__m512d, __m512d) {
+    let (x, y) = (op!(_mm512_castps_pd(x)), op!(_mm512_castps_pd(y)));
+    (op!(_mm512_unpacklo_pd(x, y)), op!(_mm512_unpackhi_pd(x, y)))
+}
+
+/// Each fourth column, of sixteen rows, from four rows a vector.
+#[inline(always)]
+fn sixteen(a: __m512d, b: __m512d, c: __m512d, d: __m512d) -> [F32x16; 4] {
+    let (a, b) = (op!(_mm512_castpd_ps(a)), op!(_mm512_castpd_ps(b)));
+    let (c, d) = (op!(_mm512_castpd_ps(c)), op!(_mm512_castpd_ps(d)));
+    let even = (op!(_mm512_shuffle_f32x4::<0x88>(a, b)), op!(_mm512_shuffle_f32x4::<0x88>(c, d)));
+    let odd = (op!(_mm512_shuffle_f32x4::<0xdd>(a, b)), op!(_mm512_shuffle_f32x4::<0xdd>(c, d)));
+    [
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(odd.0, odd.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1))),
+    ]
 }

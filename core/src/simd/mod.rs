@@ -35,6 +35,8 @@ pub(crate) trait Simd: Copy {
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
     /// One truth a lane.
     type M: Copy;
+    /// As many vectors as a vector has lanes.
+    type Square: Copy + AsRef<[Self::V]> + AsMut<[Self::V]>;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
@@ -120,6 +122,15 @@ pub(crate) trait Simd: Copy {
     /// The largest lane; unspecified where one is NaN.
     fn largest(self, v: Self::V) -> f32;
 
+    /// Vectors of 0.
+    fn square(self) -> Self::Square;
+
+    /// Rows for columns: lane j of vector i becomes lane i of vector j.
+    fn transpose(self, square: Self::Square) -> Self::Square;
+
+    /// For each lane the entry of a table at its integer part, which is in 0..16.
+    fn look_up(self, table: &[f32; 16], at: Self::V) -> Self::V;
+
     /// 2^x within 1.5e-7 of itself for x below 127, infinity from 129 on; below the smallest normal number, it or
     /// 0; NaN for NaN; unspecified for -inf.
     ///
@@ -136,6 +147,13 @@ pub(crate) trait Simd: Copy {
         p = self.fma(p, f, self.splat(EXP2[0]));
         self.scale(p, x)
     }
+}
+
+/// The entry of a table at an integer part, where there is no instruction for it.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the integer part is what is asked for")]
+fn entry(table: &[f32; 16], at: f32) -> f32 {
+    table.get(at as usize).copied().unwrap_or_default()
 }
 
 /// Coefficients of 2^f on 0..=1, of rising degree.

@@ -1,6 +1,7 @@
 //! Every implementation that this CPU has against plain Rust, lane by lane.
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "numbers are rounded to the type that is tested on purpose"
 )]
 
@@ -116,6 +117,27 @@ check! { lanes_are_summed_and_compared, l => {
         assert_eq!(l.largest(x), lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     }
     assert!(l.sum(l.splat(f32::NAN)).is_nan());
+}}
+
+check! { squares_are_transposed_and_tables_read, l => {
+    let mut square = l.square();
+    for (i, row) in square.as_mut().iter_mut().enumerate() {
+        *row = l.load_f32(&filled(i as u32));
+    }
+    for (j, column) in l.transpose(square).as_ref().iter().enumerate() {
+        let column = array(l, *column);
+        for i in 0..L::WIDTH {
+            assert_eq!(column[i], filled(i as u32)[j]);
+        }
+    }
+    let table = filled(99);
+    for first in 0..16 {
+        let at: [f32; 16] = core::array::from_fn(|i| ((first + 3 * i) % 16) as f32 + 0.9);
+        let found = array(l, l.look_up(&table, l.load_f32(&at)));
+        for i in 0..L::WIDTH {
+            assert_eq!(found[i], table[(first + 3 * i) % 16]);
+        }
+    }
 }}
 
 check! { powers_of_two_keep_their_bound, l => {

@@ -2,7 +2,7 @@
 
 use super::position::{Constants, position, q_near};
 use super::sums::BLOCK;
-use super::{EXACT_FROM, Lanes, MILDEST, Reference, STEEPEST, piece, single};
+use super::{EXACT_FROM, Lanes, MILDEST, Reference, STEEPEST, ShortRows, piece, short, single};
 use crate::Temperature;
 use crate::access::{Place, Sink};
 use crate::element::Tensor;
@@ -22,11 +22,12 @@ pub(crate) struct Gradient<'a, 's> {
     pub(crate) statistics: &'s [RowStatistics],
     pub(crate) scale: f64,
     pub(crate) sink: &'s mut dyn Sink,
+    pub(crate) short: &'s mut ShortRows,
 }
 
 /// Factors between which no product of a gradient is subnormal that is not so in truth.
-const SMALLEST: f64 = 1e-30;
-const LARGEST: f64 = 1e30;
+pub(super) const SMALLEST: f64 = 1e-30;
+pub(super) const LARGEST: f64 = 1e30;
 
 impl Vectors for Gradient<'_, '_> {
     /// Which rows were written, and whether a finite number of them became infinite.
@@ -38,6 +39,9 @@ impl Vectors for Gradient<'_, '_> {
         let (mut done, mut overflowed) = (0, false);
         if !(MILDEST..=STEEPEST).contains(&c) {
             return (done, overflowed);
+        }
+        if self.len <= short::LONGEST {
+            return short::gradient(l, self);
         }
         let mut buffers = [[0.0; BLOCK]; 3];
         for (i, statistics) in self.statistics.iter().enumerate() {

@@ -8,11 +8,13 @@
 mod gradient;
 mod kinds;
 mod position;
+mod short;
 mod sums;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gradient::Gradient;
+pub(crate) use short::Buffers as ShortRows;
 
 use super::part::conclusive;
 use super::state::{FAR, RowState, is_centred};
@@ -119,6 +121,7 @@ pub(crate) struct Statistics<'a, 's> {
     pub(crate) len: usize,
     /// One a row.
     pub(crate) to: &'s mut [RowStatistics],
+    pub(crate) short: &'s mut ShortRows,
 }
 
 impl Vectors for Statistics<'_, '_> {
@@ -127,12 +130,16 @@ impl Vectors for Statistics<'_, '_> {
 
     #[inline(always)]
     fn run<L: Simd>(self, l: L) -> Lanes {
-        let Self { tau, teacher, student, from, len, to } = self;
+        let Self { tau, teacher, student, from, len, .. } = self;
         let c = 1.0 / tau.get();
         // The constants of the sweep, products of powers of c, are then far from the ends of `f32`.
         if !(MILDEST..=STEEPEST).contains(&c) || len < 2 {
             return 0;
         }
+        if len <= short::LONGEST {
+            return short::statistics(l, self);
+        }
+        let to = self.to;
         let mut row =
             Row { l, c, tau, teacher, student, from, len, coarse: true, buffers: [[0.0; BLOCK]; 2] };
         let mut done = 0;
