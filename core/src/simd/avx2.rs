@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -107,7 +107,6 @@ impl Simd for Avx2 {
     const FUSED: bool = true;
     type V = F32x8;
     type M = Mask8;
-    type Square = [F32x8; 8];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {
@@ -281,15 +280,20 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn square(self) -> [F32x8; 8] {
-        [self.splat(0.0); 8]
+    #[allow(clippy::cast_sign_loss, reason = "the bits of eight lanes")]
+    fn bits(self, m: Mask8) -> u32 {
+        op!(_mm256_movemask_ps(m.0)) as u32
     }
 
     #[inline(always)]
-    fn transpose(self, [a, b, c, d, e, f, g, h]: [F32x8; 8]) -> [F32x8; 8] {
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b) = (row(self, from, 0), row(self, from, pitch));
+        let (c, d) = (row(self, from, 2 * pitch), row(self, from, 3 * pitch));
+        let (e, f) = (row(self, from, 4 * pitch), row(self, from, 5 * pitch));
+        let (g, h) = (row(self, from, 6 * pitch), row(self, from, 7 * pitch));
         let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
         let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
-        [a, b, c, d, e, f, g, h]
+        store_lines(self, [a, b, c, d, e, f, g, h], to);
     }
 
     #[inline(always)]

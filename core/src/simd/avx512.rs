@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -95,7 +95,6 @@ impl Simd for Avx512 {
     const FUSED: bool = true;
     type V = F32x16;
     type M = __mmask16;
-    type Square = [F32x16; 16];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {
@@ -248,18 +247,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn square(self) -> [F32x16; 16] {
-        [self.splat(0.0); 16]
+    fn bits(self, m: __mmask16) -> u32 {
+        m.into()
     }
 
     #[inline(always)]
-    fn transpose(self, rows: [F32x16; 16]) -> [F32x16; 16] {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = rows;
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b, c, d) = four_rows(self, from, 0, pitch);
+        let (e, f, g, h) = four_rows(self, from, 4, pitch);
+        let (i, j, k, l) = four_rows(self, from, 8, pitch);
+        let (m, n, o, p) = four_rows(self, from, 12, pitch);
         let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
         let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
         let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
         let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
-        [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p]
+        store_lines(self, [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p], to);
     }
 
     #[inline(always)]
@@ -268,6 +270,17 @@ impl Simd for Avx512 {
         let at = op!(_mm512_cvttps_epi32(at.0));
         F32x16(op!(_mm512_permutexvar_ps(at, table.0)))
     }
+}
+
+#[inline(always)]
+fn four_rows<E: Stored>(
+    l: Avx512,
+    from: &[E],
+    first: usize,
+    pitch: usize,
+) -> (F32x16, F32x16, F32x16, F32x16) {
+    let at = first * pitch;
+    (row(l, from, at), row(l, from, at + pitch), row(l, from, at + 2 * pitch), row(l, from, at + 3 * pitch))
 }
 
 /// Four rows: in vector k, four of each fourth column from k on.

@@ -70,7 +70,6 @@ impl Simd for Neon {
     const FUSED: bool = true;
     type V = F32x4;
     type M = uint32x4_t;
-    type Square = [F32x4; 4];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x4 {
@@ -195,30 +194,5 @@ impl Simd for Neon {
     #[inline(always)]
     fn largest(self, v: F32x4) -> f32 {
         op!(vmaxvq_f32(v.0))
-    }
-
-    #[inline(always)]
-    fn square(self) -> [F32x4; 4] {
-        [self.splat(0.0); 4]
-    }
-
-    #[inline(always)]
-    fn transpose(self, [a, b, c, d]: [F32x4; 4]) -> [F32x4; 4] {
-        let pairs = |x: F32x4, y: F32x4| {
-            let (even, odd) = (op!(vtrn1q_f32(x.0, y.0)), op!(vtrn2q_f32(x.0, y.0)));
-            (op!(vreinterpretq_f64_f32(even)), op!(vreinterpretq_f64_f32(odd)))
-        };
-        let whole = |x: float64x2_t, y: float64x2_t| {
-            let (low, high) = (op!(vtrn1q_f64(x, y)), op!(vtrn2q_f64(x, y)));
-            (F32x4(op!(vreinterpretq_f32_f64(low))), F32x4(op!(vreinterpretq_f32_f64(high))))
-        };
-        let (above, below) = (pairs(a, b), pairs(c, d));
-        let ((first, third), (second, fourth)) = (whole(above.0, below.0), whole(above.1, below.1));
-        [first, second, third, fourth]
-    }
-
-    #[inline(always)]
-    fn look_up(self, table: &[f32; 16], at: F32x4) -> F32x4 {
-        vector(array(at).map(|at| super::entry(table, at)), self)
     }
 }

@@ -77,7 +77,6 @@ impl Simd for Plain {
     const FUSED: bool = false;
     type V = F32s;
     type M = Truths;
-    type Square = [F32s; LANES];
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32s {
@@ -187,21 +186,5 @@ impl Simd for Plain {
     fn largest(self, F32s([a, b, c, d]): F32s) -> f32 {
         let larger = |a: f32, b: f32| if b > a { b } else { a };
         larger(larger(a, b), larger(c, d))
-    }
-
-    #[inline(always)]
-    fn square(self) -> [F32s; LANES] {
-        [F32s([0.0; LANES]); LANES]
-    }
-
-    #[inline(always)]
-    fn transpose(self, rows: [F32s; LANES]) -> [F32s; LANES] {
-        let [F32s([a, b, c, d]), F32s([e, f, g, h]), F32s([i, j, k, l]), F32s([m, n, o, p])] = rows;
-        [F32s([a, e, i, m]), F32s([b, f, j, n]), F32s([c, g, k, o]), F32s([d, h, l, p])]
-    }
-
-    #[inline(always)]
-    fn look_up(self, table: &[f32; 16], F32s(at): F32s) -> F32s {
-        F32s(at.map(|at| super::entry(table, at)))
     }
 }

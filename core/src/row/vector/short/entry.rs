@@ -59,13 +59,17 @@ pub(super) fn times<L: Simd>(l: L, distance: L::V, (high, low): Pair<L::V>) -> L
     l.fma(distance, high, distance * low)
 }
 
-/// (e^r - 1 - r) / r^2 on |r| <= 1.
+/// (e^r - 1 - r) / r^2 on |r| <= 1, `r2` being r^2; by twos, as [`Simd::exp2`].
 #[inline(always)]
-pub(super) fn rest<L: Simd>(l: L, r: L::V) -> L::V {
-    let mut coefficients = EXPM1_REST.iter().rev();
-    let mut q = l.splat(coefficients.next().copied().unwrap_or_default());
-    for &c in coefficients {
-        q = l.fma(q, r, l.splat(c));
-    }
-    q
+pub(super) fn rest<L: Simd>(l: L, r: L::V, r2: L::V) -> L::V {
+    let [a, b, c, d, e, f, g, h] = EXPM1_REST;
+    let q = pair(l, r, (g, h));
+    let q = l.fma(q, r2, pair(l, r, (e, f)));
+    let q = l.fma(q, r2, pair(l, r, (c, d)));
+    l.fma(q, r2, pair(l, r, (a, b)))
+}
+
+#[inline(always)]
+fn pair<L: Simd>(l: L, r: L::V, (low, high): (f32, f32)) -> L::V {
+    l.fma(l.splat(high), r, l.splat(low))
 }

@@ -14,11 +14,11 @@ mod tests;
 
 pub(super) use gradient::gradient;
 
+use super::sums::BLOCK;
 use super::{Lanes, Statistics};
 use crate::element::Tensor;
 use crate::row::RowStatistics;
-use crate::simd::{Simd, Stored};
-use core::ops::Range;
+use crate::simd::{Line, Simd, Stored};
 use entry::Scale;
 use judge::{Open, judge};
 use sweep::{measure, references, sweep};
@@ -29,38 +29,46 @@ pub(crate) const LONGEST: usize = if cfg!(feature = "simd") { 64 } else { 0 };
 /// Lanes of the widest vector.
 const LANES: usize = 16;
 
-/// One entry of each row of a batch.
-#[derive(Clone, Copy)]
-#[repr(align(64))]
-struct Column([f32; LANES]);
-
-impl Column {
-    const ZERO: Self = Self([0.0; LANES]);
-}
-
-/// An entry of a batch: as it was read, and what the first sweep leaves of it.
-#[derive(Clone, Copy)]
-struct Entry {
-    teacher: Column,
-    student: Column,
-    /// 2^x of the student.
-    w: Column,
-    /// Of teacher and student, less that of the references.
-    difference: Column,
-}
+/// One entry of each row of a batch, line by line.
+type Lines = [Line; LONGEST];
 
 /// What a batch is worked on in. Made once a job: it takes longer to clear than a batch takes.
 pub(crate) struct Buffers {
-    entries: [Entry; LONGEST],
+    teacher: Lines,
+    student: Lines,
+    /// What the first sweep leaves: 2^x of the student, and the difference of both, less that of the references.
+    w: Lines,
+    difference: Lines,
+    /// Rows of a batch as they lie: widened, and the gradient.
+    wide: [[f32; BLOCK]; 2],
     out: [f32; LONGEST * LANES],
 }
 
 impl Buffers {
     pub(crate) fn new() -> Self {
-        let zero = Column::ZERO;
-        let entry = Entry { teacher: zero, student: zero, w: zero, difference: zero };
-        Self { entries: [entry; LONGEST], out: [0.0; LONGEST * LANES] }
+        let zeros = [Line::ZERO; LONGEST];
+        let out = [0.0; LONGEST * LANES];
+        Self { teacher: zeros, student: zeros, w: zeros, difference: zeros, wide: [[0.0; BLOCK]; 2], out }
     }
+
+    /// Rows of so many entries.
+    #[inline(always)]
+    fn batch(&mut self, len: usize) -> Batch<'_> {
+        Batch {
+            teacher: self.teacher.get_mut(..len).unwrap_or_default(),
+            student: self.student.get_mut(..len).unwrap_or_default(),
+            w: self.w.get_mut(..len).unwrap_or_default(),
+            difference: self.difference.get_mut(..len).unwrap_or_default(),
+        }
+    }
+}
+
+/// The lines of a batch.
+struct Batch<'b> {
+    teacher: &'b mut [Line],
+    student: &'b mut [Line],
+    w: &'b mut [Line],
+    difference: &'b mut [Line],
 }
 
 /// References that are tried.
@@ -74,39 +82,38 @@ pub(super) fn statistics<L: Simd>(l: L, rows: Statistics<'_, '_>) -> Lanes {
     let scale = Scale::new(l, nats);
     let mut done = 0;
     for (i, to) in to.chunks_mut(L::WIDTH).enumerate() {
-        let entries = buffers.entries.get_mut(..len).unwrap_or_default();
-        let range = from..from + len * to.len();
-        fill_any::<L, false>(l, teacher, range.clone(), entries);
-        fill_any::<L, true>(l, student, range, entries);
-        done |= batch(l, &scale, nats, entries, to) << (i * L::WIDTH);
+        let mut batch = buffers.batch(len);
+        fill_any(l, teacher, from, batch.teacher);
+        fill_any(l, student, from, batch.student);
+        done |= certify(l, &scale, nats, &mut batch, to) << (i * L::WIDTH);
         from += len * L::WIDTH;
     }
     done
 }
 
 #[inline(always)]
-fn batch<L: Simd>(
+fn certify<L: Simd>(
     l: L,
     scale: &Scale<L>,
     nats: f64,
-    entries: &mut [Entry],
+    batch: &mut Batch<'_>,
     to: &mut [RowStatistics],
 ) -> Lanes {
-    let at = references(l, scale, entries);
+    let at = references(l, scale, batch);
     let deep = at.is_deep(l);
     let moments = if deep {
-        measure::<L, true>(l, scale, &at, entries)
+        measure::<L, true>(l, scale, &at, batch)
     } else {
-        measure::<L, false>(l, scale, &at, entries)
+        measure::<L, false>(l, scale, &at, batch)
     };
     let mut open = Open::new(l, scale, &at, &moments, to.len());
     for _ in 0..ATTEMPTS {
         let offset = l.load_f32(&open.offset);
         let sums = match (moments.is_near(l, scale, offset), deep) {
-            (true, false) => sweep::<L, true, false>(l, scale, &at, offset, entries),
-            (true, true) => sweep::<L, true, true>(l, scale, &at, offset, entries),
-            (false, false) => sweep::<L, false, false>(l, scale, &at, offset, entries),
-            (false, true) => sweep::<L, false, true>(l, scale, &at, offset, entries),
+            (true, false) => sweep::<L, true, false>(l, scale, &at, offset, batch),
+            (true, true) => sweep::<L, true, true>(l, scale, &at, offset, batch),
+            (false, false) => sweep::<L, false, false>(l, scale, &at, offset, batch),
+            (false, true) => sweep::<L, false, true>(l, scale, &at, offset, batch),
         };
         judge(l, nats, &sums, &mut open);
         #[cfg(all(test, feature = "simd"))]
@@ -115,77 +122,43 @@ fn batch<L: Simd>(
             break;
         }
     }
-    for (i, (to, found)) in to.iter_mut().zip(&open.found).enumerate() {
-        if open.certified >> i & 1 == 1 {
-            *to = *found;
-        }
-    }
+    open.keep(to);
     open.certified
 }
 
-/// Transposes a batch of rows into the teacher's columns, or the student's.
+/// Transposes a batch of rows.
 #[inline(always)]
-fn fill_any<L: Simd, const STUDENT: bool>(
-    l: L,
-    tensor: Tensor<'_>,
-    rows: Range<usize>,
-    entries: &mut [Entry],
-) {
+fn fill_any<L: Simd>(l: L, tensor: Tensor<'_>, from: usize, to: &mut [Line]) {
     match tensor {
-        Tensor::F32(x) => fill::<L, _, STUDENT>(l, x, rows, entries),
-        Tensor::F16(x) => fill::<L, _, STUDENT>(l, x, rows, entries),
-        Tensor::Bf16(x) => fill::<L, _, STUDENT>(l, x, rows, entries),
+        Tensor::F32(x) => fill(l, x.get(from..).unwrap_or_default(), to),
+        Tensor::F16(x) => fill(l, x.get(from..).unwrap_or_default(), to),
+        Tensor::Bf16(x) => fill(l, x.get(from..).unwrap_or_default(), to),
         // Never asked for: its arithmetic is `f64`.
         Tensor::F64(_) => {}
     }
 }
 
-/// Columns left over from whole vectors that are faster copied one by one than in a vector of their own.
+/// Entries left over from whole vectors that are faster copied one by one than in vectors of their own.
 const FEW: usize = 4;
 
+/// What lies beyond the last row fills lanes that nobody asks for.
 #[inline(always)]
-fn fill<L: Simd, E: Stored, const STUDENT: bool>(
-    l: L,
-    tensor: &[E],
-    rows: Range<usize>,
-    entries: &mut [Entry],
-) {
-    let len = entries.len();
-    let data = tensor.get(rows.clone()).unwrap_or_default();
-    let rest = len % L::WIDTH;
-    // First, so that they have left the store buffer when they are read as a column.
-    if len > L::WIDTH && rest <= FEW {
-        for (j, entry) in entries.iter_mut().enumerate().skip(len - rest) {
-            let column = entry.column::<STUDENT>();
-            for (to, from) in column.0.iter_mut().zip(data.iter().skip(j).step_by(len)) {
-                *to = from.widen();
-            }
+fn fill<L: Simd, E: Stored>(l: L, rows: &[E], to: &mut [Line]) {
+    let len = to.len();
+    let rest = if len > L::WIDTH && len % L::WIDTH <= FEW { len % L::WIDTH } else { 0 };
+    // First, so that they have left the store buffer when they are read as a line.
+    for (j, line) in to.iter_mut().enumerate().skip(len - rest) {
+        for (to, from) in line.0.iter_mut().take(L::WIDTH).zip(rows.iter().skip(j).step_by(len)) {
+            *to = from.widen();
         }
     }
     let mut first = 0;
-    while first < len {
-        let mut square = l.square();
-        for (i, row) in square.as_mut().iter_mut().enumerate() {
-            // Beyond the end of a row come the next ones, in columns that there are not.
-            let row_from = (rows.start + i * len + first).min(rows.end);
-            *row = E::load(l, tensor.get(row_from..).unwrap_or_default());
-        }
-        let square = l.transpose(square);
-        let to = entries.get_mut(first..).unwrap_or_default();
-        for (entry, column) in to.iter_mut().zip(square.as_ref()) {
-            l.store_f32(*column, &mut entry.column::<STUDENT>().0);
-        }
-        // The last vector of a row ends with it.
+    while first < len - rest {
+        l.transpose(rows.get(first..).unwrap_or_default(), len, to.get_mut(first..).unwrap_or_default());
         first += L::WIDTH;
-        if first + L::WIDTH > len && len > L::WIDTH {
-            first = if first + FEW >= len { len } else { len - L::WIDTH };
+        // The last vector of a row ends with it.
+        if first + L::WIDTH > len && first < len - rest {
+            first = len - L::WIDTH;
         }
-    }
-}
-
-impl Entry {
-    #[inline(always)]
-    fn column<const STUDENT: bool>(&mut self) -> &mut Column {
-        if STUDENT { &mut self.student } else { &mut self.teacher }
     }
 }

@@ -1,8 +1,8 @@
 //! The two sweeps over a batch: exponentials and differences once, then the sums about a log-ratio.
 
+use super::Batch;
 use super::entry::{Pair, Scale, rest, times, two_difference};
-use super::{Column, Entry};
-use crate::simd::Simd;
+use crate::simd::{Line, Simd};
 
 /// Entries of a lane that are added up before the lane's sum takes them: equal terms round one way.
 const GROUP: usize = 8;
@@ -28,25 +28,24 @@ impl<L: Simd> References<L> {
 }
 
 #[inline(always)]
-pub(super) fn references<L: Simd>(l: L, scale: &Scale<L>, entries: &[Entry]) -> References<L> {
-    let (mut top, mut bottom) = ([l.splat(f32::MIN); 2], [l.splat(f32::MAX); 2]);
-    for two in entries.chunks(2) {
-        for ((top, bottom), entry) in top.iter_mut().zip(&mut bottom).zip(two) {
-            let s = l.load_f32(&entry.student.0);
-            *top = l.max(*top, s);
-            *bottom = l.select(l.less(s, *bottom), s, *bottom);
-        }
+pub(super) fn references<L: Simd>(l: L, scale: &Scale<L>, batch: &Batch<'_>) -> References<L> {
+    let (mut top, mut below) = (l.splat(f32::MIN), l.splat(f32::MIN));
+    let (mut top_too, mut below_too) = (top, below);
+    // By twos, each with its own maxima: they wait for one another.
+    for two in batch.student.chunks(2) {
+        let (Some(one), Some(other)) = (two.first(), two.last()) else { break };
+        let (one, other) = (l.load_f32(&one.0), l.load_f32(&other.0));
+        top = l.max(top, one);
+        top_too = l.max(top_too, other);
+        below = l.max(below, l.splat(0.0) - one);
+        below_too = l.max(below_too, l.splat(0.0) - other);
     }
-    let [a, b] = top;
-    let m = l.max(a, b);
-    let [a, b] = bottom;
-    let bottom = l.select(l.less(a, b), a, b);
+    let m = l.max(top, top_too);
     let mut beside = l.splat(0.0);
-    for entry in entries {
-        let (t, s) = (l.load_f32(&entry.teacher.0), l.load_f32(&entry.student.0));
-        beside = l.select(l.less(s, m), beside, t);
+    for (t, s) in batch.teacher.iter().zip(batch.student.iter()) {
+        beside = l.select(l.less(l.load_f32(&s.0), m), beside, l.load_f32(&t.0));
     }
-    let range = (m - bottom) * scale.nats.0;
+    let range = (m + l.max(below, below_too)) * scale.nats.0;
     let deep = l.select(l.less(range, l.splat(SHALLOW)), l.splat(0.0), l.splat(1.0));
     References { m, d: two_difference(l, beside, m), deep }
 }
@@ -107,19 +106,21 @@ pub(super) fn measure<L: Simd, const DEEP: bool>(
     l: L,
     scale: &Scale<L>,
     at: &References<L>,
-    entries: &mut [Entry],
+    batch: &mut Batch<'_>,
 ) -> Moments<L> {
     let mut sums = Levels::<L, 3>::new(l);
     let (mut most, mut below) = (l.splat(f32::MIN), l.splat(f32::MIN));
-    for group in entries.chunks_mut(GROUP) {
-        for Entry { teacher: Column(t), student: Column(s), w: Column(to_w), difference: Column(to_d) } in group
-        {
-            let (t, s) = (l.load_f32(t), l.load_f32(s));
+    let Batch { teacher, student, w, difference } = batch;
+    let mut from = teacher.chunks(GROUP).zip(student.chunks(GROUP));
+    let mut to = w.chunks_mut(GROUP).zip(difference.chunks_mut(GROUP));
+    while let (Some((t, s)), Some((w, difference))) = (from.next(), to.next()) {
+        for ((t, s), (to_w, to_d)) in t.iter().zip(s).zip(w.iter_mut().zip(difference)) {
+            let (t, s) = (l.load_f32(&t.0), l.load_f32(&s.0));
             let (high, low) = two_difference(l, t, s);
             let difference = (high - at.d.0) + (low - at.d.1);
             let w = scale.exp::<DEEP>(l, two_difference(l, s, at.m), at.deep);
-            l.store_f32(w, to_w);
-            l.store_f32(difference, to_d);
+            l.store_f32(w, &mut to_w.0);
+            l.store_f32(difference, &mut to_d.0);
             let product = w * difference;
             let [z, first, second] = &mut sums.group;
             *z = *z + w;
@@ -151,18 +152,21 @@ pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
     scale: &Scale<L>,
     at: &References<L>,
     offset: L::V,
-    entries: &[Entry],
+    batch: &Batch<'_>,
 ) -> Sums<L> {
     let mut sums = Levels::<L, 2>::new(l);
     let (mut largest, mut far) = (l.splat(0.0), l.splat(0.0));
-    for group in entries.chunks(GROUP) {
-        for entry in group {
-            let (w, difference) = (l.load_f32(&entry.w.0), l.load_f32(&entry.difference.0));
+    let mut kept = batch.w.chunks(GROUP).zip(batch.difference.chunks(GROUP));
+    let mut read = batch.teacher.chunks(GROUP).zip(batch.student.chunks(GROUP));
+    while let (Some((w, difference)), Some((t, s))) = (kept.next(), read.next()) {
+        for ((w, difference), (t, s)) in w.iter().zip(difference).zip(t.iter().zip(s)) {
+            let (w, difference) = (l.load_f32(&w.0), l.load_f32(&difference.0));
             let distance = difference - offset;
             let r = times(l, distance, scale.nats);
-            let q = rest(l, r);
+            let r2 = r * r;
+            let q = rest(l, r, r2);
             let u = w * r;
-            let square = u * r;
+            let square = w * r2;
             let one = l.splat(1.0);
             let mut excess = l.fma(square, q, u);
             let mut bregman = square * l.fma(q, r - one, one);
@@ -175,7 +179,7 @@ pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
                 // underflows.
                 let own = l.less(l.splat(4.0), size);
                 if l.any(own) {
-                    p = l.select(own, own_exponential::<L, DEEP>(l, scale, at, offset, entry), p);
+                    p = l.select(own, own_exponential::<L, DEEP>(l, scale, at, offset, t), p);
                 }
                 excess = l.select(apart, p - w, excess);
                 bregman = l.select(apart, l.fma(r - one, p, w), bregman);
@@ -186,7 +190,7 @@ pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
             *g = *g + bregman;
             largest = l.max_abs(largest, excess);
             if DEEP {
-                let x = (l.load_f32(&entry.student.0) - at.m) * scale.bits.0;
+                let x = (l.load_f32(&s.0) - at.m) * scale.bits.0;
                 far = l.fma(l.abs(x), error, far);
             }
         }
@@ -203,10 +207,10 @@ fn own_exponential<L: Simd, const DEEP: bool>(
     scale: &Scale<L>,
     at: &References<L>,
     offset: L::V,
-    entry: &Entry,
+    t: &Line,
 ) -> L::V {
     let teacher = two_difference(l, at.m, l.splat(0.0) - at.d.0);
     let low = (teacher.1 + at.d.1) + offset;
-    let y = two_difference(l, l.load_f32(&entry.teacher.0), teacher.0);
+    let y = two_difference(l, l.load_f32(&t.0), teacher.0);
     scale.exp::<DEEP>(l, two_difference(l, y.0, low - y.1), at.deep)
 }
