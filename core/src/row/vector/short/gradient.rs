@@ -32,6 +32,7 @@ struct Rows {
 
 impl Rows {
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "a lane of many arrays")]
     fn new<L: Simd>(l: L, nats: f64, statistics: &[RowStatistics], scale: f64) -> Self {
         let [mut m, mut z, mut d, mut rests, mut kl] = [[0.0; LANES]; 5];
         let (mut done, mut near, mut deep) = (0, 0, 0);
@@ -49,7 +50,7 @@ impl Rows {
             // Equal rows have no gradient, whatever the last digits of their difference.
             let product = if kl[i] == 0.0 { 0.0 } else { -scale / z[i] };
             let size = product.abs();
-            held[i] = flag((size == 0.0) | ((size >= SMALLEST) & (size <= LARGEST)));
+            held[i] = flag(size == 0.0 || (SMALLEST..=LARGEST).contains(&size));
             factor[i] = split(product).0;
             m_single[i] = split(m[i]).0;
             (d_high[i], d_low[i]) = split(d[i]);

@@ -19,6 +19,9 @@ const LARGE: f64 = 1e3;
 /// The share of `z` below which squares of differences have underflowed.
 const SMALL: f64 = 1e-30;
 
+/// Nats from the first reference of the log-ratio to the last: differences are rounded about the first.
+const BESIDE: f64 = 4.0;
+
 /// The rest of the log-ratio that those who read it take.
 const CLOSE: f64 = 1.0;
 
@@ -86,6 +89,7 @@ pub(super) fn flag(truth: bool) -> f32 {
 impl Open {
     /// The first log-ratio is as mean and half of the variance under the student's distribution say.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop, reason = "a lane of many arrays")]
     pub(super) fn new<L: Simd>(
         l: L,
         scale: &Scale<L>,
@@ -149,13 +153,14 @@ impl Open {
 /// Fills the statistics of the lanes that are certified and moves the references of those that are not.
 #[inline(always)]
 #[allow(clippy::needless_bitwise_bool, reason = "without branches, many lanes at a time")]
+#[allow(clippy::needless_range_loop, reason = "a lane of many arrays, and as many lanes as a vector has")]
 pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
     let (e, g) = (wide(l, sums.e), wide(l, sums.g));
     let (largest, far) = (wide(l, sums.largest), wide(l, sums.far));
-    let (mut logs, mut values) = ([0.0; LANES], [0.0; LANES]);
+    let [mut shares, mut excesses, mut logs, mut values] = [[0.0; LANES]; 4];
     for i in 0..L::WIDTH {
         // log(1 + E/Z) and its excess c over (E/Z) / (1 + E/Z), by the series of the inverse hyperbolic tangent: within
-        // 1e-8 of themselves for |E| <= Z/2.
+        // 3e-9 of themselves for |s| <= 1/3, which is E from -Z/2 to Z.
         let sum = open.z[i] + e[i];
         let middle = open.z[i] + sum;
         let (per_sum, s) = (1.0 / sum, e[i] / middle);
@@ -164,6 +169,7 @@ pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
             horner!(y, 1.0 / 17.0, 1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0);
         let excess = 2.0 * y * (0.5 * middle * per_sum + s * h);
         let kl = g[i] * per_sum - excess;
+        (shares[i], excesses[i]) = (s.abs(), excess);
         logs[i] = 2.0 * s * (1.0 + y * h);
         values[i] = if kl < 0.0 { 0.0 } else { kl };
     }
@@ -184,13 +190,14 @@ pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
         let (z, e, g, spread, rest) = (open.z[i], e[i], g[i], spreads[i], rests[i].abs());
         let share = CENTRED * largest[i];
         let share = if share < 1.0 { share } else { 1.0 };
-        // Written so that a NaN is refused.
-        right[i] = flag((e.abs() <= 0.5 * z) & (1.5 * e * e <= g * z) & (e.abs() <= z * share));
+        // Written so that a NaN is refused. At most one bit is lost to c.
+        right[i] = flag((shares[i] <= 1.0 / 3.0) & (values[i] >= excesses[i]) & (e.abs() <= z * share));
         holds[i] = flag(
             (z <= 1e30)
                 & (values[i] <= LARGE)
                 & (ratios[i].abs() * nats <= APART)
                 & (rest <= CLOSE)
+                & (f64::from(open.offset[i]).abs() * nats <= BESIDE)
                 & ((g >= SMALL * z) | (spread == 0.0)),
         );
         near[i] = flag((spread <= NEAR) & (rest <= 1.0 - NEAR));
