@@ -156,13 +156,12 @@ fn check(isa: Isa, len: usize, tau: f64, t: &[f32], s: &[f32]) -> usize {
 #[test]
 fn ordinary_rows_are_certified_and_right() {
     for isa in Isa::available() {
-        for kind in 0..KINDS.len() {
+        for (kind, [_, _, _, size, _]) in KINDS.into_iter().enumerate() {
             for len in 2..=LONGEST {
                 for n in [16, 5] {
                     let (t, s, tau) = rows(len, n, kind, len * n);
                     let certified = check(isa, len, tau, &t, &s);
                     // Unfused, large exponents have no second term; large logits may have log-ratios far apart.
-                    let [_, _, _, size, _] = KINDS[kind];
                     assert!(
                         isa == Isa::Plain || size > 1.0 || certified == n,
                         "{isa} {len} {kind}: {certified}"
