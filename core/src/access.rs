@@ -35,9 +35,19 @@ pub trait Sink: Send {
 
     /// The memory of so many neighbouring entries of one row, for a kernel that writes it itself; none where there is no
     /// such piece, and [`Self::store_f32`] is called.
-    fn lend(&mut self, place: Place, len: usize) -> Option<Lent<'_>> {
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
         let _ = (place, len);
         None
+    }
+
+    /// Stores neighbouring rows of `len` entries that lie together, one after the other from the place on.
+    fn store_rows(&mut self, place: Place, len: usize, values: &[f32]) -> bool {
+        let mut overflowed = false;
+        for (i, row) in values.chunks(len.max(1)).enumerate() {
+            let place = Place { row: place.row + i, index: place.index + i * len, ..place };
+            overflowed |= self.store_f32(place, row);
+        }
+        overflowed
     }
 
     /// Stores one entry of neighbouring rows, from the place's row on: whole runs of memory where rows interleave.
@@ -62,7 +72,7 @@ pub trait Sink: Send {
 /// assert!(slab.lend(Place { stride: 7, ..place }, 2).is_none());
 /// ```
 #[derive(Debug)]
-pub struct Lent<'a> {
+pub struct LentCells<'a> {
     /// The entries.
     pub cells: TensorMut<'a>,
     /// Whether to write past the caches, where the CPU can.
@@ -230,10 +240,14 @@ impl<E: Element> Sink for Slab<'_, E> {
         self.store(place, values)
     }
 
-    fn lend(&mut self, place: Place, len: usize) -> Option<Lent<'_>> {
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
         let start = place.index.saturating_sub(self.first);
         let cells = self.data.get_mut(start..start.saturating_add(len)).filter(|_| place.stride == 1)?;
-        Some(Lent { cells: E::tensor_mut(cells), streams: self.streams })
+        Some(LentCells { cells: E::tensor_mut(cells), streams: self.streams })
+    }
+
+    fn store_rows(&mut self, place: Place, _len: usize, values: &[f32]) -> bool {
+        self.store_f32(place, values)
     }
 
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {

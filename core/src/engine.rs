@@ -21,7 +21,7 @@ use crate::normalize::{Block, Normalize, PerPosition};
 use crate::outcome::{Overflowed, Partial};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
+use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, ShortRows, Workspace};
 use core::ops::Range;
 use positions::{StudentGradient, TeacherGradient};
 use totals::Totals;
@@ -107,11 +107,12 @@ fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
 struct Bench<R> {
     buffers: Buffers<R>,
     workspace: Workspace<R>,
+    short: ShortRows,
 }
 
 impl<R: Arithmetic> Bench<R> {
     fn new() -> Self {
-        Self { buffers: Buffers::new(), workspace: Workspace::new() }
+        Self { buffers: Buffers::new(), workspace: Workspace::new(), short: ShortRows::new() }
     }
 }
 
@@ -220,12 +221,11 @@ impl<R: Arithmetic> Rows<'_, R> {
         partial: &mut Partial,
     ) {
         let Known { rows: lanes, offset, statistics, wanted } = tile;
-        let buffers = &mut bench.buffers;
         if let KeptStatistics::Write(keep) = &mut outputs.statistics {
             let keep = keep.get_mut(offset..).unwrap_or_default();
             keep.iter_mut().zip(lanes.clone()).zip(statistics).for_each(|((to, _), from)| *to = *from);
         }
-        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, buffers);
+        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, &mut bench.buffers);
         let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
         for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
             partial.sum += totals.value;
@@ -244,7 +244,7 @@ impl<R: Arithmetic> Rows<'_, R> {
             (statistics, &totals),
             scale,
             sinks,
-            buffers,
+            bench,
         ));
     }
 
@@ -256,14 +256,14 @@ impl<R: Arithmetic> Rows<'_, R> {
         (statistics, totals): (&[RowStatistics; TILE], &[Totals; TILE]),
         scale: f64,
         (by_columns, to_student, to_teacher): (Option<Done>, Option<&mut dyn Sink>, Option<&mut dyn Sink>),
-        buffers: &mut Buffers<R>,
+        Bench { buffers, short, .. }: &mut Bench<R>,
     ) -> Overflowed {
         let mut overflowed = Overflowed::default();
         if let Some(sink) = to_student {
             let done = match by_columns {
                 Some(done) => done,
                 None if D::PULLS_EXCESS => {
-                    self.vector_gradient(lanes.clone(), normalize, statistics, scale, sink)
+                    self.vector_gradient(lanes.clone(), normalize, statistics, scale, (sink, short))
                 }
                 None => Done::NONE,
             };
@@ -290,7 +290,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         statistics: &mut [RowStatistics; TILE],
         bench: &mut Bench<R>,
     ) {
-        let done = self.vector_statistics(lanes.clone(), normalize, statistics);
+        let done = self.vector_statistics(lanes.clone(), normalize, statistics, &mut bench.short);
         for rest in done.rest(lanes.clone()) {
             let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
             self.exact_statistics(rest, normalize, to, bench);
@@ -324,7 +324,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         states: &mut [N::State],
-        Bench { buffers, workspace }: &mut Bench<R>,
+        Bench { buffers, workspace, .. }: &mut Bench<R>,
     ) {
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {

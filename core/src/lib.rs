@@ -70,7 +70,7 @@ mod space;
 mod upsample;
 mod vector_loss;
 
-pub use access::{Lent, Place, Sink, Slab, narrow_into};
+pub use access::{LentCells, Place, Sink, Slab, narrow_into};
 pub use adapt::{Conv1x1, Resize, ResizeMode};
 pub use arithmetic::Arithmetic;
 pub use call::{Call, Inputs, KeptStatistics, Outputs, run};

@@ -338,16 +338,16 @@ impl<R: Arithmetic> Rows<'_, R> {
     fn segment_states<N: Normalize>(&self, lanes: Range<usize>, normalize: &N) -> [N::State; TILE] {
         let mut found = [RowStatistics::default(); TILE];
         let mut states = [N::State::default(); TILE];
-        let done = self
-            .column_statistics(lanes.clone(), &mut found)
-            .unwrap_or_else(|| self.vector_statistics(lanes.clone(), normalize, &mut found));
+        let mut bench = Bench::new();
+        let done = self.column_statistics(lanes.clone(), &mut found).unwrap_or_else(|| {
+            self.vector_statistics(lanes.clone(), normalize, &mut found, &mut bench.short)
+        });
         for (state, of) in states.iter_mut().zip(&found).filter(|(_, of)| of.is_regular()) {
             *state = normalize.known(of).unwrap_or_default();
         }
-        let mut bench = None;
         for rest in done.rest(lanes.clone()) {
             let to = states.get_mut(rest.start - lanes.start..).unwrap_or_default();
-            self.push(rest, normalize, to, bench.get_or_insert_with(Bench::new));
+            self.push(rest, normalize, to, &mut bench);
         }
         states
     }
@@ -364,6 +364,6 @@ impl<R: Arithmetic> Rows<'_, R> {
     ) -> Overflowed {
         let done =
             to_student.as_deref_mut().and_then(|sink| self.column_gradient(lanes.clone(), of.0, scale, sink));
-        self.gradients(lanes, pair, of, scale, (done, to_student, to_teacher), &mut Buffers::new())
+        self.gradients(lanes, pair, of, scale, (done, to_student, to_teacher), &mut Bench::new())
     }
 }

@@ -2,11 +2,11 @@
 
 use super::{Memory, Rows};
 use crate::Temperature;
-use crate::access::{Place, Sink};
+use crate::access::{LentCells, Place, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::normalize::Normalize;
 use crate::plan::TILE;
-use crate::row::{Lanes, RowStatistics, VectorGradient, VectorStatistics};
+use crate::row::{Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
 use crate::simd::on;
 use core::ops::Range;
 
@@ -54,6 +54,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         to: &mut [RowStatistics; TILE],
+        short: &mut ShortRows,
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -62,7 +63,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
         let (from, len) = (self.place(lanes.start, self.entries.start).index, self.entries.len());
         let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
+        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to, short });
         Done { lanes, overflowed: false }
     }
 
@@ -72,7 +73,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         normalize: &N,
         statistics: &[RowStatistics; TILE],
         scale: f64,
-        sink: &mut dyn Sink,
+        (sink, short): (&mut dyn Sink, &mut ShortRows),
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -82,7 +83,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let statistics = statistics.get(..lanes.len()).unwrap_or_default();
         let scale = scale / tau.get();
         let (lanes, overflowed) = self.at_first_entry(sink, |sink| {
-            on(isa, VectorGradient { tau, teacher, student, place, len, statistics, scale, sink })
+            on(isa, VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short })
         });
         Done { lanes, overflowed }
     }
@@ -115,6 +116,10 @@ impl Sink for FromEntry<'_> {
 
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
         self.sink.store_f64(self.place(place), values)
+    }
+
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
+        self.sink.lend(self.place(place), len)
     }
 
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {

@@ -76,7 +76,7 @@ impl Normalize for Softmax {
         match statistics.kind {
             Kind::Near if normal => regular::<R, true>(statistics, per_quarter, block, scale, f, out),
             Kind::Full if normal => regular::<R, false>(statistics, per_quarter, block, scale, f, out),
-            Kind::Near | Kind::Full | Kind::Careful => {
+            Kind::Near | Kind::Full | Kind::Deep | Kind::Careful => {
                 if !widened(statistics, per_quarter, block, scale, f, out) {
                     let row = Regular::<f64>::new(statistics, per_quarter);
                     careful(block, scale, f, out, |t, s| row.guarded(t, s));

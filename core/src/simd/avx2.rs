@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -278,4 +278,56 @@ impl Simd for Avx2 {
         let one = op!(_mm_max_ss(two, odd));
         op!(_mm_cvtss_f32(one))
     }
+
+    #[inline(always)]
+    #[allow(clippy::cast_sign_loss, reason = "the bits of eight lanes")]
+    fn bits(self, m: Mask8) -> u32 {
+        op!(_mm256_movemask_ps(m.0)) as u32
+    }
+
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b) = (row(self, from, 0), row(self, from, pitch));
+        let (c, d) = (row(self, from, 2 * pitch), row(self, from, 3 * pitch));
+        let (e, f) = (row(self, from, 4 * pitch), row(self, from, 5 * pitch));
+        let (g, h) = (row(self, from, 6 * pitch), row(self, from, 7 * pitch));
+        let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
+        let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
+        store_lines(self, [a, b, c, d, e, f, g, h], to);
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x8) -> F32x8 {
+        let (low, high) = table.split_at(8);
+        let (low, high) = (self.load_f32(low), self.load_f32(high));
+        let at = op!(_mm256_cvttps_epi32(at.0));
+        let low = op!(_mm256_permutevar8x32_ps(low.0, at));
+        let high = op!(_mm256_permutevar8x32_ps(high.0, at));
+        let seven = op!(_mm256_set1_epi32(7));
+        let above = op!(_mm256_cmpgt_epi32(at, seven));
+        let above = op!(_mm256_castsi256_ps(above));
+        F32x8(op!(_mm256_blendv_ps(low, high, above)))
+    }
+}
+
+/// Four rows: in vector k, four of the columns k and k + 4.
+#[inline(always)]
+fn fours(a: F32x8, b: F32x8, c: F32x8, d: F32x8) -> [__m256; 4] {
+    let ab = (op!(_mm256_unpacklo_ps(a.0, b.0)), op!(_mm256_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm256_unpacklo_ps(c.0, d.0)), op!(_mm256_unpackhi_ps(c.0, d.0)));
+    [
+        op!(_mm256_shuffle_ps::<0x44>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0x44>(ab.1, cd.1)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.1, cd.1)),
+    ]
+}
+
+/// A column and the fourth after it, of eight rows, from four rows a vector.
+#[inline(always)]
+fn eights(low: __m256, high: __m256) -> (F32x8, F32x8) {
+    (
+        F32x8(op!(_mm256_permute2f128_ps::<0x20>(low, high))),
+        F32x8(op!(_mm256_permute2f128_ps::<0x31>(low, high))),
+    )
 }

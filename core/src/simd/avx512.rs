@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -245,4 +245,70 @@ impl Simd for Avx512 {
     fn largest(self, v: F32x16) -> f32 {
         op!(_mm512_reduce_max_ps(v.0))
     }
+
+    #[inline(always)]
+    fn bits(self, m: __mmask16) -> u32 {
+        m.into()
+    }
+
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b, c, d) = four_rows(self, from, 0, pitch);
+        let (e, f, g, h) = four_rows(self, from, 4, pitch);
+        let (i, j, k, l) = four_rows(self, from, 8, pitch);
+        let (m, n, o, p) = four_rows(self, from, 12, pitch);
+        let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
+        let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
+        store_lines(self, [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p], to);
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x16) -> F32x16 {
+        let table = self.load_f32(table);
+        let at = op!(_mm512_cvttps_epi32(at.0));
+        F32x16(op!(_mm512_permutexvar_ps(at, table.0)))
+    }
+}
+
+#[inline(always)]
+fn four_rows<E: Stored>(
+    l: Avx512,
+    from: &[E],
+    first: usize,
+    pitch: usize,
+) -> (F32x16, F32x16, F32x16, F32x16) {
+    let at = first * pitch;
+    (row(l, from, at), row(l, from, at + pitch), row(l, from, at + 2 * pitch), row(l, from, at + 3 * pitch))
+}
+
+/// Four rows: in vector k, four of each fourth column from k on.
+#[inline(always)]
+fn fours(a: F32x16, b: F32x16, c: F32x16, d: F32x16) -> [__m512d; 4] {
+    let ab = (op!(_mm512_unpacklo_ps(a.0, b.0)), op!(_mm512_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm512_unpacklo_ps(c.0, d.0)), op!(_mm512_unpackhi_ps(c.0, d.0)));
+    let ((first, second), (third, fourth)) = (pairs(ab.0, cd.0), pairs(ab.1, cd.1));
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+fn pairs(x: __m512, y: __m512) -> (__m512d, __m512d) {
+    let (x, y) = (op!(_mm512_castps_pd(x)), op!(_mm512_castps_pd(y)));
+    (op!(_mm512_unpacklo_pd(x, y)), op!(_mm512_unpackhi_pd(x, y)))
+}
+
+/// Each fourth column, of sixteen rows, from four rows a vector.
+#[inline(always)]
+fn sixteen(a: __m512d, b: __m512d, c: __m512d, d: __m512d) -> [F32x16; 4] {
+    let (a, b) = (op!(_mm512_castpd_ps(a)), op!(_mm512_castpd_ps(b)));
+    let (c, d) = (op!(_mm512_castpd_ps(c)), op!(_mm512_castpd_ps(d)));
+    let even = (op!(_mm512_shuffle_f32x4::<0x88>(a, b)), op!(_mm512_shuffle_f32x4::<0x88>(c, d)));
+    let odd = (op!(_mm512_shuffle_f32x4::<0xdd>(a, b)), op!(_mm512_shuffle_f32x4::<0xdd>(c, d)));
+    [
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(odd.0, odd.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1))),
+    ]
 }

@@ -28,6 +28,37 @@ use half::{bf16, f16};
 
 pub(crate) use twice::Four;
 
+/// A vector of any instruction set in memory, at a cache line of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) [f32; 16]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0.0; 16]);
+}
+
+/// A vector of a square that is transposed.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn row<L: Simd, E: Stored>(l: L, from: &[E], at: usize) -> L::V {
+    E::load(l, from.get(at..).unwrap_or_default())
+}
+
+/// Stores the vectors of a transposed square.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn store_lines<L: Simd, const N: usize>(l: L, columns: [L::V; N], to: &mut [Line]) {
+    if let Some(to) = to.first_chunk_mut::<N>() {
+        for (to, column) in to.iter_mut().zip(columns) {
+            l.store_f32(column, &mut to.0);
+        }
+        return;
+    }
+    for (to, column) in to.iter_mut().zip(columns) {
+        l.store_f32(column, &mut to.0);
+    }
+}
+
 /// The operations of one instruction set; `self` is its token.
 pub(crate) trait Simd: Copy {
     /// Lanes of a vector.
@@ -122,6 +153,34 @@ pub(crate) trait Simd: Copy {
 
     /// The largest lane; unspecified where one is NaN.
     fn largest(self, v: Self::V) -> f32;
+
+    /// A bit for each lane that is true, the first the lowest; of the first sixteen lanes.
+    #[inline(always)]
+    fn bits(self, m: Self::M) -> u32 {
+        let mut lanes = [0.0; 16];
+        self.store_f32(self.select(m, self.splat(1.0), self.splat(0.0)), &mut lanes);
+        lanes.iter().rev().fold(0, |bits, lane| bits << 1 | u32::from(*lane != 0.0))
+    }
+
+    /// For each lane the entry of a table at its integer part, which is in 0..16.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the integer part is meant")]
+    fn look_up(self, table: &[f32; 16], at: Self::V) -> Self::V {
+        let mut lanes = [0.0; 16];
+        self.store_f32(at, &mut lanes);
+        self.load_f32(&lanes.map(|at| table.get(at as usize).copied().unwrap_or_default()))
+    }
+
+    /// Rows for columns: entry j of row i, which begins at `i * pitch`, into lane i of line j, for as many rows as
+    /// there are lanes, and as many entries or lines, if these are fewer. 0 beyond the end of the slice.
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        for (j, line) in to.iter_mut().enumerate().take(Self::WIDTH) {
+            for (i, lane) in line.0.iter_mut().enumerate().take(Self::WIDTH) {
+                *lane = from.get(i * pitch + j).map_or(0.0, |x| x.widen());
+            }
+        }
+    }
 
     /// 2^x within 1.5e-7 of itself for x below 127, infinity from 129 on; below the smallest normal number, it or
     /// 0; NaN for NaN; unspecified for -inf.

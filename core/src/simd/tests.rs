@@ -1,10 +1,11 @@
 //! Every implementation that this CPU has against plain Rust, lane by lane.
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "numbers are rounded to the type that is tested on purpose"
 )]
 
-use super::{Simd, Stored, Vectors, on};
+use super::{Line, Simd, Stored, Vectors, on};
 use crate::Isa;
 use half::{bf16, f16};
 
@@ -116,6 +117,39 @@ check! { lanes_are_summed_and_compared, l => {
         assert_eq!(l.largest(x), lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     }
     assert!(l.sum(l.splat(f32::NAN)).is_nan());
+}}
+
+check! { rows_are_transposed_and_tables_read, l => {
+    let mut from = [0.0; 400];
+    from.iter_mut().zip(numbers(400, 3)).for_each(|(to, from)| *to = from);
+    for pitch in [1, 7, 16, 19, 25] {
+        for end in [400, 300, 30, 5] {
+            for n in [0, 1, 7, 16] {
+                let mut to = [Line([9.0; 16]); 16];
+                l.transpose(&from[..end], pitch, &mut to[..n]);
+                for (j, line) in to.iter().enumerate() {
+                    for i in 0..L::WIDTH {
+                        let want = from[..end].get(i * pitch + j).copied().unwrap_or_default();
+                        assert_eq!(line.0[i], if j < n.min(L::WIDTH) { want } else { 9.0 });
+                    }
+                }
+            }
+        }
+    }
+    for seed in 0..20 {
+        let (a, b) = (filled(seed), filled(seed + 100));
+        let bits = l.bits(l.less(l.load_f32(&a), l.load_f32(&b)));
+        let want = (0..L::WIDTH).map(|i| u32::from(a[i] < b[i]) << i).sum::<u32>();
+        assert_eq!(bits, want);
+    }
+    let table = filled(99);
+    for first in 0..16 {
+        let at: [f32; 16] = core::array::from_fn(|i| ((first + 3 * i) % 16) as f32 + 0.9);
+        let found = array(l, l.look_up(&table, l.load_f32(&at)));
+        for i in 0..L::WIDTH {
+            assert_eq!(found[i], table[(first + 3 * i) % 16]);
+        }
+    }
 }}
 
 check! { powers_of_two_keep_their_bound, l => {

@@ -3,9 +3,9 @@
 use super::maps::{Halves, Maps, Singles};
 use super::position::{Constants, position as careful, q_near};
 use super::reference::{Reference, single};
-use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST};
+use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
-use crate::access::{LINE, Lent, Place, Sink};
+use crate::access::{LINE, LentCells, Place, Sink};
 use crate::element::{Tensor, TensorMut};
 use crate::row::statistics::{Kind, RowStatistics};
 use crate::simd::{Four, Simd, Stored, Vectors};
@@ -22,6 +22,7 @@ pub(crate) struct Gradient<'a, 's> {
     pub(crate) statistics: &'s [RowStatistics],
     pub(crate) scale: f64,
     pub(crate) sink: &'s mut dyn Sink,
+    pub(crate) short: &'s mut ShortRows,
 }
 
 /// Entries that are stored at a time where the sink has no memory to lend.
@@ -31,8 +32,8 @@ const BUFFER: usize = 1024;
 const AHEAD: usize = 1 << 18;
 
 /// Factors between which no product of a gradient is subnormal that is not so in truth.
-const SMALLEST: f64 = 1e-30;
-const LARGEST: f64 = 1e30;
+pub(super) const SMALLEST: f64 = 1e-30;
+pub(super) const LARGEST: f64 = 1e30;
 
 impl Vectors for Gradient<'_, '_> {
     /// Which rows were written, and whether a finite number of them became infinite.
@@ -43,6 +44,9 @@ impl Vectors for Gradient<'_, '_> {
         let c = 1.0 / self.tau.get();
         if !(MILDEST..=STEEPEST).contains(&c) {
             return (0, false);
+        }
+        if self.len <= short::LONGEST {
+            return short::gradient(l, self);
         }
         match (self.teacher, self.student) {
             (Tensor::F16(teacher), Tensor::F16(student)) => self.rows(l, c, Halves { teacher, student }),
@@ -74,7 +78,7 @@ impl Gradient<'_, '_> {
         let (start, end) = (place.index, place.index + len);
         let ahead = if len <= AHEAD { len } else { 0 };
         let (to, streams) = match sink.lend(*place, len) {
-            Some(Lent { cells, streams }) => (cells, streams),
+            Some(LentCells { cells, streams }) => (cells, streams),
             None => return self.buffered(l, maps, row),
         };
         let pass = Pass { row, streams, ahead };

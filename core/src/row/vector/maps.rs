@@ -116,11 +116,11 @@ impl Maps for Singles<'_> {
 
 /// A piece of a tensor as `f32`: lent, or widened into the buffer.
 #[inline(always)]
-fn piece<'b, L: Simd>(
+pub(super) fn piece<'b, L: Simd, const N: usize>(
     l: L,
     tensor: Tensor<'b>,
     range: Range<usize>,
-    buffer: &'b mut [f32; WIDENED],
+    buffer: &'b mut [f32; N],
 ) -> &'b [f32] {
     match tensor {
         Tensor::F32(x) => x.get(range).unwrap_or_default(),
@@ -132,7 +132,7 @@ fn piece<'b, L: Simd>(
 }
 
 #[inline(always)]
-fn widen<'b, L: Simd, E: Stored>(l: L, from: &[E], buffer: &'b mut [f32; WIDENED]) -> &'b [f32] {
+fn widen<'b, L: Simd, E: Stored, const N: usize>(l: L, from: &[E], buffer: &'b mut [f32; N]) -> &'b [f32] {
     let mut both = (buffer.chunks_mut(L::WIDTH), from.chunks(L::WIDTH));
     while let (Some(to), Some(from)) = (both.0.next(), both.1.next()) {
         l.store_f32(E::load(l, from), to);

@@ -10,11 +10,13 @@ mod kinds;
 mod maps;
 mod position;
 mod reference;
+mod short;
 mod sums;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gradient::Gradient;
+pub(crate) use short::Buffers as ShortRows;
 
 use super::part::conclusive;
 use super::state::{FAR, RowState, is_centred};
@@ -42,6 +44,7 @@ pub(crate) struct Statistics<'a, 's> {
     pub(crate) len: usize,
     /// One a row.
     pub(crate) to: &'s mut [RowStatistics],
+    pub(crate) short: &'s mut ShortRows,
 }
 
 impl Vectors for Statistics<'_, '_> {
@@ -54,6 +57,9 @@ impl Vectors for Statistics<'_, '_> {
         // The constants of the sweep, products of powers of c, are then far from the ends of `f32`.
         if !(MILDEST..=STEEPEST).contains(&c) || self.len < 2 {
             return 0;
+        }
+        if self.len <= short::LONGEST {
+            return short::statistics(l, self);
         }
         match (self.teacher, self.student) {
             (Tensor::F16(teacher), Tensor::F16(student)) => self.rows(l, c, Halves { teacher, student }),
