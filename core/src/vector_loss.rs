@@ -2,7 +2,7 @@
 //! of.
 
 use crate::diverge::{Diverge, DivergeVector};
-use crate::map::{Moments, Side, Stretch, Sums, update_along};
+use crate::map::{Moments, Side, Stretch, sums, update_along};
 use crate::normalize::{NormalizeVector, Scaled};
 use crate::space::VectorSpace;
 use crate::{Error, Isa, Upstream};
@@ -71,7 +71,7 @@ impl<N: NormalizeVector, D: DivergeVector<N::Space>> VectorLoss<N, D> {
     fn see(&self, teacher: &[f64], student: &[f64]) -> (Pair<N::Space, D>, f64) {
         let [t, s] = [teacher, student].map(|x| self.normalize.scaled(&Moments::of(x)));
         let mut pair = Pair::new(t, s, self.diverge);
-        pair.compare(Self::stretches(teacher, student));
+        pair.compare(teacher, student);
         let value = self.diverge.finish(pair.sum, t.step() != 0.0 && s.step() != 0.0);
         (pair, value)
     }
@@ -136,15 +136,17 @@ impl<S: VectorSpace, D: Diverge<S>> Pair<S, D> {
     }
 
     /// Adds a piece to the sums.
-    pub(crate) fn compare(&mut self, pair: [Stretch<'_>; 2]) {
+    pub(crate) fn compare(&mut self, teacher: &[f64], student: &[f64]) {
         let this = *self;
-        let mut sums = Sums::new(move |[t, s]: [f64; 2]| {
+        self.add(sums(teacher, student, move |t, s| {
             let ([t, s], x) = this.point(t, s);
             let to_t = this.diverge.teacher_cotangent(x) * t;
             [this.diverge.term(x), to_t, this.diverge.student_cotangent(x) * s]
-        });
-        sums.add(pair);
-        let [sum, along_t, along_s] = sums.total();
+        }));
+    }
+
+    /// Adds the sums of a piece: of its terms, and of cotangent times coordinate of teacher and student.
+    pub(crate) fn add(&mut self, [sum, along_t, along_s]: [f64; 3]) {
         self.sum += sum;
         self.along = [self.along[0] + along_t, self.along[1] + along_s];
     }
@@ -153,11 +155,11 @@ impl<S: VectorSpace, D: Diverge<S>> Pair<S, D> {
     pub(crate) fn pull(&self, side: Side, pair: [Stretch<'_>; 2], out: &mut [f64]) {
         let (this, [along_t, along_s]) = (*self, self.along);
         match side {
-            Side::Teacher => update_along(out, pair, move |_, [t, s]| {
+            Side::Teacher => update_along(out, pair, move |_, t, s| {
                 let ([t, _], x) = this.point(t, s);
                 this.teacher.pull(this.diverge.teacher_cotangent(x), t, along_t)
             }),
-            Side::Student => update_along(out, pair, move |_, [t, s]| {
+            Side::Student => update_along(out, pair, move |_, t, s| {
                 let ([_, s], x) = this.point(t, s);
                 this.student.pull(this.diverge.student_cotangent(x), s, along_s)
             }),

@@ -8,11 +8,12 @@ use super::{About, MapOptions, Options};
 use crate::diverge::{DivergeVector, Euclidean, Mse};
 use crate::map::{
     At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, Stretch, View, cut, cut_mut, real,
-    row, sum, update_along,
+    Work, along, row, sum, update_along,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
 use crate::options::options;
+use crate::simd::{Simd, Widened};
 use crate::space::Unit;
 use crate::vector_loss::Pair;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -125,9 +126,9 @@ impl AtOptions {
             let q = q.get_mut(run.clone()).unwrap_or_default();
             let x = [view.stretch(n, c, &run)];
             if p == 2 {
-                update_along(q, x, move |q, [x]| q + (x * per_unit) * (x * per_unit));
+                along(x, &mut AddSquares { q, per_unit });
             } else {
-                update_along(q, x, move |q, [x]| q + power((x * per_unit).abs(), p));
+                update_along(q, x, move |q, x| q + power((x * per_unit).abs(), p));
             }
         }
         libm::sqrt(sum(q, |q| q * q))
@@ -150,7 +151,7 @@ impl AtOptions {
             let (unit_t, t) = self.energy(maps.teacher, n, qt);
             let (unit_s, s) = self.energy(maps.student, n, qs);
             let mut pair = Pair::new(t, s, distance);
-            pair.compare([qt, qs].map(|q| Stretch::of(maps.isa, q)));
+            pair.compare(qt, qs);
             Image { unit: [unit_t, unit_s], pair }.write(image);
         });
         let finish = |image| distance.finish(Image::read(distance, image).pair.sum, true);
@@ -175,9 +176,9 @@ impl AtOptions {
         let per_unit = 1.0 / if at.side == Side::Teacher { unit_t } else { unit_s };
         let (p, scale) = (self.p.get(), distance.slope(pair.sum) * f64::from(self.p.get()) * per_unit);
         if p == 2 {
-            update_along(out, x, move |dq, [x]| scale * dq * (x * per_unit));
+            update_along(out, x, move |dq, x| scale * dq * (x * per_unit));
         } else {
-            update_along(out, x, move |dq, [x]| {
+            update_along(out, x, move |dq, x| {
                 let slope = power((x * per_unit).abs(), p - 1) * x.signum();
                 if x == 0.0 { 0.0 } else { scale * dq * slope }
             });
@@ -191,6 +192,34 @@ impl AtOptions {
 const fn preset(name: &'static str, repository: &'static str, source: &'static str, weight: f64) -> Preset {
     let options = AtOptions { weight: Weight::literal(weight), ..AtOptions::DEFAULT };
     Preset { name, options: Options::Map(MapOptions::At(options)), repository, source }
+}
+
+/// Adds the squares of x / unit.
+struct AddSquares<'a> {
+    q: &'a mut [f64],
+    per_unit: f64,
+}
+
+impl Work<1> for AddSquares<'_> {
+    #[inline(always)]
+    fn take<L: Simd, E: Widened>(&mut self, l: L, [x]: [&[E]; 1]) {
+        let per_unit = l.splat_f64(self.per_unit);
+        let q = self.q.split_off_mut(..x.len().min(self.q.len())).unwrap_or_default();
+        let (mut qs, mut xs) = (q.chunks_exact_mut(L::WIDTH), x.chunks_exact(L::WIDTH));
+        for (q, x) in (&mut qs).zip(&mut xs) {
+            add_squares(l, per_unit, q, x);
+        }
+        add_squares(l, per_unit, qs.into_remainder(), xs.remainder());
+    }
+}
+
+#[inline(always)]
+fn add_squares<L: Simd, E: Widened>(l: L, per_unit: L::W, q: &mut [f64], x: &[E]) {
+    let (low, high) = q.split_at_mut_checked(q.len().min(L::WIDTH / 2)).unwrap_or_default();
+    for (q, x) in [low, high].into_iter().zip(E::load_wide(l, x)) {
+        let x = x * per_unit;
+        l.store_f64(l.fma_f64(x, x, l.load_f64(q)), q);
+    }
 }
 
 /// x^p by squaring.

@@ -8,6 +8,7 @@
 
 mod call;
 mod classes;
+mod comoments;
 mod count;
 mod cut;
 mod executor;
@@ -23,6 +24,7 @@ mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub(crate) use classes::Targets;
+pub(crate) use comoments::{Centred, CoMoments};
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
@@ -32,7 +34,7 @@ pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
 pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
-pub(crate) use stretch::{Stretch, Sums, update_along};
+pub(crate) use stretch::{Stretch, Work, along, update_along};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

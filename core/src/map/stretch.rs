@@ -4,10 +4,8 @@
 use super::{PIECE, head, pieces};
 use crate::access::{Place, load_f64};
 use crate::element::{Element, Tensor};
-use crate::isa::{Isa, Kernel, dispatch_on};
-
-/// Numbers that are taken at once. Partial sums are as many, so that every machine rounds them the same way.
-const LANES: usize = 16;
+use crate::isa::Isa;
+use crate::simd::{Simd, Vectors, Widened, on};
 
 /// Some positions of a channel.
 #[derive(Clone, Copy)]
@@ -59,11 +57,11 @@ impl<'a> Stretch<'a> {
     }
 }
 
-/// What is done with the numbers that stand beside each other in some stretches, and in their order.
-trait Work<const I: usize> {
-    /// The next numbers, of equal length: any but the last time a multiple of [`LANES`]. Implementations are
+/// What is done with the numbers that stand beside each other in some stretches, in their order.
+pub(crate) trait Work<const I: usize> {
+    /// The next numbers, of equal length: all of them, or [`PIECE`] at a time. Implementations are
     /// `#[inline(always)]`.
-    fn take<E: Element>(&mut self, x: [&[E]; I]);
+    fn take<L: Simd, E: Widened>(&mut self, l: L, x: [&[E]; I]);
 }
 
 struct Take<'a, E, W, const I: usize> {
@@ -71,23 +69,23 @@ struct Take<'a, E, W, const I: usize> {
     x: [&'a [E]; I],
 }
 
-impl<E: Element, W: Work<I>, const I: usize> Kernel for Take<'_, E, W, I> {
+impl<E: Widened, W: Work<I>, const I: usize> Vectors for Take<'_, E, W, I> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
-        self.work.take(self.x);
+    fn run<L: Simd>(self, l: L) {
+        self.work.take(l, self.x);
     }
 }
 
 /// Takes all numbers of stretches of equal length.
-fn along<const I: usize>(stretches: [Stretch<'_>; I], work: &mut impl Work<I>) {
+pub(crate) fn along<const I: usize>(stretches: [Stretch<'_>; I], work: &mut impl Work<I>) {
     let Some(&Stretch { isa, length, .. }) = stretches.first() else { return };
     if let Some(x) = all_side_by_side::<f32, I>(&stretches) {
-        return dispatch_on(isa, Take { work, x });
+        return on(isa, Take { work, x });
     }
     if let Some(x) = all_side_by_side::<f64, I>(&stretches) {
-        return dispatch_on(isa, Take { work, x });
+        return on(isa, Take { work, x });
     }
     let mut buffers = [[0.0; PIECE]; I];
     for piece in pieces(0..length) {
@@ -95,7 +93,7 @@ fn along<const I: usize>(stretches: [Stretch<'_>; I], work: &mut impl Work<I>) {
         for ((x, stretch), buffer) in x.iter_mut().zip(&stretches).zip(&mut buffers) {
             *x = stretch.load(piece.start, head(buffer, &piece));
         }
-        dispatch_on(isa, Take { work, x });
+        on(isa, Take { work, x });
     }
 }
 
@@ -107,122 +105,43 @@ fn all_side_by_side<'a, E: Element, const I: usize>(stretches: &[Stretch<'a>; I]
     Some(all)
 }
 
-/// The numbers of the next block, number by number; where the streams end, those that there are, and how many.
-#[inline(always)]
-fn block<E: Element, const I: usize>(x: &mut [&[E]; I]) -> ([[f64; LANES]; I], usize) {
-    let mut out = [[0.0; LANES]; I];
-    let mut count = LANES;
-    for (out, x) in out.iter_mut().zip(x) {
-        if let Some((now, rest)) = x.split_first_chunk::<LANES>() {
-            for i in 0..LANES {
-                out[i] = now[i].widen();
-            }
-            *x = rest;
-        } else {
-            count = x.len();
-            out.iter_mut().zip(x.iter()).for_each(|(out, x)| *out = x.widen());
-            *x = &[];
-        }
-    }
-    (out, count)
-}
-
-/// Of each stream the number in a lane.
-#[inline(always)]
-fn lane<const I: usize>(x: &[[f64; LANES]; I], i: usize) -> [f64; I] {
-    let mut out = [0.0; I];
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = x[i % LANES];
-    }
-    out
-}
-
-/// Replaces each number by what `f` makes of it and of those beside it. Asked of zeros, too, where the streams end.
-pub(crate) fn update_along<const I: usize>(
-    out: &mut [f64],
-    x: [Stretch<'_>; I],
-    f: impl Fn(f64, [f64; I]) -> f64 + Copy,
-) {
+/// Replaces each number by what `f` makes of it and of those beside it.
+pub(crate) fn update_along<F: Copy, const I: usize>(out: &mut [f64], x: [Stretch<'_>; I], f: F)
+where
+    for<'a> Update<'a, F>: Work<I>,
+{
     along(x, &mut Update { out, f });
 }
 
-struct Update<'a, F> {
+/// Each number and what becomes of it.
+pub(crate) struct Update<'a, F> {
     out: &'a mut [f64],
     f: F,
 }
 
-impl<F: Fn(f64, [f64; I]) -> f64 + Copy, const I: usize> Work<I> for Update<'_, F> {
+impl<F: Copy> Update<'_, F> {
+    /// The next numbers.
+    fn next(&mut self, length: usize) -> (&mut [f64], F) {
+        (self.out.split_off_mut(..length.min(self.out.len())).unwrap_or_default(), self.f)
+    }
+}
+
+impl<F: Fn(f64, f64) -> f64 + Copy> Work<1> for Update<'_, F> {
     #[inline(always)]
-    fn take<E: Element>(&mut self, mut x: [&[E]; I]) {
-        let f = self.f;
-        let length = x.first().map_or(0, |x| x.len());
-        let Some(here) = self.out.split_off_mut(..length.min(self.out.len())) else { return };
-        let (blocks, rest) = here.as_chunks_mut::<LANES>();
-        for out in blocks {
-            let (x, _) = block(&mut x);
-            for i in 0..LANES {
-                out[i] = f(out[i], lane(&x, i));
-            }
-        }
-        if !rest.is_empty() {
-            let (x, _) = block(&mut x);
-            let mut whole = [0.0; LANES];
-            whole.iter_mut().zip(&*rest).for_each(|(to, from)| *to = *from);
-            for i in 0..LANES {
-                whole[i] = f(whole[i], lane(&x, i));
-            }
-            rest.iter_mut().zip(whole).for_each(|(to, from)| *to = from);
+    fn take<L: Simd, E: Widened>(&mut self, _l: L, [x]: [&[E]; 1]) {
+        let (out, f) = self.next(x.len());
+        for (out, x) in out.iter_mut().zip(x) {
+            *out = f(*out, x.widen());
         }
     }
 }
 
-/// Sums of what `f` makes of the numbers beside each other. Asked of zeros, too, where the streams end.
-pub(crate) struct Sums<F, const K: usize> {
-    lanes: [[f64; LANES]; K],
-    f: F,
-}
-
-impl<F: Copy, const K: usize> Sums<F, K> {
-    pub(crate) const fn new(f: F) -> Self {
-        Self { lanes: [[0.0; LANES]; K], f }
-    }
-
-    /// Adds those of some stretches of equal length.
-    pub(crate) fn add<const I: usize>(&mut self, x: [Stretch<'_>; I])
-    where
-        F: Fn([f64; I]) -> [f64; K],
-    {
-        along(x, self);
-    }
-
-    pub(crate) fn total(&self) -> [f64; K] {
-        self.lanes.map(|lanes| lanes.iter().sum())
-    }
-}
-
-impl<F: Fn([f64; I]) -> [f64; K] + Copy, const I: usize, const K: usize> Work<I> for Sums<F, K> {
+impl<F: Fn(f64, f64, f64) -> f64 + Copy> Work<2> for Update<'_, F> {
     #[inline(always)]
-    fn take<E: Element>(&mut self, mut x: [&[E]; I]) {
-        let (f, mut lanes) = (self.f, self.lanes);
-        let length = x.first().map_or(0, |x| x.len());
-        for _ in 0..length / LANES {
-            let (x, _) = block(&mut x);
-            for i in 0..LANES {
-                let terms = f(lane(&x, i));
-                for (lanes, term) in lanes.iter_mut().zip(terms) {
-                    lanes[i] += term;
-                }
-            }
+    fn take<L: Simd, E: Widened>(&mut self, _l: L, [x, y]: [&[E]; 2]) {
+        let (out, f) = self.next(x.len());
+        for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
+            *out = f(*out, x.widen(), y.widen());
         }
-        if length % LANES > 0 {
-            let (x, count) = block(&mut x);
-            for i in 0..LANES {
-                let terms = f(lane(&x, i));
-                for (lanes, term) in lanes.iter_mut().zip(terms) {
-                    lanes[i] += if i < count { term } else { 0.0 };
-                }
-            }
-        }
-        self.lanes = lanes;
     }
 }

@@ -1,4 +1,4 @@
-//! Vectors of `f32`: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//! Vectors of `f32`, and of `f64` where sums are to keep more: one trait, an implementation for each instruction set, chosen once at the outermost call.
 //!
 //! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
 //! set, and a token exists only where the CPU was found to have it: that is the proof that each
@@ -33,11 +33,31 @@ pub(crate) trait Simd: Copy {
     const FUSED: bool;
     /// A vector.
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
+    /// A vector of `f64`, of half as many lanes.
+    type W: Copy + Add<Output = Self::W> + Sub<Output = Self::W> + Mul<Output = Self::W>;
     /// One truth a lane.
     type M: Copy;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
+
+    /// The same number in every lane.
+    fn splat_f64(self, x: f64) -> Self::W;
+
+    /// The first half as many as [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
+    fn load_f64(self, from: &[f64]) -> Self::W;
+
+    /// Writes as many lanes as there is room for.
+    fn store_f64(self, w: Self::W, to: &mut [f64]);
+
+    /// The lower and the upper half of the lanes, exactly.
+    fn widen(self, v: Self::V) -> [Self::W; 2];
+
+    /// `a * b + c`, rounded once where [`Self::FUSED`].
+    fn fma_f64(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+
+    /// The sum of the lanes, in one order.
+    fn sum_f64(self, w: Self::W) -> f64;
 
     /// The first [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
     fn load_f32(self, from: &[f32]) -> Self::V;
@@ -180,6 +200,33 @@ stored! {
     f32: load_f32, store_f32, stream_f32;
     f16: load_f16, store_f16, store_f16;
     bf16: load_bf16, store_bf16, store_bf16;
+}
+
+/// A stored number that vectors of `f64` are made of.
+pub(crate) trait Widened: Element {
+    /// The first [`Simd::WIDTH`] numbers, exactly; 0 in the lanes beyond the end.
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2];
+}
+
+macro_rules! widened {
+    ($($type:ty),+) => {$(
+        impl Widened for $type {
+            #[inline(always)]
+            fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+                l.widen(Self::load(l, from))
+            }
+        }
+    )+};
+}
+
+widened!(f32, f16, bf16);
+
+impl Widened for f64 {
+    #[inline(always)]
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+        let (low, high) = from.split_at_checked(L::WIDTH / 2).unwrap_or((from, &[]));
+        [l.load_f64(low), l.load_f64(high)]
+    }
 }
 
 /// A loop over vectors of any instruction set.
