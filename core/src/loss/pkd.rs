@@ -3,7 +3,9 @@
 //! z = (x - mean) / (sd + eps) over the K = N H W values of a channel, sd over K - 1; then the squared distance of
 //! the student's z and the teacher's over 2 N C H W, which is 1 less Pearson's r up to eps. Shapes are equal.
 //! Source: arXiv 2207.02039. A channel without spread (below 1e-154 counts as none) is z = 0 and has
-//! no gradient. Cost: two reads of both maps, one more of both for a gradient; 9 numbers of state a channel.
+//! no gradient. Cost: one read of both maps, one more of both for a gradient; 9 numbers of state a channel. A channel
+//! whose sums do not show that one sweep was enough (all but equal up to a factor, far from its first number, short) is
+//! read twice more.
 
 use super::About;
 use crate::diverge::HalfMse;
@@ -67,11 +69,12 @@ impl PkdOptions {
     /// With a' and b' the deviations of teacher and student, d' = b' - a', and e = `z_s` - `z_t`:
     /// e = (step_s - step_t) a' + step_s d', and what differs in the steps is that of the deviations.
     fn at_once(&self, sums: &Centred) -> Option<Channel> {
-        let Centred { count, means: [mean_t, mean_s], products: [tt, td, dd], taken: [taken_t, taken_d] } = *sums;
+        let Centred { count, means: [mean_t, mean_s], products: [tt, td, dd], taken: [taken_t, taken_d] } =
+            *sums;
         let ss = tt + (td + td + dd);
-        // Rounding errors are some 1e-15 of what was taken; what is left is to have them in 1e-10.
+        // Rounding errors are some 1e-16 of what was taken.
         let certain = |left: f64, taken: f64| left >= LEFT * taken;
-        if !(tt > 0.0 && ss > 0.0 && certain(tt, taken_t) && certain(ss, taken_t + taken_d)) {
+        if !(count >= FEW && tt > 0.0 && ss > 0.0 && certain(tt, taken_t) && certain(ss, taken_t + taken_d)) {
             return None;
         }
         let moments = |mean, squares| Moments::from_numbers([count, mean, squares]);
@@ -110,8 +113,11 @@ impl PkdOptions {
     }
 }
 
+/// Numbers from which on a channel is taken in one sweep: of few, rounding errors do not average out.
+const FEW: f64 = 64.0;
+
 /// The share that must be left of sums of squares when means or a common part are taken off.
-const LEFT: f64 = 1e-4;
+const LEFT: f64 = 1e-3;
 
 /// Calls with every piece of a channel, in the order of images and positions.
 fn each_piece(view: View<'_>, c: usize, mut f: impl FnMut(&[f64])) {

@@ -34,7 +34,7 @@ pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
 pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
-pub(crate) use stretch::{Stretch, Work, along, update_along};
+pub(crate) use stretch::{AHEAD, Stretch, Work, along, update_along};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

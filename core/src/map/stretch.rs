@@ -7,6 +7,9 @@ use crate::element::{Element, Tensor};
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, Widened, on};
 
+/// How many numbers before they are read memory is asked for them.
+pub(crate) const AHEAD: usize = 512;
+
 /// Some positions of a channel.
 #[derive(Clone, Copy)]
 pub(crate) struct Stretch<'a> {
@@ -44,12 +47,6 @@ impl<'a> Stretch<'a> {
             ..self.place
         };
         load_f64(self.isa, self.cells, place, buffer)
-    }
-
-    /// The first number.
-    pub(crate) fn first(&self) -> Option<f64> {
-        let mut one = [0.0];
-        if self.length == 0 { None } else { self.load(0, &mut one).first().copied() }
     }
 
     pub(crate) const fn len(&self) -> usize {

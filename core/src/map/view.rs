@@ -119,7 +119,7 @@ fn turns(
     positions: Range<usize>,
 ) -> impl Iterator<Item = (usize, Range<usize>)> {
     let turn = match order {
-        Order::Nchw => 8 * PIECE,
+        Order::Nchw => 32 * PIECE,
         Order::Nhwc => PIECE,
     };
     aligned(positions, turn).flat_map(move |turn| channels.clone().map(move |c| (c, turn.clone())))

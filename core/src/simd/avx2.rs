@@ -168,6 +168,14 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn narrow(self, [low, high]: [F64x4; 2]) -> F32x8 {
+        let low = op!(_mm256_cvtpd_ps(low.0));
+        let low = op!(_mm256_castps128_ps256(low));
+        let high = op!(_mm256_cvtpd_ps(high.0));
+        F32x8(op!(_mm256_insertf128_ps::<1>(low, high)))
+    }
+
+    #[inline(always)]
     fn fma_f64(self, a: F64x4, b: F64x4, c: F64x4) -> F64x4 {
         F64x4(op!(_mm256_fmadd_pd(a.0, b.0, c.0)))
     }

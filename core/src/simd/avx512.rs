@@ -149,6 +149,14 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn narrow(self, [low, high]: [F64x8; 2]) -> F32x16 {
+        let low = op!(_mm512_cvtpd_ps(low.0));
+        let low = op!(_mm512_castps256_ps512(low));
+        let high = op!(_mm512_cvtpd_ps(high.0));
+        F32x16(op!(_mm512_insertf32x8::<1>(low, high)))
+    }
+
+    #[inline(always)]
     fn fma_f64(self, a: F64x8, b: F64x8, c: F64x8) -> F64x8 {
         F64x8(op!(_mm512_fmadd_pd(a.0, b.0, c.0)))
     }

@@ -20,6 +20,7 @@ mod plain;
 #[cfg(test)]
 mod tests;
 
+use crate::arithmetic::Arithmetic;
 use crate::element::Element;
 use crate::isa::Isa;
 use core::ops::{Add, Mul, Sub};
@@ -52,6 +53,9 @@ pub(crate) trait Simd: Copy {
 
     /// The lower and the upper half of the lanes, exactly.
     fn widen(self, v: Self::V) -> [Self::W; 2];
+
+    /// The nearest `f32` of each lane, ties to even: what [`Self::widen`] undoes.
+    fn narrow(self, w: [Self::W; 2]) -> Self::V;
 
     /// `a * b + c`, rounded once where [`Self::FUSED`].
     fn fma_f64(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
@@ -224,8 +228,31 @@ widened!(f32, f16, bf16);
 impl Widened for f64 {
     #[inline(always)]
     fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
-        let (low, high) = from.split_at_checked(L::WIDTH / 2).unwrap_or((from, &[]));
-        [l.load_f64(low), l.load_f64(high)]
+        // A load that a mask leaves nothing of is a slow one where there is no memory.
+        match from.split_at_checked(L::WIDTH / 2) {
+            Some((low, high)) if !high.is_empty() => [l.load_f64(low), l.load_f64(high)],
+            _ => [l.load_f64(from), l.splat_f64(0.0)],
+        }
+    }
+}
+
+/// A computed number that vectors of `f32` are made of.
+pub(crate) trait Rounded: Arithmetic {
+    /// The first [`Simd::WIDTH`] numbers, each the nearest `f32`; 0 in the lanes beyond the end.
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V;
+}
+
+impl Rounded for f32 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.load_f32(from)
+    }
+}
+
+impl Rounded for f64 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.narrow(Self::load_wide(l, from))
     }
 }
 

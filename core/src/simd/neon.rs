@@ -118,6 +118,12 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn narrow(self, [low, high]: [F64x2; 2]) -> F32x4 {
+        let low = op!(vcvt_f32_f64(low.0));
+        F32x4(op!(vcvt_high_f32_f64(low, high.0)))
+    }
+
+    #[inline(always)]
     fn fma_f64(self, a: F64x2, b: F64x2, c: F64x2) -> F64x2 {
         F64x2(op!(vfmaq_f64(c.0, a.0, b.0)))
     }

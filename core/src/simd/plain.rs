@@ -122,6 +122,12 @@ impl Simd for Plain {
     }
 
     #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+    fn narrow(self, [F64s([a, b]), F64s([c, d])]: [F64s; 2]) -> F32s {
+        F32s([a as f32, b as f32, c as f32, d as f32])
+    }
+
+    #[inline(always)]
     fn fma_f64(self, a: F64s, b: F64s, c: F64s) -> F64s {
         a * b + c
     }
