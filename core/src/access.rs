@@ -156,9 +156,9 @@ fn round_vector<L: Simd, E: Stored, R: Rounded, const STREAMS: bool>(
 ) -> L::M {
     let v = R::load_rounded(l, values);
     if STREAMS {
-        E::stream(l, v, cells)
+        E::stream(l, v, cells);
     } else {
-        E::store(l, v, cells)
+        E::store(l, v, cells);
     }
     if E::DTYPE.size() < size_of::<R>() {
         // From here on one may be.

@@ -177,7 +177,9 @@ impl AtOptions {
                 for ((side, unit), buffer) in sides.into_iter().zip(&mut buffers) {
                     let (out, scale) = (head(buffer, &(0..qt.len())), slope / unit);
                     pair.pull(side, [&*qt, &*qs].map(|q| Stretch::of(maps.isa, q)), out);
-                    out.iter_mut().for_each(|out| *out *= scale);
+                    for out in out.iter_mut() {
+                        *out *= scale;
+                    }
                 }
                 for (q, buffer) in [qt, qs].into_iter().zip(&buffers) {
                     q.iter_mut().zip(buffer).for_each(|(q, of_q)| *q = *of_q);

@@ -67,7 +67,7 @@ impl PkdOptions {
     /// A channel from one sweep's sums; none where these lost digits that it needs.
     ///
     /// With a' and b' the deviations of teacher and student, d' = b' - a', and e = `z_s` - `z_t`:
-    /// e = (step_s - step_t) a' + step_s d', and what differs in the steps is that of the deviations.
+    /// `e = (step_s - step_t) a' + step_s d'`, and what differs in the steps is that of the deviations.
     fn at_once(&self, sums: &Centred) -> Option<Channel> {
         let Centred { count, means: [mean_t, mean_s], products: [tt, td, dd], taken: [taken_t, taken_d] } =
             *sums;
