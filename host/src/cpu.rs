@@ -76,7 +76,7 @@ impl Cpu {
         if isa.is_available() { Ok(Self { isa: Some(isa), ..self }) } else { Err(not_here(isa.name())) }
     }
 
-    /// The instruction set that row losses run on: that of [`Self::with_isa`], else what the environment variable
+    /// The instruction set that losses run on: that of [`Self::with_isa`], else what the environment variable
     /// `DENSEKD_ISA` names (`avx512`, `avx2`, `neon`, `plain`; read once), else the widest of this CPU.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Backend for Cpu {
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        let call = submission.call()?;
+        let call = submission.call()?.with_isa(self.isa()?);
         Ok(self.spread(move || map::run(&call, submission))?)
     }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 /// Bytes from which a gradient is written past the caches: with the maps that it belongs to, three times as much, it
 /// is beyond the last level of most.
-const STREAMED: usize = 16 << 20;
+pub(crate) const STREAMED: usize = 16 << 20;
 
 /// How a plan's jobs are grouped into tasks, so that each task's part of a gradient is one piece of memory
 /// where it can be, and columns of it where there are fewer images than threads.

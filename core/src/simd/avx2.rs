@@ -37,6 +37,25 @@ operators! { F32x8:
     Mul mul _mm256_mul_ps;
 }
 
+/// A vector of `f64`; only a token makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x4(__m256d);
+
+operators! { F64x4:
+    Add add _mm256_add_pd;
+    Sub sub _mm256_sub_pd;
+    Mul mul _mm256_mul_pd;
+}
+
+/// All bits of the first `n` lanes of four.
+#[inline(always)]
+#[allow(clippy::cast_possible_wrap, reason = "at most four")]
+fn wide_lanes(n: usize) -> __m256i {
+    let n = op!(_mm256_set1_epi64x(n.min(4) as i64));
+    let index = op!(_mm256_setr_epi64x(0, 1, 2, 3));
+    op!(_mm256_cmpgt_epi64(n, index))
+}
+
 /// All bits of the first `n` lanes.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most eight")]
@@ -106,11 +125,69 @@ impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const FUSED: bool = true;
     type V = F32x8;
+    type W = F64x4;
     type M = Mask8;
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {
         F32x8(op!(_mm256_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64x4 {
+        F64x4(op!(_mm256_set1_pd(x)))
+    }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64]) -> F64x4 {
+        F64x4(if from.len() >= 4 {
+            // SAFETY: the slice has four numbers; the token proves the features.
+            unsafe { _mm256_loadu_pd(from.as_ptr()) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are read; the token proves the features.
+            unsafe { _mm256_maskload_pd(from.as_ptr(), wide_lanes(from.len())) }
+        })
+    }
+
+    #[inline(always)]
+    fn store_f64(self, w: F64x4, to: &mut [f64]) {
+        if to.len() >= 4 {
+            // SAFETY: the slice has room for four numbers; the token proves the features.
+            unsafe { _mm256_storeu_pd(to.as_mut_ptr(), w.0) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are written; the token proves the features.
+            unsafe { _mm256_maskstore_pd(to.as_mut_ptr(), wide_lanes(to.len()), w.0) }
+        }
+    }
+
+    #[inline(always)]
+    fn widen(self, v: F32x8) -> [F64x4; 2] {
+        let low = op!(_mm256_castps256_ps128(v.0));
+        let high = op!(_mm256_extractf128_ps::<1>(v.0));
+        [F64x4(op!(_mm256_cvtps_pd(low))), F64x4(op!(_mm256_cvtps_pd(high)))]
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [F64x4; 2]) -> F32x8 {
+        let low = op!(_mm256_cvtpd_ps(low.0));
+        let low = op!(_mm256_castps128_ps256(low));
+        let high = op!(_mm256_cvtpd_ps(high.0));
+        F32x8(op!(_mm256_insertf128_ps::<1>(low, high)))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64x4, b: F64x4, c: F64x4) -> F64x4 {
+        F64x4(op!(_mm256_fmadd_pd(a.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: F64x4) -> f64 {
+        let low = op!(_mm256_castpd256_pd128(w.0));
+        let high = op!(_mm256_extractf128_pd::<1>(w.0));
+        let two = op!(_mm_add_pd(low, high));
+        let odd = op!(_mm_unpackhi_pd(two, two));
+        let one = op!(_mm_add_sd(two, odd));
+        op!(_mm_cvtsd_f64(one))
     }
 
     #[inline(always)]
@@ -254,17 +331,8 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn sum(self, v: F32x8) -> f64 {
-        let low = op!(_mm256_castps256_ps128(v.0));
-        let low = op!(_mm256_cvtps_pd(low));
-        let high = op!(_mm256_extractf128_ps::<1>(v.0));
-        let high = op!(_mm256_cvtps_pd(high));
-        let four = op!(_mm256_add_pd(low, high));
-        let low = op!(_mm256_castpd256_pd128(four));
-        let high = op!(_mm256_extractf128_pd::<1>(four));
-        let two = op!(_mm_add_pd(low, high));
-        let odd = op!(_mm_unpackhi_pd(two, two));
-        let one = op!(_mm_add_sd(two, odd));
-        op!(_mm_cvtsd_f64(one))
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]

@@ -33,6 +33,16 @@ operators! { F32x16:
     Mul mul _mm512_mul_ps;
 }
 
+/// A vector of `f64`; only a token makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x8(__m512d);
+
+operators! { F64x8:
+    Add add _mm512_add_pd;
+    Sub sub _mm512_sub_pd;
+    Mul mul _mm512_mul_pd;
+}
+
 /// The lower `n` bits.
 #[inline(always)]
 fn lanes(n: usize) -> __mmask16 {
@@ -94,11 +104,66 @@ impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const FUSED: bool = true;
     type V = F32x16;
+    type W = F64x8;
     type M = __mmask16;
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {
         F32x16(op!(_mm512_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64x8 {
+        F64x8(op!(_mm512_set1_pd(x)))
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "at most eight bits")]
+    fn load_f64(self, from: &[f64]) -> F64x8 {
+        F64x8(if from.len() >= 8 {
+            // SAFETY: the slice has eight numbers; the token proves the features.
+            unsafe { _mm512_loadu_pd(from.as_ptr()) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are read; the token proves the features.
+            unsafe { _mm512_maskz_loadu_pd(lanes(from.len()) as __mmask8, from.as_ptr()) }
+        })
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "at most eight bits")]
+    fn store_f64(self, w: F64x8, to: &mut [f64]) {
+        if to.len() >= 8 {
+            // SAFETY: the slice has room for eight numbers; the token proves the features.
+            unsafe { _mm512_storeu_pd(to.as_mut_ptr(), w.0) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are written; the token proves the features.
+            unsafe { _mm512_mask_storeu_pd(to.as_mut_ptr(), lanes(to.len()) as __mmask8, w.0) }
+        }
+    }
+
+    #[inline(always)]
+    fn widen(self, v: F32x16) -> [F64x8; 2] {
+        let low = op!(_mm512_castps512_ps256(v.0));
+        let high = op!(_mm512_extractf32x8_ps::<1>(v.0));
+        [F64x8(op!(_mm512_cvtps_pd(low))), F64x8(op!(_mm512_cvtps_pd(high)))]
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [F64x8; 2]) -> F32x16 {
+        let low = op!(_mm512_cvtpd_ps(low.0));
+        let low = op!(_mm512_castps256_ps512(low));
+        let high = op!(_mm512_cvtpd_ps(high.0));
+        F32x16(op!(_mm512_insertf32x8::<1>(low, high)))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64x8, b: F64x8, c: F64x8) -> F64x8 {
+        F64x8(op!(_mm512_fmadd_pd(a.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: F64x8) -> f64 {
+        op!(_mm512_reduce_add_pd(w.0))
     }
 
     #[inline(always)]
@@ -233,12 +298,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sum(self, v: F32x16) -> f64 {
-        let low = op!(_mm512_castps512_ps256(v.0));
-        let low = op!(_mm512_cvtps_pd(low));
-        let high = op!(_mm512_extractf32x8_ps::<1>(v.0));
-        let high = op!(_mm512_cvtps_pd(high));
-        let both = op!(_mm512_add_pd(low, high));
-        op!(_mm512_reduce_add_pd(both))
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]

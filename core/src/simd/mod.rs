@@ -1,4 +1,4 @@
-//! Vectors of `f32`: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//! Vectors of `f32`, and of `f64` where sums are to keep more: one trait, an implementation for each instruction set, chosen once at the outermost call.
 //!
 //! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
 //! set, and a token exists only where the CPU was found to have it: that is the proof that each
@@ -21,6 +21,7 @@ mod plain;
 mod tests;
 mod twice;
 
+use crate::arithmetic::Arithmetic;
 use crate::element::{Element, TensorMut};
 use crate::isa::Isa;
 use core::ops::{Add, Mul, Sub};
@@ -67,11 +68,34 @@ pub(crate) trait Simd: Copy {
     const FUSED: bool;
     /// A vector.
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
+    /// A vector of `f64`, of half as many lanes.
+    type W: Copy + Add<Output = Self::W> + Sub<Output = Self::W> + Mul<Output = Self::W>;
     /// One truth a lane.
     type M: Copy;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
+
+    /// The same number in every lane.
+    fn splat_f64(self, x: f64) -> Self::W;
+
+    /// The first half as many as [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
+    fn load_f64(self, from: &[f64]) -> Self::W;
+
+    /// Writes as many lanes as there is room for.
+    fn store_f64(self, w: Self::W, to: &mut [f64]);
+
+    /// The lower and the upper half of the lanes, exactly.
+    fn widen(self, v: Self::V) -> [Self::W; 2];
+
+    /// The nearest `f32` of each lane, ties to even: what [`Self::widen`] undoes.
+    fn narrow(self, w: [Self::W; 2]) -> Self::V;
+
+    /// `a * b + c`, rounded once where [`Self::FUSED`].
+    fn fma_f64(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+
+    /// The sum of the lanes, in one order.
+    fn sum_f64(self, w: Self::W) -> f64;
 
     /// The first [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
     fn load_f32(self, from: &[f32]) -> Self::V;
@@ -266,6 +290,56 @@ stored! {
     f32: F32, f32::INFINITY, load_f32, store_f32, stream_f32;
     f16: F16, 65_520.0, load_f16, store_f16, store_f16;
     bf16: Bf16, f32::from_bits(0x7f7f_8000), load_bf16, store_bf16, store_bf16;
+}
+
+/// A stored number that vectors of `f64` are made of.
+pub(crate) trait Widened: Element {
+    /// The first [`Simd::WIDTH`] numbers, exactly; 0 in the lanes beyond the end.
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2];
+}
+
+macro_rules! widened {
+    ($($type:ty),+) => {$(
+        impl Widened for $type {
+            #[inline(always)]
+            fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+                l.widen(Self::load(l, from))
+            }
+        }
+    )+};
+}
+
+widened!(f32, f16, bf16);
+
+impl Widened for f64 {
+    #[inline(always)]
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+        // A load that a mask leaves nothing of is a slow one where there is no memory.
+        match from.split_at_checked(L::WIDTH / 2) {
+            Some((low, high)) if !high.is_empty() => [l.load_f64(low), l.load_f64(high)],
+            _ => [l.load_f64(from), l.splat_f64(0.0)],
+        }
+    }
+}
+
+/// A computed number that vectors of `f32` are made of.
+pub(crate) trait Rounded: Arithmetic {
+    /// The first [`Simd::WIDTH`] numbers, each the nearest `f32`; 0 in the lanes beyond the end.
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V;
+}
+
+impl Rounded for f32 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.load_f32(from)
+    }
+}
+
+impl Rounded for f64 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.narrow(Self::load_wide(l, from))
+    }
 }
 
 /// A loop over vectors of any instruction set.

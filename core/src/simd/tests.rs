@@ -5,7 +5,7 @@
     reason = "numbers are rounded to the type that is tested on purpose"
 )]
 
-use super::{Line, Simd, Stored, Vectors, on};
+use super::{Line, Rounded, Simd, Stored, Vectors, Widened, on};
 use crate::Isa;
 use half::{bf16, f16};
 
@@ -82,6 +82,58 @@ check! { arithmetic_is_that_of_each_lane, l => {
             let fma = if L::FUSED { libm::fmaf(a, b, c) } else { a * b + c };
             let want = [a + b, a - b, a * b, a.max(b), a.abs(), a.abs().max(b.abs()), fma];
             assert_eq!(results.map(|v| v[i].to_bits()), want.map(f32::to_bits));
+        }
+    }
+}}
+
+/// The lanes of a vector of `f64`.
+fn wide<L: Simd>(l: L, w: L::W) -> [f64; 8] {
+    let mut out = [f64::NAN; 8];
+    l.store_f64(w, &mut out);
+    out
+}
+
+check! { wide_arithmetic_is_that_of_each_lane, l => {
+    let half = L::WIDTH / 2;
+    for seed in 0..100 {
+        let (a, b, c) = (filled(3 * seed), filled(3 * seed + 1), filled(3 * seed + 2));
+        let [x, y, z] = [&a, &b, &c].map(|x| f32::load_wide(l, x));
+        for (part, ((x, y), z)) in x.into_iter().zip(y).zip(z).enumerate() {
+            let results = [x, x + y, x - y, x * y, l.fma_f64(x, y, z), l.splat_f64(0.1)].map(|w| wide(l, w));
+            for i in 0..half {
+                let [a, b, c] = [a, b, c].map(|x| f64::from(x[part * half + i]));
+                let fma = if L::FUSED { libm::fma(a, b, c) } else { a * b + c };
+                let want = [a, a + b, a - b, a * b, fma, 0.1];
+                assert_eq!(results.map(|w| w[i].to_bits()), want.map(f64::to_bits));
+            }
+            let lanes = &a[part * half..(part + 1) * half];
+            let (sum, size) = (lanes.iter().map(|&x| f64::from(x)).sum::<f64>(), f64::from(half as u8));
+            assert!((l.sum_f64(x) - sum).abs() <= 1e-12 * size);
+        }
+        assert_eq!(array(l, l.narrow(x))[..L::WIDTH], a[..L::WIDTH]);
+    }
+}}
+
+check! { wide_moves_touch_what_they_name, l => {
+    let half = L::WIDTH / 2;
+    let from: [f64; 32] = core::array::from_fn(|i| 1.0 + f64::from(i as u8));
+    for offset in 0..10 {
+        for n in 0..=L::WIDTH + 3 {
+            let source = &from[offset..offset + n];
+            for (part, w) in f64::load_wide(l, source).into_iter().enumerate() {
+                for (i, lane) in wide(l, w).iter().take(half).enumerate() {
+                    assert_eq!(*lane, source.get(part * half + i).copied().unwrap_or(0.0));
+                }
+            }
+            let mut stored = [-1.5; 32];
+            l.store_f64(l.splat_f64(2.0), &mut stored[offset..offset + n]);
+            for (i, x) in stored.iter().enumerate() {
+                assert_eq!(*x, if (offset..offset + n.min(half)).contains(&i) { 2.0 } else { -1.5 });
+            }
+            let rounded = array(l, f64::load_rounded(l, source));
+            for (i, lane) in rounded.iter().take(L::WIDTH).enumerate() {
+                assert_eq!(f64::from(*lane), source.get(i).copied().unwrap_or(0.0));
+            }
         }
     }
 }}

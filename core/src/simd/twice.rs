@@ -92,6 +92,7 @@ impl<L: Simd> Simd for Twice<L> {
     const WIDTH: usize = 2 * L::WIDTH;
     const FUSED: bool = L::FUSED;
     type V = Pair<L::V>;
+    type W = Pair<L::W>;
     type M = Pair<L::M>;
 
     #[inline(always)]
@@ -143,6 +144,48 @@ impl<L: Simd> Simd for Twice<L> {
         let (low, high) = halves_mut::<L, _>(to);
         self.0.stream_f32(v.0, low);
         self.0.stream_f32(v.1, high);
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> Self::W {
+        Pair(self.0.splat_f64(x), self.0.splat_f64(x))
+    }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64]) -> Self::W {
+        let (low, high) = from.split_at_checked(L::WIDTH / 2).unwrap_or((from, &[]));
+        Pair(self.0.load_f64(low), self.0.load_f64(high))
+    }
+
+    #[inline(always)]
+    fn store_f64(self, w: Self::W, to: &mut [f64]) {
+        let at = to.len().min(L::WIDTH / 2);
+        let (low, high) = to.split_at_mut_checked(at).unwrap_or_default();
+        self.0.store_f64(w.0, low);
+        self.0.store_f64(w.1, high);
+    }
+
+    #[inline(always)]
+    fn widen(self, v: Self::V) -> [Self::W; 2] {
+        [v.0, v.1].map(|v| {
+            let [low, high] = self.0.widen(v);
+            Pair(low, high)
+        })
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [Self::W; 2]) -> Self::V {
+        Pair(self.0.narrow([low.0, low.1]), self.0.narrow([high.0, high.1]))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W {
+        Pair(self.0.fma_f64(a.0, b.0, c.0), self.0.fma_f64(a.1, b.1, c.1))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: Self::W) -> f64 {
+        self.0.sum_f64(w.0) + self.0.sum_f64(w.1)
     }
 
     #[inline(always)]
