@@ -107,6 +107,12 @@ impl Simd for Avx2 {
     const FUSED: bool = true;
     type V = F32x8;
     type M = Mask8;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {

@@ -95,6 +95,12 @@ impl Simd for Avx512 {
     const FUSED: bool = true;
     type V = F32x16;
     type M = __mmask16;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {

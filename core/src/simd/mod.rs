@@ -1,4 +1,4 @@
-//! Vectors of `f32`: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//! Vectors of `f32`, and of `f64` ([`Doubles`]): one trait, an implementation for each instruction set, chosen once at the outermost call.
 //!
 //! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
 //! set, and a token exists only where the CPU was found to have it: that is the proof that each
@@ -12,6 +12,7 @@
 mod avx2;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod avx512;
+mod doubles;
 #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod intrinsics;
 #[cfg(all(feature = "simd", target_arch = "aarch64"))]
@@ -19,6 +20,8 @@ mod neon;
 mod plain;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use doubles::{Doubles, EIGHT};
 
 use crate::element::Element;
 use crate::isa::Isa;
@@ -35,6 +38,11 @@ pub(crate) trait Simd: Copy {
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
     /// One truth a lane.
     type M: Copy;
+    /// The same instruction set over `f64`.
+    type Doubles: Doubles;
+
+    /// Its token.
+    fn doubles(self) -> Self::Doubles;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;

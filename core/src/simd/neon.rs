@@ -70,6 +70,12 @@ impl Simd for Neon {
     const FUSED: bool = true;
     type V = F32x4;
     type M = uint32x4_t;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x4 {

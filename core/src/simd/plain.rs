@@ -77,6 +77,12 @@ impl Simd for Plain {
     const FUSED: bool = false;
     type V = F32s;
     type M = Truths;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32s {
