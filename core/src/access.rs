@@ -3,7 +3,7 @@
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{DType, Element, Tensor, TensorMut};
-use crate::isa::{Isa, Kernel, dispatch};
+use crate::isa::{Isa, Kernel, dispatch, dispatch_on};
 use crate::simd::{Simd, Stored, Vectors, on};
 
 /// Where a block of one row stands.
@@ -215,18 +215,38 @@ struct Elements<'a, E>(&'a [E]);
 
 impl<E: Element, R: Arithmetic> Load<R> for Elements<'_, E> {
     fn load<'b>(&'b self, place: Place, buffer: &'b mut [R]) -> &'b [R] {
-        let cells = self.0.get(place.index..).unwrap_or_default();
-        if place.stride == 1 {
-            if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
-                return lent;
-            }
-            dispatch(Widen { cells, buffer });
-        } else {
-            for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
-                *to = from.widen();
-            }
+        load(Isa::detect(), self.0, place, buffer)
+    }
+}
+
+#[inline]
+fn load<'b, E: Element, R: Arithmetic>(
+    isa: Isa,
+    cells: &'b [E],
+    place: Place,
+    buffer: &'b mut [R],
+) -> &'b [R] {
+    let cells = cells.get(place.index..).unwrap_or_default();
+    if place.stride == 1 {
+        if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
+            return lent;
         }
-        buffer
+        dispatch_on(isa, Widen { cells, buffer });
+    } else {
+        for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
+            *to = from.widen();
+        }
+    }
+    buffer
+}
+
+/// As many entries as the buffer has, from the tensor itself where it can be lent.
+pub(crate) fn load_f64<'b>(isa: Isa, cells: Tensor<'b>, place: Place, buffer: &'b mut [f64]) -> &'b [f64] {
+    match cells {
+        Tensor::F32(x) => load(isa, x, place, buffer),
+        Tensor::F64(x) => load(isa, x, place, buffer),
+        Tensor::F16(x) => load(isa, x, place, buffer),
+        Tensor::Bf16(x) => load(isa, x, place, buffer),
     }
 }
 

@@ -67,7 +67,7 @@ impl Cpu {
         if isa.is_available() { Ok(Self { isa: Some(isa), ..self }) } else { Err(not_here(isa.name())) }
     }
 
-    /// The instruction set that row losses run on: that of [`Self::with_isa`], else what the environment variable
+    /// The instruction set that losses run on: that of [`Self::with_isa`], else what the environment variable
     /// `DENSEKD_ISA` names (`avx512`, `avx2`, `neon`, `plain`; read once), else the widest of this CPU.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Backend for Cpu {
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        let call = submission.call()?;
+        let call = submission.call()?.with_isa(self.isa()?);
         let run = move || map::run(&call, submission);
         Ok(match &self.pool {
             Some(pool) => pool.install(run),

@@ -7,8 +7,8 @@
 use super::{About, MapOptions, Options};
 use crate::diverge::{DivergeVector, Euclidean, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, cut, cut_mut, head, real, row,
-    sum, update,
+    At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, Stretch, View, cut, cut_mut, real,
+    row, sum, update_along,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
@@ -120,15 +120,14 @@ impl AtOptions {
     /// The sum over channels of |x / unit|^p at every position; its norm over positions.
     fn fill(&self, view: View<'_>, n: usize, unit: f64, q: &mut [f64]) -> f64 {
         let (p, per_unit) = (self.p.get(), 1.0 / unit);
-        let mut buffer = [0.0; PIECE];
         q.fill(0.0);
-        for (c, piece) in view.walk(0..view.shape().channels()) {
-            let q = q.get_mut(piece.clone()).unwrap_or_default();
-            let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
+        for (c, run) in view.walk(0..view.shape().channels()) {
+            let q = q.get_mut(run.clone()).unwrap_or_default();
+            let x = [view.stretch(n, c, &run)];
             if p == 2 {
-                update(q, x, x, |q, x, _| q + (x * per_unit) * (x * per_unit));
+                update_along(q, x, move |q, [x]| q + (x * per_unit) * (x * per_unit));
             } else {
-                update(q, x, x, |q, x, _| q + power((x * per_unit).abs(), p));
+                update_along(q, x, move |q, [x]| q + power((x * per_unit).abs(), p));
             }
         }
         libm::sqrt(sum(q, |q| q * q))
@@ -151,7 +150,7 @@ impl AtOptions {
             let (unit_t, t) = self.energy(maps.teacher, n, qt);
             let (unit_s, s) = self.energy(maps.student, n, qs);
             let mut pair = Pair::new(t, s, distance);
-            pair.compare(qt, qs);
+            pair.compare([qt, qs].map(|q| Stretch::of(maps.isa, q)));
             Image { unit: [unit_t, unit_s], pair }.write(image);
         });
         let finish = |image| distance.finish(Image::read(distance, image).pair.sum, true);
@@ -169,16 +168,16 @@ impl AtOptions {
         let m = maps.student.shape().positions();
         let [image, qt, qs] = cut(row(state, at.n, 2 * m + IMAGE), [IMAGE, m, m]);
         let Image { unit: [unit_t, unit_s], pair } = Image::read(distance, image);
-        let [qt, qs] = [qt, qs].map(|q| q.get(at.positions.clone()).unwrap_or_default());
-        pair.pull(at.side, (qt, qs), out);
-        let mut buffer = [0.0; PIECE];
-        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
+        let here =
+            [qt, qs].map(|q| Stretch::of(maps.isa, q.get(at.positions.clone()).unwrap_or_default()));
+        pair.pull(at.side, here, out);
+        let x = [maps.of(at.side).stretch(at.n, at.c, &at.positions)];
         let per_unit = 1.0 / if at.side == Side::Teacher { unit_t } else { unit_s };
         let (p, scale) = (self.p.get(), distance.slope(pair.sum) * f64::from(self.p.get()) * per_unit);
         if p == 2 {
-            update(out, x, x, |dq, x, _| scale * dq * (x * per_unit));
+            update_along(out, x, move |dq, [x]| scale * dq * (x * per_unit));
         } else {
-            update(out, x, x, |dq, x, _| {
+            update_along(out, x, move |dq, [x]| {
                 let slope = power((x * per_unit).abs(), p - 1) * x.signum();
                 if x == 0.0 { 0.0 } else { scale * dq * slope }
             });

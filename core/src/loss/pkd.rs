@@ -77,7 +77,7 @@ impl PkdOptions {
 fn each_piece(view: View<'_>, first: usize, count: usize, mut f: impl FnMut(usize, &[f64])) {
     let mut buffer = [0.0; PIECE];
     for n in 0..view.shape().images() {
-        for (c, piece) in view.walk(0..count) {
+        for (c, piece) in view.walk(0..count).flat_map(|(c, turn)| crate::map::pieces(turn).map(move |piece| (c, piece))) {
             f(c, view.positions(n, first + c, piece.start, head(&mut buffer, &piece)));
         }
     }
@@ -85,13 +85,10 @@ fn each_piece(view: View<'_>, first: usize, count: usize, mut f: impl FnMut(usiz
 
 /// The distances of the standardised channels, and what a gradient loses along z.
 fn compare(maps: &Maps<'_>, first: usize, channels: &mut [Channel]) {
-    let (mut t_buffer, mut s_buffer) = ([0.0; PIECE], [0.0; PIECE]);
     for n in 0..maps.student.shape().images() {
         for (c, piece) in maps.student.walk(0..channels.len()) {
             let Some(channel) = channels.get_mut(c) else { continue };
-            let t = maps.teacher.positions(n, first + c, piece.start, head(&mut t_buffer, &piece));
-            let s = maps.student.positions(n, first + c, piece.start, head(&mut s_buffer, &piece));
-            channel.compare(t, s);
+            channel.compare(maps.pair(n, first + c, &piece));
         }
     }
 }
@@ -128,10 +125,7 @@ impl Formula for PkdOptions {
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
         let channel = Channel::read(HalfMse, row(state, at.c, Channel::LEN));
-        let (mut t_buffer, mut s_buffer) = ([0.0; PIECE], [0.0; PIECE]);
-        let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(&mut t_buffer, &at.positions));
-        let s = maps.student.positions(at.n, at.c, at.positions.start, head(&mut s_buffer, &at.positions));
-        channel.pull(at.side, (t, s), out);
+        channel.pull(at.side, maps.pair(at.n, at.c, &at.positions), out);
         if channel.sum.is_nan() {
             out.fill(f64::NAN);
         }

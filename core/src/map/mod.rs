@@ -17,6 +17,7 @@ mod moments;
 mod plan;
 mod samples;
 mod softmax;
+mod stretch;
 mod tiles;
 mod view;
 
@@ -31,10 +32,11 @@ pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
 pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
+pub(crate) use stretch::{Stretch, Sums, update_along};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 
-use crate::{Error, Mask, Shape};
+use crate::{Error, Isa, Mask, Shape};
 use core::fmt;
 use core::ops::Range;
 
@@ -98,6 +100,8 @@ pub(crate) struct Maps<'a> {
     pub(crate) labels: Option<Labels<'a>>,
     pub(crate) mask: Mask<'a>,
     pub(crate) projection: Projection<'a>,
+    /// What kernels run on.
+    pub(crate) isa: Isa,
 }
 
 impl<'a> Maps<'a> {
@@ -106,6 +110,11 @@ impl<'a> Maps<'a> {
             Side::Teacher => self.teacher,
             Side::Student => self.student,
         }
+    }
+
+    /// Some positions of a channel of both, of maps of equal shape.
+    pub(crate) fn pair(&self, n: usize, c: usize, positions: &Range<usize>) -> [Stretch<'a>; 2] {
+        [self.teacher, self.student].map(|view| view.stretch(n, c, positions))
     }
 }
 
