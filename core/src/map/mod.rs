@@ -18,6 +18,8 @@ mod plan;
 mod samples;
 mod softmax;
 mod stretch;
+mod stripes;
+mod sweep;
 mod tiles;
 mod view;
 
@@ -26,13 +28,15 @@ pub(crate) use classes::Targets;
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
-pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update, update_with};
+pub(crate) use lanes::{Lanewise, lanewise, sum, update, update_with};
 pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
+pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes};
 pub(crate) use stretch::{Stretch, Sums, update_along};
+pub(crate) use stripes::{Keep, Stripes};
+pub(crate) use sweep::{Sweep, sweep};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

@@ -41,6 +41,9 @@ pub(crate) trait Doubles: Copy {
     /// `a` where it is above `b`, else `b`: `b` where either is NaN.
     fn above(self, a: Self::D, b: Self::D) -> Self::D;
 
+    /// The square root.
+    fn sqrt(self, x: Self::D) -> Self::D;
+
     /// The nearest integer; for |x| up to 2^31.
     fn nearest(self, x: Self::D) -> Self::D;
 

@@ -1,6 +1,9 @@
 //! AVX2 with FMA: two registers.
 
-#![allow(unsafe_code, reason = "intrinsics, proven by the token, and loads and stores at addresses of arrays")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics, proven by the token, and loads and stores at addresses of arrays"
+)]
 
 use super::{Doubles, EIGHT};
 use crate::simd::avx2::Avx2;
@@ -103,6 +106,11 @@ impl Doubles for Avx2 {
     #[inline(always)]
     fn above(self, a: F64x8, b: F64x8) -> F64x8 {
         F64x8(halves!(_mm256_max_pd(a, b)))
+    }
+
+    #[inline(always)]
+    fn sqrt(self, x: F64x8) -> F64x8 {
+        F64x8(halves!(_mm256_sqrt_pd(x)))
     }
 
     #[inline(always)]

@@ -1,6 +1,9 @@
 //! AVX-512: one register.
 
-#![allow(unsafe_code, reason = "intrinsics, proven by the token, and loads and stores at addresses of arrays")]
+#![allow(
+    unsafe_code,
+    reason = "intrinsics, proven by the token, and loads and stores at addresses of arrays"
+)]
 
 use super::{Doubles, EIGHT};
 use crate::simd::avx512::Avx512;
@@ -50,6 +53,11 @@ impl Doubles for Avx512 {
     #[inline(always)]
     fn above(self, a: F64x8, b: F64x8) -> F64x8 {
         F64x8(op!(_mm512_max_pd(a.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn sqrt(self, x: F64x8) -> F64x8 {
+        F64x8(op!(_mm512_sqrt_pd(x.0)))
     }
 
     #[inline(always)]

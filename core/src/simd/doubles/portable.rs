@@ -84,6 +84,11 @@ macro_rules! portable {
             }
 
             #[inline(always)]
+            fn sqrt(self, x: F64s) -> F64s {
+                F64s(each(|x, _| libm::sqrt(x), x, x))
+            }
+
+            #[inline(always)]
             fn nearest(self, x: F64s) -> F64s {
                 // 1.5 * 2^52: adding it rounds to an integer.
                 let magic = self.splat(6_755_399_441_055_744.0);

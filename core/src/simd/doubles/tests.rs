@@ -39,14 +39,16 @@ check! { arithmetic_is_that_of_each_lane, l => {
     for seed in 0..100 {
         let (a, b, c) = (numbers(3 * seed), numbers(3 * seed + 1), numbers(3 * seed + 2));
         let (x, y, z) = (l.load(&a), l.load(&b), l.load(&c));
-        let results = [x + y, x - y, x * y, x / y, l.above(x, y), l.abs(x), l.fma(x, y, z), l.nearest(x)];
+        let results = [x + y, x - y, x * y, x / y, l.above(x, y), l.fma(x, y, z), l.nearest(x)];
+        let roots = l.lanes(l.sqrt(l.abs(x)));
         let chosen = [l.select(l.less(x, y), x, z), l.select(l.equal(x, x), x, z), l.select(l.equal(x, y), x, z)];
         let (results, chosen) = (results.map(|v| l.lanes(v)), chosen.map(|v| l.lanes(v)));
         for i in 0..EIGHT {
             let (a, b, c) = (a[i], b[i], c[i]);
             let fma = if L::FUSED { libm::fma(a, b, c) } else { a * b + c };
-            let want = [a + b, a - b, a * b, a / b, a.max(b), a.abs(), fma, libm::rint(a)];
+            let want = [a + b, a - b, a * b, a / b, a.max(b), fma, libm::rint(a)];
             assert_eq!(results.map(|v| v[i]), want);
+            assert_eq!(roots[i], libm::sqrt(a.abs()));
             assert_eq!(chosen.map(|v| v[i]), [if a < b { a } else { c }, a, c]);
         }
         assert!((l.sum(x) - a.iter().sum::<f64>()).abs() < 1e-12);
