@@ -5,6 +5,7 @@ use crate::arithmetic::Arithmetic;
 use crate::element::{DType, Element, Tensor, TensorMut};
 use crate::isa::{Isa, Kernel, dispatch, dispatch_on};
 use crate::simd::{Rounded, Simd, Stored, Vectors, on};
+use core::ops::Range;
 
 /// Where a block of one row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +224,29 @@ impl<E: Element, R: Arithmetic> Kernel for Widen<'_, E, R> {
     fn run(self) {
         for (to, from) in self.buffer.iter_mut().zip(self.cells) {
             *to = from.widen();
+        }
+    }
+}
+
+/// Asks for elements that will be read soon.
+pub(crate) fn prefetch(isa: Isa, cells: Tensor<'_>, range: Range<usize>) {
+    match cells {
+        Tensor::F32(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::F64(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::F16(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::Bf16(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+    }
+}
+
+struct Prefetch<'a, E>(&'a [E]);
+
+impl<E> Vectors for Prefetch<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Simd>(self, l: L) {
+        for line in self.0.chunks((LINE / size_of::<E>()).max(1)) {
+            l.prefetch(line, 0);
         }
     }
 }

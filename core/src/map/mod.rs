@@ -19,6 +19,8 @@ mod plan;
 mod samples;
 mod softmax;
 mod stretch;
+mod stripes;
+mod sweep;
 mod tiles;
 mod view;
 
@@ -33,8 +35,10 @@ pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
+pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes};
 pub(crate) use stretch::{AHEAD, Stretch, Work, along, update_along};
+pub(crate) use stripes::{Keep, Stripes};
+pub(crate) use sweep::{Sweep, sweep};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 

@@ -1,7 +1,7 @@
 //! Maps read in pieces of a channel, in either memory order.
 
 use super::{Stretch, larger};
-use crate::access::{Place, load_f64};
+use crate::access::{Place, load_f64, prefetch};
 use crate::element::Tensor;
 use crate::isa::Isa;
 use crate::{Order, Shape};
@@ -28,6 +28,11 @@ impl<'a> View<'a> {
         self.shape
     }
 
+    /// What kernels over its numbers run on.
+    pub(crate) const fn isa(self) -> Isa {
+        self.isa
+    }
+
     /// As many positions of a channel as the buffer has, from position `from` on.
     pub(crate) fn positions<'b>(self, n: usize, c: usize, from: usize, buffer: &'b mut [f64]) -> &'b [f64]
     where
@@ -40,6 +45,14 @@ impl<'a> View<'a> {
     pub(crate) fn stretch(self, n: usize, c: usize, positions: &Range<usize>) -> Stretch<'a> {
         let place = place(self.shape, self.order, (n, c, positions.start));
         Stretch::new(self.isa, self.cells, place, positions.len())
+    }
+
+    /// Asks for some positions of a channel, where they lie side by side.
+    pub(crate) fn expect(self, n: usize, c: usize, positions: &Range<usize>) {
+        let Place { index, stride, .. } = place(self.shape, self.order, (n, c, positions.start));
+        if stride == 1 {
+            prefetch(self.isa, self.cells, index..index + positions.len());
+        }
     }
 
     /// The same channel of as many images as the buffer has, from `first` on, of a map that has one position.

@@ -127,6 +127,12 @@ impl Simd for Avx2 {
     type V = F32x8;
     type W = F64x4;
     type M = Mask8;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {

@@ -106,6 +106,12 @@ impl Simd for Avx512 {
     type V = F32x16;
     type W = F64x8;
     type M = __mmask16;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {

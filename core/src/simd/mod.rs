@@ -1,4 +1,5 @@
-//! Vectors of `f32`, and of `f64` where sums are to keep more: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//! Vectors of `f32`, of `f64` beside them where sums are to keep more, and of `f64` alone ([`Doubles`]): one trait, an
+//! implementation for each instruction set, chosen once at the outermost call.
 //!
 //! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
 //! set, and a token exists only where the CPU was found to have it: that is the proof that each
@@ -12,6 +13,7 @@
 mod avx2;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod avx512;
+mod doubles;
 #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod intrinsics;
 #[cfg(all(feature = "simd", target_arch = "aarch64"))]
@@ -20,6 +22,8 @@ mod plain;
 #[cfg(test)]
 mod tests;
 mod twice;
+
+pub(crate) use doubles::{Doubles, EIGHT};
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{Element, TensorMut};
@@ -72,6 +76,11 @@ pub(crate) trait Simd: Copy {
     type W: Copy + Add<Output = Self::W> + Sub<Output = Self::W> + Mul<Output = Self::W>;
     /// One truth a lane.
     type M: Copy;
+    /// The same instruction set over `f64`.
+    type Doubles: Doubles;
+
+    /// Its token.
+    fn doubles(self) -> Self::Doubles;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;

@@ -81,6 +81,12 @@ impl Simd for Neon {
     type V = F32x4;
     type W = F64x2;
     type M = uint32x4_t;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x4 {

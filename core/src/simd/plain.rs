@@ -91,6 +91,12 @@ impl Simd for Plain {
     type V = F32s;
     type W = F64s;
     type M = Truths;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32s {

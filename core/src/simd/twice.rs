@@ -94,6 +94,12 @@ impl<L: Simd> Simd for Twice<L> {
     type V = Pair<L::V>;
     type W = Pair<L::W>;
     type M = Pair<L::M>;
+    type Doubles = L::Doubles;
+
+    #[inline(always)]
+    fn doubles(self) -> L::Doubles {
+        self.0.doubles()
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
