@@ -263,7 +263,9 @@ impl DistOptions {
             tiles.each(keep, |tile, rows| {
                 let terms = [&mut *terms_t, &mut *terms_s];
                 let more = self.rows(maps, &plan, (&tile, keep), rows, (columns, terms));
-                sum.iter_mut().for_each(|sum| *sum += more);
+                for sum in sum.iter_mut() {
+                    *sum += more;
+                }
             });
         });
         let (value, columns) = head.split_at_mut(1.min(head.len()));

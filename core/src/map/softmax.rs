@@ -154,7 +154,7 @@ pub(crate) struct Share {
 
 impl Share {
     #[inline(always)]
-    pub(crate) fn of<L: Doubles>(&self, l: L, x: L::D, [top, per_sum]: [L::D; 2]) -> L::D {
+    pub(crate) fn of<L: Doubles>(self, l: L, x: L::D, [top, per_sum]: [L::D; 2]) -> L::D {
         l.exp((x * l.splat(0.25) - top) * l.splat(self.scale)) * per_sum
     }
 }

@@ -76,6 +76,9 @@ fn along<L: Doubles, F: Sweep<I, O, K>, const I: usize, const O: usize, const K:
     totals
 }
 
+/// A vector in memory.
+type Eight = [f64; EIGHT];
+
 /// The whole vectors.
 #[inline(always)]
 fn eights<L: Doubles, F: Sweep<I, O, K>, const I: usize, const O: usize, const K: usize>(
@@ -86,8 +89,8 @@ fn eights<L: Doubles, F: Sweep<I, O, K>, const I: usize, const O: usize, const K
     sums: &mut [L::D; K],
 ) {
     // Of one length that the compiler sees, so that nothing is checked in the loop.
-    let (mut from, mut to): ([&[[f64; EIGHT]]; I], [&mut [[f64; EIGHT]]; O]) =
-        ([&[]; I], [(); O].map(|()| &mut [][..]));
+    let mut from: [&[Eight]; I] = [&[]; I];
+    let mut to: [&mut [Eight]; O] = [(); O].map(|()| &mut [][..]);
     for (from, x) in from.iter_mut().zip(x) {
         let Some(x) = x.as_chunks().0.get(..count) else { return };
         *from = x;

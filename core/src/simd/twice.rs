@@ -61,6 +61,7 @@ impl<L: Simd> Four<L> {
 
     /// The sum of the four.
     #[inline(always)]
+    #[allow(clippy::unused_self, reason = "an operation of a token, as all are")]
     pub(crate) fn sum_of_four(self, v: Pair<Pair<L::V>>) -> L::V {
         (v.0.0 + v.0.1) + (v.1.0 + v.1.1)
     }

@@ -77,9 +77,8 @@ impl Gradient<'_, '_> {
         let len = *len;
         let (start, end) = (place.index, place.index + len);
         let ahead = if len <= AHEAD { len } else { 0 };
-        let (to, streams) = match sink.lend(*place, len) {
-            Some(LentCells { cells, streams }) => (cells, streams),
-            None => return self.buffered(l, maps, row),
+        let Some(LentCells { cells: to, streams }) = sink.lend(*place, len) else {
+            return self.buffered(l, maps, row);
         };
         let pass = Pass { row, streams, ahead };
         if let TensorMut::F32(to) = to {

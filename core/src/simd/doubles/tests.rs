@@ -1,7 +1,6 @@
 //! Every instruction set's eight numbers against what each lane should be.
 
 use super::{Doubles, EIGHT};
-use crate::arithmetic::Arithmetic as _;
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, on};
 
