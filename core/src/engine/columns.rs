@@ -13,7 +13,6 @@ use crate::plan::TILE;
 use crate::recipe::{Divergence, Norm};
 use crate::row::columns::{self, Buffers, Tile, rows_of_a_tile};
 use crate::row::{Kind, Lanes, RowStatistics};
-use crate::simd::on;
 use core::ops::Range;
 
 impl<R: Arithmetic> Rows<'_, R> {
@@ -107,7 +106,7 @@ impl<R: Arithmetic> Rows<'_, R> {
                 None => None,
             },
         };
-        on(memory.isa, tile)
+        tile.run_on(memory.isa)
     }
 
     /// The statistics of the rows of a segment; none where they are not for this kernel.

@@ -7,7 +7,6 @@ use crate::arithmetic::Arithmetic;
 use crate::normalize::Normalize;
 use crate::plan::TILE;
 use crate::row::{Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
-use crate::simd::on;
 use core::ops::Range;
 
 /// The part of a slice that begins at a lane.
@@ -63,7 +62,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
         let (from, len) = (self.place(lanes.start, self.entries.start).index, self.entries.len());
         let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to, short });
+        let lanes = VectorStatistics { tau, teacher, student, from, len, to, short }.run_on(isa);
         Done { lanes, overflowed: false }
     }
 
@@ -83,7 +82,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let statistics = statistics.get(..lanes.len()).unwrap_or_default();
         let scale = scale / tau.get();
         let (lanes, overflowed) = self.at_first_entry(sink, |sink| {
-            on(isa, VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short })
+            VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short }.run_on(isa)
         });
         Done { lanes, overflowed }
     }

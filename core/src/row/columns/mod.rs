@@ -16,8 +16,9 @@ use super::statistics::{Kind, RowStatistics};
 use crate::Temperature;
 use crate::access::{Place, Sink};
 use crate::element::Tensor;
+use crate::isa::Isa;
 use crate::mask::Mask;
-use crate::simd::{Simd, Stored, Vectors};
+use crate::simd::{Simd, Stored, Vectors, on};
 use judge::{References, Verdict, judge};
 use sweep::{Column, LANES, Reference, Scale, Sums, gradient, head, lanes, split, sweep};
 
@@ -117,6 +118,12 @@ struct Block {
 }
 
 impl Tile<'_, '_> {
+    /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
+    #[inline(never)]
+    pub(crate) fn run_on(self, isa: Isa) -> bool {
+        on(isa, self)
+    }
+
     fn nats(&self) -> f64 {
         1.0 / self.tau.get()
     }

@@ -7,8 +7,9 @@ use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
 use crate::access::{LINE, LentCells, Place, Sink};
 use crate::element::{Tensor, TensorMut};
+use crate::isa::Isa;
 use crate::row::statistics::{Kind, RowStatistics};
-use crate::simd::{Four, Simd, Stored, Vectors};
+use crate::simd::{Four, Simd, Stored, Vectors, on};
 
 /// `scale * (q - p)` of neighbouring rows whose statistics are about one reference.
 pub(crate) struct Gradient<'a, 's> {
@@ -57,6 +58,12 @@ impl Vectors for Gradient<'_, '_> {
 }
 
 impl Gradient<'_, '_> {
+    /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
+    #[inline(never)]
+    pub(crate) fn run_on(self, isa: Isa) -> (Lanes, bool) {
+        on(isa, self)
+    }
+
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(mut self, l: L, c: f64, mut maps: M) -> (Lanes, bool) {
         let (mut done, mut overflowed) = (0, false);

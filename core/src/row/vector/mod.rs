@@ -24,7 +24,8 @@ use super::statistics::RowStatistics;
 use crate::Temperature;
 use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
-use crate::simd::{Four, Simd, Vectors};
+use crate::isa::Isa;
+use crate::simd::{Four, Simd, Vectors, on};
 use kinds::{COARSE, Kind, NEAR, SHARE, TINY, sweep};
 use maps::{Halves, Maps, Singles};
 use position::Folded;
@@ -70,6 +71,12 @@ impl Vectors for Statistics<'_, '_> {
 }
 
 impl Statistics<'_, '_> {
+    /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
+    #[inline(never)]
+    pub(crate) fn run_on(self, isa: Isa) -> Lanes {
+        on(isa, self)
+    }
+
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(self, l: L, c: f64, maps: M) -> Lanes {
         let Self { tau, from, len, to, .. } = self;

@@ -47,13 +47,19 @@ impl Rows {
         let [mut teacher_high, mut teacher_low, mut factor] = [[0.0; LANES]; 3];
         let mut held = [0.0; LANES];
         for i in 0..LANES {
-            // Equal rows have no gradient, whatever the last digits of their difference.
-            let product = if kl[i] == 0.0 { 0.0 } else { -scale / z[i] };
-            let size = product.abs();
-            held[i] = flag(size == 0.0 || (SMALLEST..=LARGEST).contains(&size));
-            factor[i] = split(product).0;
             m_single[i] = split(m[i]).0;
+            // What the exponents lose with the reference's last digits.
+            let moved = nats * (f64::from(m_single[i]) - m[i]);
+            let fix = 1.0 + moved * (1.0 + 0.5 * moved);
+            // Equal rows have no gradient, whatever the last digits of their difference.
+            let product = if kl[i] == 0.0 { 0.0 } else { -scale * fix / z[i] };
+            let in_range = product == 0.0 || (SMALLEST..=LARGEST).contains(&product.abs());
+            factor[i] = split(product).0;
             (d_high[i], d_low[i]) = split(d[i]);
+            // Two `f32` hold the references that this kernel chooses. Others are the exact arithmetic's, for rows of
+            // which all that differs is small: it knows more of their log-ratio than is asked of here.
+            let is_held = f64::from(d_high[i]) + f64::from(d_low[i]) == d[i];
+            held[i] = flag(in_range & is_held);
             rest[i] = split(rests[i] + nats * (d[i] - (f64::from(d_high[i]) + f64::from(d_low[i])))).0;
             (teacher_high[i], teacher_low[i]) = split(m[i] + d[i] + rests[i] / nats);
         }
@@ -144,7 +150,8 @@ fn pull<L: Simd, const NEAR: bool, const DEEP: bool>(
             if l.any(own) {
                 let y = two_difference(l, t, l.look_up(&rows.teacher_high, row));
                 let y = two_difference(l, y.0, l.look_up(&rows.teacher_low, row) - y.1);
-                p = l.select(own, scale.exp::<DEEP>(l, y, deep), p);
+                // What is far from the reference is deep, whatever the row is: all of its digits are kept.
+                p = l.select(own, scale.exp::<true>(l, y, one), p);
             }
             excess = l.select(l.less(one, size), p - w, excess);
         }
