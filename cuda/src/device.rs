@@ -30,11 +30,11 @@ pub(crate) struct Properties {
 /// ```
 #[derive(Debug)]
 pub struct Device {
-    gpu: Gpu,
+    pub(crate) gpu: Gpu,
     properties: Properties,
 }
 
-fn address(buffer: &gpu::Buffer<'_>) -> u64 {
+pub(crate) fn address(buffer: &gpu::Buffer<'_>) -> u64 {
     buffer.address()
 }
 
@@ -147,9 +147,7 @@ impl Workspace {
         let at_parts = (rows * size_of::<f64>()).next_multiple_of(16);
         let at_whole = at_parts.saturating_add(parts);
         let sums = at_whole.saturating_add(whole);
-        // Each level has at most half of what the one before has, and one.
-        let levels = rows.div_ceil(2048) + 64;
-        Self { parts: at_parts, whole: at_whole, sums, bytes: sums.saturating_add(levels * size_of::<f64>()) }
+        Self { parts: at_parts, whole: at_whole, sums, bytes: sums.saturating_add(Device::levels(rows)) }
     }
 }
 
@@ -324,21 +322,32 @@ impl Device {
             }
         }
         // SAFETY: as above, and the sums of all levels but the last lie in the workspace.
-        unsafe { self.total(gpu, call, address(at.sums)) }
+        unsafe { self.total(gpu, (call.workspace, rows), address(at.sums), call.sum, call.stream) }
     }
 
-    /// Adds the rows' values, a stretch a block, then the stretches' sums, until one is left.
+    /// Bytes for the sums of so many values at all levels: each has at most half of what the one before has, and one.
+    pub(crate) const fn levels(values: usize) -> usize {
+        (values.div_ceil(2048) + 64) * size_of::<f64>()
+    }
+
+    /// Adds so many values to one `sum`, a stretch a block, then the stretches' sums, until one is left.
     ///
     /// # Safety
-    /// As [`Device::launch`]; from `sums` on the workspace has room for all levels.
-    unsafe fn total(&self, gpu: &Entered<'_>, call: &DeviceCall<'_>, mut sums: u64) -> Result<(), Error> {
-        let (mut values, mut count) = (call.workspace, call.plan.rows() as u64);
+    /// As [`Device::launch`]; from `sums` on there are [`Device::levels`] bytes.
+    pub(crate) unsafe fn total(
+        &self,
+        gpu: &Entered<'_>,
+        (mut values, mut count): (u64, u64),
+        mut sums: u64,
+        sum: u64,
+        stream: *mut c_void,
+    ) -> Result<(), Error> {
         loop {
             let stretches = count.div_ceil(STRETCH);
-            let mut to = if stretches == 1 { call.sum } else { sums };
+            let mut to = if stretches == 1 { sum } else { sums };
             let parameters = &mut [(&raw mut values).cast(), (&raw mut count).cast(), (&raw mut to).cast()];
             // SAFETY: the kernel's parameters are two addresses with the count between; the rest is the caller's.
-            unsafe { gpu.launch(Kernel::TOTAL, self.blocks(stretches), call.stream, parameters) }?;
+            unsafe { gpu.launch(Kernel::TOTAL, self.blocks(stretches), stream, parameters) }?;
             if stretches == 1 {
                 return Ok(());
             }
@@ -347,19 +356,21 @@ impl Device {
     }
 
     /// Blocks for so many pieces: the kernels stride over what is more than the device holds at once.
-    fn blocks(&self, pieces: u64) -> u32 {
+    pub(crate) fn blocks(&self, pieces: u64) -> u32 {
         u32::try_from(pieces).unwrap_or(u32::MAX).clamp(1, self.properties.multiprocessors.saturating_mul(32))
     }
 }
+
+pub(crate) const LACKS_TYPE: Error = Error::Unsupported { reason: "its kernels lack the type" };
 
 fn strategy(plan: &Plan, dtype: DType) -> Result<Strategy, Error> {
     if let Some(reason) = uncovered(plan, dtype) {
         return Err(Error::Unsupported { reason });
     }
-    Strategy::of(plan, dtype).ok_or(Error::Unsupported { reason: "its kernels lack the type" })
+    Strategy::of(plan, dtype).ok_or(LACKS_TYPE)
 }
 
-fn bytes(tensor: Tensor<'_>) -> &[u8] {
+pub(crate) fn bytes(tensor: Tensor<'_>) -> &[u8] {
     match tensor {
         Tensor::F32(x) => bytemuck::cast_slice(x),
         Tensor::F64(x) => bytemuck::cast_slice(x),
@@ -368,7 +379,7 @@ fn bytes(tensor: Tensor<'_>) -> &[u8] {
     }
 }
 
-fn bytes_mut<'a>(tensor: &'a mut TensorMut<'_>) -> &'a mut [u8] {
+pub(crate) fn bytes_mut<'a>(tensor: &'a mut TensorMut<'_>) -> &'a mut [u8] {
     match tensor {
         TensorMut::F32(x) => bytemuck::cast_slice_mut(x),
         TensorMut::F64(x) => bytemuck::cast_slice_mut(x),

@@ -24,7 +24,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -32,6 +32,8 @@ impl Source {
             Self::Rows => include_str!("../ptx/rows.ptx"),
             Self::Columns => include_str!("../ptx/columns.ptx"),
             Self::Whole => include_str!("../ptx/whole.ptx"),
+            Self::Vectors => include_str!("../ptx/vectors.ptx"),
+            Self::Energy => include_str!("../ptx/energy.ptx"),
         }
     }
 }

@@ -8,6 +8,8 @@ pub(crate) enum Source {
     Rows,
     Columns,
     Whole,
+    Vectors,
+    Energy,
 }
 
 /// A kernel.
@@ -23,6 +25,8 @@ impl Kernel {
 
     pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
+    pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
+    pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
 }
 
 /// The forms of one kernel for each type of numbers.
@@ -31,7 +35,12 @@ macro_rules! typed {
         $(#[$doc])*
         pub(crate) const $constant: Typed = Typed {
             source: Source::$source,
-            names: [concat!($name, "_f32"), concat!($name, "_f16"), concat!($name, "_bf16")],
+            names: [
+                concat!($name, "_f32"),
+                concat!($name, "_f16"),
+                concat!($name, "_bf16"),
+                concat!($name, "_f64"),
+            ],
         };
     )*};
 }
@@ -40,7 +49,7 @@ macro_rules! typed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typed {
     source: Source,
-    names: [&'static str; 3],
+    names: [&'static str; 4],
 }
 
 impl Typed {
@@ -53,15 +62,34 @@ impl Typed {
         COLUMNS_SHORT: Columns "densekd_columns_short";
         COLUMNS_PARTS: Columns "densekd_columns_parts";
         COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
+        LINES_MOMENTS: Vectors "densekd_lines_moments";
+        LINES_COMPARE: Vectors "densekd_lines_compare";
+        LINES_PULL: Vectors "densekd_lines_pull";
+        APART_MOMENTS: Vectors "densekd_apart_moments";
+        APART_COMPARE: Vectors "densekd_apart_compare";
+        APART_PULL: Vectors "densekd_apart_pull";
+        ENERGY_PLANES: Energy "densekd_energy_planes";
+        ENERGY_LAST: Energy "densekd_energy_last";
+        ENERGY_PULL_PLANES: Energy "densekd_energy_pull_planes";
+        ENERGY_PULL_LAST: Energy "densekd_energy_pull_last";
     }
 
-    /// The one for a type; `None` for a type without kernels.
+    /// The one for a type, of kernels that leave out `f64`: `None` there.
     pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
-        let [f32, f16, bf16] = self.names;
+        match dtype {
+            DType::F64 => None,
+            dtype => self.of_any(dtype),
+        }
+    }
+
+    /// The one for a type, of kernels that there are for all.
+    pub(crate) const fn of_any(self, dtype: DType) -> Option<Kernel> {
+        let [f32, f16, bf16, f64] = self.names;
         let name = match dtype {
             DType::F32 => f32,
             DType::F16 => f16,
             DType::Bf16 => bf16,
+            DType::F64 => f64,
             _ => return None,
         };
         Some(Kernel { source: self.source, name })

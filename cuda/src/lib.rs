@@ -8,7 +8,8 @@
 //! | --- | --- |
 //! | run a loss on tensors in host memory | [`Device::submit`] |
 //! | run it on device pointers in the order of a stream | [`Device::launch`] |
-//! | know what is covered | [`uncovered`] |
+//! | the same of a loss of whole maps | [`Device::submit_map`], [`Device::launch_map`] |
+//! | know what is covered | [`uncovered`], [`uncovered_map`] |
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
 
@@ -16,6 +17,7 @@ mod coverage;
 mod device;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
+mod energy;
 mod error;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
@@ -23,8 +25,11 @@ mod error;
 )]
 mod gpu;
 mod kernel;
+mod maps;
 mod task;
+mod vectors;
 
 pub use coverage::uncovered;
 pub use device::{Device, DeviceCall, HostCall, Sum};
 pub use error::Error;
+pub use maps::{MapDeviceCall, MapHostCall, MapSum, uncovered_map};

@@ -1,15 +1,19 @@
 //! The CUDA backend: a plan's tensors copied to a GPU, its kernels, the results copied back.
 
-use crate::backend::{Backend, BackendError, Statistics, Submission, Unsupported};
-use densekd_core::{DType, Element, Outcome, Overflowed, Plan, Tensor, TensorMut, narrow_into};
-use densekd_cuda::{Device, HostCall, Sum, uncovered};
+use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
+use densekd_core::{
+    Arithmetic, DType, Element, MapPlan, Outcome, Overflowed, Plan, Tensor, TensorMut, narrow_into,
+};
+use densekd_cuda::{Device, HostCall, MapHostCall, Sum, uncovered, uncovered_map};
 
 const NAME: &str = "cuda";
 
-/// Runs KL divergences and cross-entropies of softmaxes on an NVIDIA GPU, with the gradient to the student.
+/// Runs KL divergences and cross-entropies of softmaxes on an NVIDIA GPU, with the gradient to the student, and the map
+/// losses of [`uncovered_map`], with both gradients.
 ///
-/// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly. Every submission
-/// copies its tensors there and back: who has them on the device already uses [`Device::launch`].
+/// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly, those of a map loss
+/// through `f64`. Every submission copies its tensors there and back: who has them on the device already uses
+/// [`Device::launch`] or [`Device::launch_map`].
 ///
 /// ```
 /// use densekd::{Backend, BackendError, Cuda};
@@ -53,6 +57,17 @@ impl Cuda {
             }
         };
         of_plan.or_else(of_outputs).map(|reason| Unsupported { backend: NAME, reason })
+    }
+
+    /// The same of a map loss.
+    pub(crate) fn map_refusal(submission: &MapSubmission<'_>) -> Option<Unsupported> {
+        let of_projection = || {
+            let projection = submission.projection;
+            (projection.weight.is_some() || projection.bias.is_some() || submission.grad_projection.is_some())
+                .then_some("its kernels take no projection")
+        };
+        let reason = uncovered_map(submission.plan).or_else(of_projection);
+        reason.map(|reason| Unsupported { backend: NAME, reason })
     }
 }
 
@@ -98,7 +113,7 @@ impl Backend for Cuda {
                 row_values,
             })?
         } else {
-            let (teacher, student) = (widened(teacher), widened(student));
+            let (teacher, student) = (widened::<f32>(teacher), widened::<f32>(student));
             let mut wide = gradient.map(|_| vec![0.0_f32; student.len()]);
             let mut done = self.device.submit(HostCall {
                 plan,
@@ -117,18 +132,66 @@ impl Backend for Cuda {
         Ok(Outcome { sum, divisor, scale, overflowed: Overflowed { student: overflowed, teacher: false } })
     }
 
+    fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
+        uncovered_map(plan).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
+    }
+
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        submission.call()?;
+        if let Some(refusal) = Self::map_refusal(&submission) {
+            return Err(refusal.into());
+        }
+        let MapSubmission { plan, teacher, student, upstream, grad_student, grad_teacher, .. } = submission;
+        let teacher = teacher.ok_or(densekd_core::Error::TeacherMissing)?;
+        let upstream = upstream.get();
+        let gradients = [grad_student.as_ref(), grad_teacher.as_ref()];
+        let mut types = gradients.into_iter().flatten().map(TensorMut::dtype).chain([teacher.dtype()]);
+        let done = if types.all(|dtype| dtype == student.dtype()) {
+            self.device.submit_map(MapHostCall {
+                plan,
+                teacher,
+                student,
+                upstream,
+                grad_student,
+                grad_teacher,
+            })?
+        } else {
+            let (teacher, student) = (widened::<f64>(teacher), widened::<f64>(student));
+            let room = |gradient: &Option<TensorMut<'_>>| {
+                gradient.as_ref().map(|gradient| vec![0.0_f64; gradient.len()])
+            };
+            let (mut to_student, mut to_teacher) = (room(&grad_student), room(&grad_teacher));
+            let mut done = self.device.submit_map(MapHostCall {
+                plan,
+                teacher: teacher[..].into(),
+                student: student[..].into(),
+                upstream,
+                grad_student: to_student.as_deref_mut().map(Into::into),
+                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+            })?;
+            let narrowed = |to: Option<TensorMut<'_>>, from: &Option<Vec<f64>>| match (to, from) {
+                (Some(mut to), Some(from)) => narrow(from, &mut to),
+                _ => false,
+            };
+            let student = narrowed(grad_student, &to_student);
+            done.overflowed.add(Overflowed { student, teacher: narrowed(grad_teacher, &to_teacher) });
+            done
+        };
+        Ok(Outcome { sum: done.sum, divisor: done.divisor, scale: plan.scale(), overflowed: done.overflowed })
+    }
+
     fn synchronise(&self) -> Result<(), BackendError> {
         // `submit` returns after everything is done.
         Ok(())
     }
 }
 
-fn widened(tensor: Tensor<'_>) -> Vec<f32> {
-    fn all<E: Element>(elements: &[E]) -> Vec<f32> {
+fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {
+    fn all<E: Element, R: Arithmetic>(elements: &[E]) -> Vec<R> {
         elements.iter().map(|x| x.widen()).collect()
     }
     match tensor {
-        Tensor::F32(x) => x.to_vec(),
+        Tensor::F32(x) => all(x),
         Tensor::F64(x) => all(x),
         Tensor::F16(x) => all(x),
         Tensor::Bf16(x) => all(x),
@@ -136,7 +199,7 @@ fn widened(tensor: Tensor<'_>) -> Vec<f32> {
 }
 
 /// Whether a finite number became infinite.
-fn narrow(from: &[f32], to: &mut TensorMut<'_>) -> bool {
+fn narrow<R: Arithmetic>(from: &[R], to: &mut TensorMut<'_>) -> bool {
     match to {
         TensorMut::F32(x) => narrow_into(x.iter_mut(), from),
         TensorMut::F64(x) => narrow_into(x.iter_mut(), from),

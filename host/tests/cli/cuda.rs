@@ -28,13 +28,27 @@ fn auto_takes_the_gpu_where_it_covers_the_loss() {
 }
 
 #[test]
+fn auto_takes_the_gpu_for_map_losses_that_it_covers() {
+    for loss in ["at", "pkd", "mimic"] {
+        let pair = ["loss", TEACHER, STUDENT, "--loss", loss, "--json"];
+        let gpu = on_gpu(&pair).json();
+        assert_eq!(gpu["backend"], "cuda", "{loss}");
+        let cpu = densekd_on("nowhere", pair.iter().map(Into::into).collect()).json();
+        let [Some(found), Some(wanted)] = [gpu, cpu].map(|report| report["value"].as_f64()) else {
+            panic!("{loss} has no value")
+        };
+        assert!((found - wanted).abs() <= 1e-6 * wanted, "{loss}: {found} {wanted}");
+    }
+}
+
+#[test]
 fn auto_takes_the_cpu_for_the_rest_and_says_why() {
     let text = on_gpu(&["loss", TEACHER, STUDENT, "--divergence", "js"]).text();
     assert!(text.contains("cpu (auto; cuda: its kernels have the divergences kl and ce only)"), "{text}");
-    let at = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--json"]).json();
-    assert_eq!(at["backend"], "cpu");
-    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--backend", "cuda"])
-        .fails(1, &["cuda", "row losses only"]);
+    let la = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "la", "--json"]).json();
+    assert_eq!(la["backend"], "cpu");
+    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "la", "--backend", "cuda"])
+        .fails(1, &["cuda", "no kernels for this map loss"]);
 }
 
 #[test]
@@ -47,5 +61,5 @@ fn without_a_gpu_auto_is_the_cpu() {
 fn the_test_vectors_pass_on_the_gpu() {
     let report = on_gpu(&["selftest", "--backend", "cuda", "--json"]).json();
     assert_eq!(report["failed"], 0, "{report}");
-    assert!(report["passed"].as_u64() >= Some(56), "{}", report["passed"]);
+    assert!(report["passed"].as_u64() >= Some(72), "{}", report["passed"]);
 }
