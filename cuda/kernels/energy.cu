@@ -23,7 +23,7 @@ namespace energy {
 constexpr u32 WARPS = THREADS / 32;
 constexpr u64 CHUNK = 64; // channels of a block of the gradient
 
-// |x|^p for p of 1 to 3.
+// |x|^p for a small p.
 DEVICE double power(double x, u32 p) {
     const double size = __builtin_fabs(x);
     double result = size;

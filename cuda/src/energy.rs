@@ -28,8 +28,8 @@ const _: () = assert!(size_of::<EnergyTask>() == 64 && align_of::<EnergyTask>() 
 /// Channels of a block of the gradient, where they are planes.
 const CHUNK: u64 = 64;
 
-/// The largest power whose squares stay within `f64`, of whatever `f32` holds.
-pub(crate) const LARGEST_POWER: u32 = 3;
+/// The largest power whose squares stay within `f64`, of all but the largest numbers of `f32`.
+pub(crate) const LARGEST_POWER: u32 = 4;
 
 /// Two maps of energies.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -24,7 +24,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -34,6 +34,7 @@ impl Source {
             Self::Whole => include_str!("../ptx/whole.ptx"),
             Self::Vectors => include_str!("../ptx/vectors.ptx"),
             Self::Energy => include_str!("../ptx/energy.ptx"),
+            Self::Classes => include_str!("../ptx/classes.ptx"),
         }
     }
 }

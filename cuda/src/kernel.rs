@@ -10,6 +10,7 @@ pub(crate) enum Source {
     Whole,
     Vectors,
     Energy,
+    Classes,
 }
 
 /// A kernel.
@@ -72,6 +73,10 @@ impl Typed {
         ENERGY_LAST: Energy "densekd_energy_last";
         ENERGY_PULL_PLANES: Energy "densekd_energy_pull_planes";
         ENERGY_PULL_LAST: Energy "densekd_energy_pull_last";
+        DKD_PLANES: Classes "densekd_dkd_planes";
+        DKD_LAST: Classes "densekd_dkd_last";
+        SMOOTH_PLANES: Classes "densekd_smooth_planes";
+        SMOOTH_LAST: Classes "densekd_smooth_last";
     }
 
     /// The one for a type, of kernels that leave out `f64`: `None` there.

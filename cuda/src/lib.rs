@@ -1,4 +1,5 @@
-//! The CUDA kernels of densekd and their launch: channel-wise and pixel-wise distillation on NVIDIA GPUs.
+//! The CUDA kernels of densekd and their launch: channel-wise and pixel-wise distillation, and some losses of whole maps,
+//! on NVIDIA GPUs.
 //!
 //! The driver is found at run time (`libcuda.so.1`, or what the environment variable `DENSEKD_CUDA_LIBRARY` names):
 //! everything builds, starts and is tested where there is none, and says [`Error::NoDevice`] with the reason. The
@@ -13,12 +14,14 @@
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
 
+mod classes;
 mod coverage;
 mod device;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
 mod energy;
 mod error;
+mod form;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
     path = "gpu_elsewhere.rs"
@@ -32,4 +35,5 @@ mod vectors;
 pub use coverage::uncovered;
 pub use device::{Device, DeviceCall, HostCall, Sum};
 pub use error::Error;
-pub use maps::{MapDeviceCall, MapHostCall, MapSum, uncovered_map};
+pub use form::uncovered_map;
+pub use maps::{MapDeviceCall, MapHostCall, MapSum};

@@ -118,7 +118,7 @@ impl Task {
 /// A number as the product of two in `f32`, of which the second is a power of two: what is multiplied by both is rounded
 /// once, however small the number.
 #[allow(clippy::cast_possible_truncation, reason = "the first is of ordinary size, the second exact")]
-fn split(x: f64) -> (f32, f32) {
+pub(crate) fn split(x: f64) -> (f32, f32) {
     let exponent = if x == 0.0 { 0.0 } else { x.abs().log2().floor().clamp(-149.0, 127.0) };
     let power = exponent.exp2();
     ((x / power) as f32, power as f32)

@@ -57,8 +57,9 @@ fn run(device: &Device, loss: Loss, order: Order, dims: [usize; 4]) {
     let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
     let call = MapHostCall {
         plan: &plan,
-        teacher: teacher[..].into(),
+        teacher: Some(teacher[..].into()),
         student: student[..].into(),
+        classes: None,
         upstream: 1.0,
         grad_student: Some((&mut to_student[..]).into()),
         grad_teacher: Some((&mut to_teacher[..]).into()),

@@ -2,9 +2,10 @@
 
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
 use densekd_core::{
-    Arithmetic, DType, Element, MapPlan, Outcome, Overflowed, Plan, Tensor, TensorMut, narrow_into,
+    Arithmetic, DType, Element, MapCall, MapOptions, MapPlan, Outcome, Overflowed, Plan, Tensor, TensorMut,
+    narrow_into,
 };
-use densekd_cuda::{Device, HostCall, MapHostCall, Sum, uncovered, uncovered_map};
+use densekd_cuda::{Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map};
 
 const NAME: &str = "cuda";
 
@@ -12,7 +13,7 @@ const NAME: &str = "cuda";
 /// losses of [`uncovered_map`], with both gradients.
 ///
 /// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly, those of a map loss
-/// through `f64`. Every submission copies its tensors there and back: who has them on the device already uses
+/// through `f64` where its kernels have it. Every submission copies its tensors there and back: who has them on the device already uses
 /// [`Device::launch`] or [`Device::launch_map`].
 ///
 /// ```
@@ -59,6 +60,52 @@ impl Cuda {
         of_plan.or_else(of_outputs).map(|reason| Unsupported { backend: NAME, reason })
     }
 
+    /// Runs a map loss on tensors of other types, which `R` holds.
+    fn submit_wide<R: Arithmetic + Element>(
+        &self,
+        call: MapHostCall<'_>,
+    ) -> Result<MapSum, densekd_cuda::Error>
+    where
+        for<'a> Tensor<'a>: From<&'a [R]>,
+        for<'a> TensorMut<'a>: From<&'a mut [R]>,
+    {
+        let MapHostCall { teacher, student, grad_student, grad_teacher, .. } = call;
+        let (teacher, student) = (teacher.map(widened::<R>), widened::<R>(student));
+        let room = |gradient: &Option<TensorMut<'_>>| {
+            gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()])
+        };
+        let (mut to_student, mut to_teacher) = (room(&grad_student), room(&grad_teacher));
+        let mut done = self.device.submit_map(MapHostCall {
+            plan: call.plan,
+            teacher: teacher.as_deref().map(Into::into),
+            student: student[..].into(),
+            classes: call.classes,
+            upstream: call.upstream,
+            grad_student: to_student.as_deref_mut().map(Into::into),
+            grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+        })?;
+        let narrowed = |to: Option<TensorMut<'_>>, from: &Option<Vec<R>>| match (to, from) {
+            (Some(mut to), Some(from)) => narrow(from, &mut to),
+            _ => false,
+        };
+        let student = narrowed(grad_student, &to_student);
+        done.overflowed.add(Overflowed { student, teacher: narrowed(grad_teacher, &to_teacher) });
+        Ok(done)
+    }
+
+    /// The one type of all tensors of a map loss, or else the type that they go through.
+    fn map_type(submission: &MapSubmission<'_>) -> Result<DType, DType> {
+        let MapSubmission { plan, teacher, student, grad_student, grad_teacher, .. } = submission;
+        let gradients = [grad_student.as_ref(), grad_teacher.as_ref()];
+        let others = gradients.into_iter().flatten().map(TensorMut::dtype).chain(teacher.map(|x| x.dtype()));
+        let student = student.dtype();
+        if others.clone().all(|other| other == student) {
+            return Ok(student);
+        }
+        let is_wide = others.chain([student]).any(|dtype| dtype == DType::F64);
+        Err(if is_wide || uncovered_map(plan, DType::F64).is_none() { DType::F64 } else { DType::F32 })
+    }
+
     /// The same of a map loss.
     pub(crate) fn map_refusal(submission: &MapSubmission<'_>) -> Option<Unsupported> {
         let of_projection = || {
@@ -66,7 +113,8 @@ impl Cuda {
             (projection.weight.is_some() || projection.bias.is_some() || submission.grad_projection.is_some())
                 .then_some("its kernels take no projection")
         };
-        let reason = uncovered_map(submission.plan).or_else(of_projection);
+        let (Ok(dtype) | Err(dtype)) = Self::map_type(submission);
+        let reason = uncovered_map(submission.plan, dtype).or_else(of_projection);
         reason.map(|reason| Unsupported { backend: NAME, reason })
     }
 }
@@ -133,49 +181,33 @@ impl Backend for Cuda {
     }
 
     fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
-        uncovered_map(plan).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
+        uncovered_map(plan, DType::F32).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        submission.call()?;
+        let call = submission.call()?;
         if let Some(refusal) = Self::map_refusal(&submission) {
             return Err(refusal.into());
         }
+        if submission.grad_teacher.is_some() && !submission.plan.has_teacher_gradient() {
+            return Err(densekd_core::Error::TeacherGradient.into());
+        }
+        let dtype = Self::map_type(&submission);
         let MapSubmission { plan, teacher, student, upstream, grad_student, grad_teacher, .. } = submission;
-        let teacher = teacher.ok_or(densekd_core::Error::TeacherMissing)?;
-        let upstream = upstream.get();
-        let gradients = [grad_student.as_ref(), grad_teacher.as_ref()];
-        let mut types = gradients.into_iter().flatten().map(TensorMut::dtype).chain([teacher.dtype()]);
-        let done = if types.all(|dtype| dtype == student.dtype()) {
-            self.device.submit_map(MapHostCall {
-                plan,
-                teacher,
-                student,
-                upstream,
-                grad_student,
-                grad_teacher,
-            })?
-        } else {
-            let (teacher, student) = (widened::<f64>(teacher), widened::<f64>(student));
-            let room = |gradient: &Option<TensorMut<'_>>| {
-                gradient.as_ref().map(|gradient| vec![0.0_f64; gradient.len()])
-            };
-            let (mut to_student, mut to_teacher) = (room(&grad_student), room(&grad_teacher));
-            let mut done = self.device.submit_map(MapHostCall {
-                plan,
-                teacher: teacher[..].into(),
-                student: student[..].into(),
-                upstream,
-                grad_student: to_student.as_deref_mut().map(Into::into),
-                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
-            })?;
-            let narrowed = |to: Option<TensorMut<'_>>, from: &Option<Vec<f64>>| match (to, from) {
-                (Some(mut to), Some(from)) => narrow(from, &mut to),
-                _ => false,
-            };
-            let student = narrowed(grad_student, &to_student);
-            done.overflowed.add(Overflowed { student, teacher: narrowed(grad_teacher, &to_teacher) });
-            done
+        let classes = ignore_index(plan).map(|index| classes(&call, index)).transpose()?;
+        let to = MapHostCall {
+            plan,
+            teacher,
+            student,
+            classes: classes.as_deref(),
+            upstream: upstream.get(),
+            grad_student,
+            grad_teacher,
+        };
+        let done = match dtype {
+            Ok(_) => self.device.submit_map(to)?,
+            Err(DType::F32) => self.submit_wide::<f32>(to)?,
+            Err(_) => self.submit_wide::<f64>(to)?,
         };
         Ok(Outcome { sum: done.sum, divisor: done.divisor, scale: plan.scale(), overflowed: done.overflowed })
     }
@@ -184,6 +216,21 @@ impl Backend for Cuda {
         // `submit` returns after everything is done.
         Ok(())
     }
+}
+
+/// The label of positions to leave out, of a loss over classes.
+const fn ignore_index(plan: &MapPlan) -> Option<i64> {
+    match plan.options() {
+        MapOptions::Dkd(options) => Some(options.ignore_index),
+        MapOptions::SmoothCe(options) => Some(options.ignore_index),
+        _ => None,
+    }
+}
+
+/// The classes of positions as the kernels take them.
+fn classes(call: &MapCall<'_>, ignore_index: i64) -> Result<Vec<i32>, densekd_core::Error> {
+    let class = |class: Option<usize>| class.map_or(-1, |class| i32::try_from(class).unwrap_or(i32::MAX));
+    Ok(call.classes(ignore_index)?.map(class).collect())
 }
 
 fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {
