@@ -98,7 +98,7 @@ struct Slopes {
         const double root = !task.has_root ? 1.0 : sum == 0.0 ? 0.0 : 0.5 / square_root(sum);
         const double of_cotangent = 2.0 * task.share * sign * root * scale.step * task.factor;
         of_e = of_cotangent;
-        of_z = -of_cotangent * scale.lost * (is_teacher ? at.along_t : at.along_s);
+        of_z = scale.lost == 0.0 ? 0.0 : -of_cotangent * scale.lost * (is_teacher ? at.along_t : at.along_s);
     }
 };
 
@@ -111,7 +111,9 @@ template <class T> struct Pull {
     DEVICE Pull(const VectorTask &task, const Vector &at) : task(task), at(at), slopes(task, at) {}
 
     template <class Part> DEVICE void all_of(const Part &part) {
-        if (task.factor == 0.0 || at.squares != at.squares) {
+        // Numbers that share a scale share what is not one of them.
+        const bool is_nan = at.squares != at.squares && task.normalisation != RAW;
+        if (task.factor == 0.0 || is_nan) {
             const T all = rounded(T{}, task.factor == 0.0 ? 0.0 : __builtin_nan(""));
             part.write([&](auto, auto) INLINE { return all; });
             return;
@@ -119,7 +121,7 @@ template <class T> struct Pull {
         bool done = false;
         if constexpr (!IS_WIDE<T>) {
             const double size = __builtin_fabs(slopes.of_e);
-            done = at.t.is_ordinary() && at.s.is_ordinary() && size < 1e37;
+            done = at.t.is_ordinary() && at.s.is_ordinary() && size < 1e37 && at.squares < INFINITE;
             if (done) {
                 // A tiny slope keeps its digits beside its exponent.
                 const u64 exponent = bits<u64>(size) & 0x7ff0000000000000ull;
@@ -139,8 +141,11 @@ template <class T> struct Pull {
             const auto zt = t.z(x);
             const auto zs = s.z(y);
             const Number z = By::near(slopes.is_teacher ? zt : zs);
-            const T stored = rounded(T{}, (of_e * By::apart(zs, zt) + of_z * z) * power);
-            overflows |= __builtin_fabs((double)load(stored)) == INFINITE;
+            const Number along = of_z == 0 ? 0 : of_z * z, wide = (of_e * By::apart(zs, zt) + along) * power;
+            const T stored = rounded(T{}, wide);
+            // In f32 all is finite that comes here, and may overflow on the way.
+            const bool was_finite = sizeof(Number) == sizeof(float) || __builtin_fabs((double)wide) < INFINITE;
+            overflows |= was_finite && __builtin_fabs((double)load(stored)) == INFINITE;
             return stored;
         });
     }

@@ -65,7 +65,7 @@ impl Energies {
     /// A side's kernels and the blocks of both: energies, gradient.
     fn kernels(&self, channels: u64, dtype: DType) -> Result<[(Kernel, u64); 2], Error> {
         let (images, positions) = (self.images as u64, self.positions as u64);
-        let of = |typed: Typed| typed.of_any(dtype).ok_or(LACKS_TYPE);
+        let of = |typed: Typed| typed.of(dtype).ok_or(LACKS_TYPE);
         Ok(match self.order {
             Order::Nchw => {
                 let pack = if dtype == DType::F64 { 1 } else { 16 / dtype.size() as u64 };

@@ -13,6 +13,13 @@ pub(crate) enum Source {
     Classes,
 }
 
+impl Source {
+    /// Whether there are kernels for `f64` in it.
+    const fn has_f64(self) -> bool {
+        matches!(self, Self::Vectors | Self::Energy)
+    }
+}
+
 /// A kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Kernel {
@@ -79,22 +86,14 @@ impl Typed {
         SMOOTH_LAST: Classes "densekd_smooth_last";
     }
 
-    /// The one for a type, of kernels that leave out `f64`: `None` there.
+    /// The one for a type; `None` for a type without kernels.
     pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
-        match dtype {
-            DType::F64 => None,
-            dtype => self.of_any(dtype),
-        }
-    }
-
-    /// The one for a type, of kernels that there are for all.
-    pub(crate) const fn of_any(self, dtype: DType) -> Option<Kernel> {
         let [f32, f16, bf16, f64] = self.names;
         let name = match dtype {
             DType::F32 => f32,
             DType::F16 => f16,
             DType::Bf16 => bf16,
-            DType::F64 => f64,
+            DType::F64 if self.source.has_f64() => f64,
             _ => return None,
         };
         Some(Kernel { source: self.source, name })

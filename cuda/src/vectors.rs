@@ -90,7 +90,7 @@ fn kernels(apart: bool, dtype: DType) -> Result<[Kernel; 3], Error> {
     } else {
         [Typed::LINES_MOMENTS, Typed::LINES_COMPARE, Typed::LINES_PULL]
     };
-    let of = |typed: Typed| typed.of_any(dtype).ok_or(LACKS_TYPE);
+    let of = |typed: Typed| typed.of(dtype).ok_or(LACKS_TYPE);
     Ok([of(moments)?, of(compare)?, of(pull)?])
 }
 

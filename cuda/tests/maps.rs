@@ -179,7 +179,7 @@ fn mimicking_agrees_with_the_core() {
             }
             for (unit, distance) in [(1e-30, 1.0), (1e30, 1.0), (1.0, 1e-6)] {
                 let case = Case::new(options, [2, 3, 5, 7], order);
-                compare::<f32>(Case { unit, distance, ..case }, F32);
+                compare::<f32>(Case { distance, unit, ..case }, F32);
             }
         }
     }
@@ -220,7 +220,8 @@ where
     };
     let mut random = fastrand::Rng::with_seed(7);
     let positions = shape.images() * shape.positions();
-    let label = |_| if random.u8(..) < 50 { 255 } else { random.i64(0..case.student[1] as i64) };
+    let label =
+        |_| if random.u8(..) < 50 { 255 } else { random.i64(0..i64::try_from(case.student[1]).unwrap()) };
     let labels: Vec<i64> = (0..positions).map(label).collect();
     let counted: Vec<u8> = (0..positions).map(|i| u8::from(i % 11 > 0)).collect();
     let [images, _, height, width] = case.student;
@@ -280,7 +281,7 @@ fn classes_agree_with_the_core() {
         for order in [Order::Nchw, Order::Nhwc] {
             for shape in [[2, 19, 5, 7], [5, 150, 1, 1], [2, 2, 3, 3], [1, 1, 2, 2]] {
                 for (unit, distance, offset) in [(4.0, 1.0, 0.0), (4.0, 1e-3, 20.0), (30.0, 1.0, 0.0)] {
-                    let case = Case { unit, distance, offset, ..Case::new(options, shape, order) };
+                    let case = Case { offset, distance, unit, ..Case::new(options, shape, order) };
                     compare_classes::<f32>(case, F32);
                     if distance == 1.0 {
                         compare_classes::<f16>(case, (2.0_f64.powi(-11), 2.0_f64.powi(-25)));
