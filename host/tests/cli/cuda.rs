@@ -29,10 +29,10 @@ fn auto_takes_the_gpu_where_it_covers_the_loss() {
 }
 
 /// The same words on the GPU and on the CPU: values that agree, or a word on where not.
-fn agree(words: Vec<OsString>, tolerance: f64) {
-    let gpu = densekd_on(densekd_device::library(), words.clone()).json();
+fn agree(words: &[OsString], tolerance: f64) {
+    let gpu = densekd_on(densekd_device::library(), words.to_vec()).json();
     assert_eq!(gpu["backend"], "cuda", "{words:?}");
-    let cpu = densekd_on("none", words.clone()).json();
+    let cpu = densekd_on("none", words.to_vec()).json();
     let [Some(found), Some(wanted)] = [gpu, cpu].map(|report| report["value"].as_f64()) else {
         panic!("{words:?} has no value")
     };
@@ -53,7 +53,7 @@ fn auto_takes_the_gpu_for_map_losses_that_it_covers() {
         if ["dkd", "smooth_ce"].contains(&loss) {
             words.extend(["--labels", LABELS].map(Into::into));
         }
-        agree(words, tolerance);
+        agree(&words, tolerance);
     }
 }
 
@@ -69,7 +69,8 @@ fn maps_of_two_types_go_through_one_that_holds_both() {
         let out = folder.join(&format!("{i}.npy"));
         let words = [OsString::from("loss"), teacher.into(), student.clone().into()];
         let more = ["--loss", "pkd", "--json", "--grad"].map(Into::into);
-        agree(words.into_iter().chain(more).chain([out.into()]).collect(), 1e-6);
+        let words: Vec<OsString> = words.into_iter().chain(more).chain([out.into()]).collect();
+        agree(&words, 1e-6);
     }
 }
 
