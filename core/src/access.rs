@@ -3,8 +3,9 @@
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{DType, Element, Tensor, TensorMut};
-use crate::isa::{Isa, Kernel, dispatch};
-use crate::simd::{Simd, Stored, Vectors, on};
+use crate::isa::{Isa, Kernel, dispatch, dispatch_on};
+use crate::simd::{Rounded, Simd, Stored, Vectors, on};
+use core::ops::Range;
 
 /// Where a block of one row stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,23 @@ pub trait Sink: Send {
     /// The same from `f64`.
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
 
+    /// The memory of so many neighbouring entries of one row, for a kernel that writes it itself; none where there is no
+    /// such piece, and [`Self::store_f32`] is called.
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
+        let _ = (place, len);
+        None
+    }
+
+    /// Stores neighbouring rows of `len` entries that lie together, one after the other from the place on.
+    fn store_rows(&mut self, place: Place, len: usize, values: &[f32]) -> bool {
+        let mut overflowed = false;
+        for (i, row) in values.chunks(len.max(1)).enumerate() {
+            let place = Place { row: place.row + i, index: place.index + i * len, ..place };
+            overflowed |= self.store_f32(place, row);
+        }
+        overflowed
+    }
+
     /// Stores one entry of neighbouring rows, from the place's row on: whole runs of memory where rows interleave.
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
         let mut overflowed = false;
@@ -42,6 +60,24 @@ pub trait Sink: Send {
         }
         overflowed
     }
+}
+
+/// A piece of a gradient's memory, lent by [`Sink::lend`].
+///
+/// ```
+/// use densekd_core::{Place, Sink, Slab};
+/// let mut gradient = [0.0_f32; 4];
+/// let mut slab = Slab::new(&mut gradient, 8);
+/// let place = Place { row: 4, from: 0, index: 10, stride: 1 };
+/// assert_eq!(slab.lend(place, 2).map(|lent| lent.cells.len()), Some(2));
+/// assert!(slab.lend(Place { stride: 7, ..place }, 2).is_none());
+/// ```
+#[derive(Debug)]
+pub struct LentCells<'a> {
+    /// The entries.
+    pub cells: TensorMut<'a>,
+    /// Whether to write past the caches, where the CPU can.
+    pub streams: bool,
 }
 
 /// A contiguous piece of a gradient tensor, from the flat index `first` on.
@@ -99,56 +135,80 @@ impl<E: Element, R: Arithmetic> Kernel for Narrow<'_, E, R> {
     }
 }
 
-/// Neighbouring cells from `f32`, a vector at a time: the same bits on every instruction set.
-struct Round<'a, E> {
+/// Neighbouring cells, a vector at a time, each number rounded to `f32` on its way: the same bits on every
+/// instruction set.
+struct Round<'a, E, R> {
     cells: &'a mut [E],
-    values: &'a [f32],
+    values: &'a [R],
     streams: bool,
 }
 
 /// Bytes of a cache line, to which what is streamed is aligned.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
-impl<E: Stored> Vectors for Round<'_, E> {
+impl<E: Stored, R: Rounded> Vectors for Round<'_, E, R> {
     type Output = bool;
 
     #[inline(always)]
     fn run<L: Simd>(self, l: L) -> bool {
         let Self { cells, values, streams } = self;
         let n = cells.len().min(values.len());
+        let (cells, values) = (cells.get_mut(..n).unwrap_or_default(), values.get(..n).unwrap_or_default());
         let ahead = if streams { cells.as_ptr().align_offset(LINE).min(n) } else { 0 };
         let (head, cells) = cells.split_at_mut_checked(ahead).unwrap_or_default();
         let (first, rest) = values.split_at_checked(ahead).unwrap_or_default();
-        round::<L, E, false>(l, head, first)
-            | if streams { round::<L, E, true>(l, cells, rest) } else { round::<L, E, false>(l, cells, rest) }
+        round::<L, E, R, false>(l, head, first)
+            | if streams {
+                round::<L, E, R, true>(l, cells, rest)
+            } else {
+                round::<L, E, R, false>(l, cells, rest)
+            }
     }
 }
 
 #[inline(always)]
-fn round<L: Simd, E: Stored, const STREAMS: bool>(l: L, cells: &mut [E], values: &[f32]) -> bool {
-    let narrow = E::DTYPE.size() < size_of::<f32>();
-    // From here on a number may be rounded to infinity.
-    let limit = l.splat(if E::DTYPE == DType::F16 { 65_520.0 } else { 3.38e38 });
+fn round<L: Simd, E: Stored, R: Rounded, const STREAMS: bool>(l: L, cells: &mut [E], values: &[R]) -> bool {
     let mut small = l.first(L::WIDTH);
-    let mut both = (cells.chunks_mut(L::WIDTH), values.chunks(L::WIDTH));
-    while let (Some(cells), Some(values)) = (both.0.next(), both.1.next()) {
-        let v = l.load_f32(values);
-        if narrow {
-            small = l.and(small, l.less(l.abs(v), limit));
-        }
-        let cells = cells.get_mut(..values.len()).unwrap_or_default();
-        if STREAMS { E::stream(l, v, cells) } else { E::store(l, v, cells) }
+    let mut both = (cells.chunks_exact_mut(L::WIDTH), values.chunks_exact(L::WIDTH));
+    for (cells, values) in (&mut both.0).zip(&mut both.1) {
+        small = l.and(small, round_vector::<L, E, R, STREAMS>(l, cells, values));
+    }
+    let (cells, rest) = (both.0.into_remainder(), both.1.remainder());
+    if !rest.is_empty() {
+        small = l.and(small, round_vector::<L, E, R, STREAMS>(l, cells, rest));
     }
     if STREAMS {
         l.fence();
     }
-    narrow && l.any(l.not(small)) && overflows::<E>(values)
+    l.any(l.not(small)) && overflows::<E, R>(values)
+}
+
+/// Where no number is rounded to infinity.
+#[inline(always)]
+fn round_vector<L: Simd, E: Stored, R: Rounded, const STREAMS: bool>(
+    l: L,
+    cells: &mut [E],
+    values: &[R],
+) -> L::M {
+    let v = R::load_rounded(l, values);
+    if STREAMS {
+        E::stream(l, v, cells);
+    } else {
+        E::store(l, v, cells);
+    }
+    if E::DTYPE.size() < size_of::<R>() {
+        // From here on one may be.
+        let limit = l.splat(if E::DTYPE == DType::F16 { 65_520.0 } else { 3.38e38 });
+        l.less(l.abs(v), limit)
+    } else {
+        l.first(L::WIDTH)
+    }
 }
 
 /// Whether a finite number becomes infinite.
 #[cold]
-fn overflows<E: Element>(values: &[f32]) -> bool {
-    values.iter().any(|&x| x.is_finite() && !E::narrow(x).widen::<f32>().is_finite())
+fn overflows<E: Element, R: Arithmetic>(values: &[R]) -> bool {
+    values.iter().any(|&x| x.is_finite() && !E::narrow(x).widen::<R>().is_finite())
 }
 
 /// Neighbouring elements, many at a time.
@@ -164,6 +224,29 @@ impl<E: Element, R: Arithmetic> Kernel for Widen<'_, E, R> {
     fn run(self) {
         for (to, from) in self.buffer.iter_mut().zip(self.cells) {
             *to = from.widen();
+        }
+    }
+}
+
+/// Asks for elements that will be read soon.
+pub(crate) fn prefetch(isa: Isa, cells: Tensor<'_>, range: Range<usize>) {
+    match cells {
+        Tensor::F32(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::F64(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::F16(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+        Tensor::Bf16(x) => on(isa, Prefetch(x.get(range).unwrap_or_default())),
+    }
+}
+
+struct Prefetch<'a, E>(&'a [E]);
+
+impl<E> Vectors for Prefetch<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Simd>(self, l: L) {
+        for line in self.0.chunks((LINE / size_of::<E>()).max(1)) {
+            l.prefetch(line, 0);
         }
     }
 }
@@ -202,7 +285,25 @@ impl<E: Element> Sink for Slab<'_, E> {
     }
 
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
+        let (streams, isa) = (self.streams, Isa::detect());
+        if place.stride == 1 && isa.has_vectors() {
+            let start = place.index.saturating_sub(self.first);
+            // Halves are rounded once, not to f32 first.
+            if let TensorMut::F32(cells) = E::tensor_mut(self.data.get_mut(start..).unwrap_or_default()) {
+                return on(isa, Round { cells, values, streams });
+            }
+        }
         self.store(place, values)
+    }
+
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
+        let start = place.index.saturating_sub(self.first);
+        let cells = self.data.get_mut(start..start.saturating_add(len)).filter(|_| place.stride == 1)?;
+        Some(LentCells { cells: E::tensor_mut(cells), streams: self.streams })
+    }
+
+    fn store_rows(&mut self, place: Place, _len: usize, values: &[f32]) -> bool {
+        self.store_f32(place, values)
     }
 
     fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
@@ -215,18 +316,38 @@ struct Elements<'a, E>(&'a [E]);
 
 impl<E: Element, R: Arithmetic> Load<R> for Elements<'_, E> {
     fn load<'b>(&'b self, place: Place, buffer: &'b mut [R]) -> &'b [R] {
-        let cells = self.0.get(place.index..).unwrap_or_default();
-        if place.stride == 1 {
-            if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
-                return lent;
-            }
-            dispatch(Widen { cells, buffer });
-        } else {
-            for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
-                *to = from.widen();
-            }
+        load(Isa::detect(), self.0, place, buffer)
+    }
+}
+
+#[inline]
+fn load<'b, E: Element, R: Arithmetic>(
+    isa: Isa,
+    cells: &'b [E],
+    place: Place,
+    buffer: &'b mut [R],
+) -> &'b [R] {
+    let cells = cells.get(place.index..).unwrap_or_default();
+    if place.stride == 1 {
+        if let Some(lent) = R::lend(cells).and_then(|cells| cells.get(..buffer.len())) {
+            return lent;
         }
-        buffer
+        dispatch_on(isa, Widen { cells, buffer });
+    } else {
+        for (to, from) in buffer.iter_mut().zip(cells.iter().step_by(place.stride.max(1))) {
+            *to = from.widen();
+        }
+    }
+    buffer
+}
+
+/// As many entries as the buffer has, from the tensor itself where it can be lent.
+pub(crate) fn load_f64<'b>(isa: Isa, cells: Tensor<'b>, place: Place, buffer: &'b mut [f64]) -> &'b [f64] {
+    match cells {
+        Tensor::F32(x) => load(isa, x, place, buffer),
+        Tensor::F64(x) => load(isa, x, place, buffer),
+        Tensor::F16(x) => load(isa, x, place, buffer),
+        Tensor::Bf16(x) => load(isa, x, place, buffer),
     }
 }
 

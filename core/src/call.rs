@@ -4,13 +4,15 @@ use crate::access::{Sink, with_reader};
 use crate::arithmetic::Arithmetic;
 use crate::diverge::Diverge;
 use crate::element::{DType, Tensor};
-use crate::engine::{Memory, Rows, run_job};
+use crate::engine::{self, Memory, Rows, Student};
 use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::Normalize;
+use crate::outcome::{Outcome, Partial};
 use crate::plan::Plan;
 use crate::recipe::Visit;
 use crate::row::{Kind, RowStatistics};
+use crate::segments::Segmented;
 use crate::{Error, Upstream, upsample};
 use core::ops::Range;
 
@@ -44,12 +46,24 @@ impl<'a> Inputs<'a> {
         student: impl Into<Tensor<'a>>,
         mask: Mask<'a>,
     ) -> Result<Self, Error> {
-        let (teacher, student) = (teacher.into(), student.into());
-        let wanted = plan.shape().len();
-        for (buffer, found) in [("teacher", teacher.len()), ("student", student.len())] {
-            if found != wanted {
-                return Err(Error::Length { buffer, found, wanted });
-            }
+        let (student, wanted) = (student.into(), plan.shape().len());
+        let inputs = Self::without_student(plan, teacher.into(), student, mask)?;
+        match student.len() {
+            found if found == wanted => Ok(inputs),
+            found => Err(Error::Length { buffer: "student", found, wanted }),
+        }
+    }
+
+    /// The same where the student's elements come later, and only their type is known.
+    pub(crate) fn without_student(
+        plan: &'a Plan,
+        teacher: Tensor<'a>,
+        student: Tensor<'a>,
+        mask: Mask<'a>,
+    ) -> Result<Self, Error> {
+        let (found, wanted) = (teacher.len(), plan.shape().len());
+        if found != wanted {
+            return Err(Error::Length { buffer: "teacher", found, wanted });
         }
         if plan.is_upsampled() && !mask.is_all() {
             return Err(Error::MaskWithUpsample);
@@ -110,87 +124,6 @@ pub enum KeptStatistics<'a> {
     Read(&'a [RowStatistics]),
 }
 
-/// Which gradients had a finite entry that was too large for the type it is stored in.
-///
-/// ```
-/// use densekd_core::Overflowed;
-/// let mut overflowed = Overflowed { student: true, teacher: false };
-/// overflowed.add(Overflowed { student: false, teacher: true });
-/// assert_eq!(overflowed, Overflowed { student: true, teacher: true });
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Overflowed {
-    /// The gradient to the student.
-    pub student: bool,
-    /// The gradient to the teacher.
-    pub teacher: bool,
-}
-
-impl Overflowed {
-    /// Adds what another part of the rows met.
-    pub fn add(&mut self, next: Self) {
-        self.student |= next.student;
-        self.teacher |= next.teacher;
-    }
-}
-
-/// The result of a call: sum and divisor kept apart, so that accumulation steps, chunks and uneven ranks can
-/// be put together before they are divided.
-///
-/// ```
-/// use densekd_core::{Outcome, Overflowed};
-/// let outcome = Outcome { sum: 6.0, divisor: 4.0, scale: 16.0, overflowed: Overflowed::default() };
-/// assert_eq!(outcome.value(), 24.0);
-/// assert_eq!(Outcome { divisor: 0.0, ..outcome }.value(), 0.0);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Outcome {
-    /// Sum of the rows' divergences.
-    pub sum: f64,
-    /// What it is divided by; 0 where no position counts.
-    pub divisor: f64,
-    /// Weight, and tau^2 where the recipe has it.
-    pub scale: f64,
-    /// Which gradients hold an infinity that was a finite number.
-    pub overflowed: Overflowed,
-}
-
-impl Outcome {
-    /// The loss: `scale * sum / divisor`, 0 where nothing counts.
-    pub fn value(&self) -> f64 {
-        if self.divisor == 0.0 { 0.0 } else { self.scale * self.sum / self.divisor }
-    }
-
-    /// What the gradient of the sum is multiplied by.
-    pub(crate) fn gradient_scale(&self, upstream: Upstream) -> f64 {
-        if self.divisor == 0.0 { 0.0 } else { self.scale * upstream.get() / self.divisor }
-    }
-}
-
-/// What some of a plan's rows add to the whole: put together in the order of [`Plan::jobs`], they give the
-/// same bits whoever ran them.
-///
-/// ```
-/// let mut sum = densekd_core::Partial::default();
-/// sum.add(densekd_core::Partial { sum: 1.5, ..Default::default() });
-/// assert_eq!(sum.sum, 1.5);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Partial {
-    /// Sum of the rows' divergences.
-    pub sum: f64,
-    /// Which gradients hold an infinity that was a finite number.
-    pub overflowed: Overflowed,
-}
-
-impl Partial {
-    /// Adds the part that comes next.
-    pub fn add(&mut self, next: Self) {
-        self.sum += next.sum;
-        self.overflowed.add(next.overflowed);
-    }
-}
-
 /// A loss on inputs with an upstream gradient, to be run job by job: what a backend that spreads
 /// [`Plan::jobs`] over threads calls.
 ///
@@ -237,15 +170,49 @@ impl<'a> Call<'a> {
     /// [`Error::Length`] for an output that does not hold one entry a row of the job, [`Error::Statistics`] for
     /// kept statistics that were never filled.
     pub fn run(&self, job: Range<usize>, mut outputs: Outputs<'_>) -> Result<Partial, Error> {
-        let job = job.start.min(job.end)..job.end.min(self.inputs.plan.rows());
-        outputs.check(self.inputs.plan, &job)?;
-        Ok(if self.inputs.plan.is_upsampled() {
-            upsample::run(&self.inputs, job, &mut outputs, self.gradient_scale)
+        self.run_with(job, &mut outputs, Student::Kept)
+    }
+
+    /// Runs the segments of one job of long rows ([`Plan::is_cut`], one of [`Plan::jobs`]), side by side where the
+    /// backend does: the same bits as [`Self::run`]. Gradients go to what is lent to the segments.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`Error::Length`] where the rows are not those of a job.
+    pub fn run_segments(
+        &self,
+        job: Range<usize>,
+        mut outputs: Outputs<'_>,
+        segmented: &mut dyn Segmented,
+    ) -> Result<Partial, Error> {
+        self.run_with(job, &mut outputs, Student::Segmented(segmented))
+    }
+
+    pub(crate) fn run_with<'b>(
+        &self,
+        job: Range<usize>,
+        outputs: &'b mut Outputs<'_>,
+        student: Student<'b>,
+    ) -> Result<Partial, Error> {
+        let plan = self.inputs.plan;
+        let job = job.start.min(job.end)..job.end.min(plan.rows());
+        outputs.check(plan, &job)?;
+        if let Student::Segmented(_) = student {
+            let (found, wanted) = (job.len(), plan.rows_of_a_long_job());
+            if found > wanted {
+                return Err(Error::Length { buffer: "job", found, wanted });
+            }
+        }
+        Ok(if plan.is_upsampled() {
+            upsample::run(&self.inputs, job, outputs, self.gradient_scale)
         } else if self.inputs.is_f64() {
-            self.read::<f64>(job, &mut outputs)
+            self.read::<f64>(job, outputs, student)
         } else {
-            self.read::<f32>(job, &mut outputs)
+            self.read::<f32>(job, outputs, student)
         })
+    }
+
+    pub(crate) const fn plan(&self) -> &'a Plan {
+        self.inputs.plan
     }
 
     /// The result, from the sum over all jobs.
@@ -258,15 +225,21 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn read<R: Arithmetic>(&self, job: Range<usize>, outputs: &mut Outputs<'_>) -> Partial {
+    fn read<'b, R: Arithmetic>(
+        &self,
+        job: Range<usize>,
+        outputs: &'b mut Outputs<'_>,
+        with: Student<'b>,
+    ) -> Partial {
         let Inputs { plan, teacher, student, mask } = self.inputs;
         let memory = (!self.inputs.is_f64()).then_some(Memory { teacher, student, isa: self.isa });
         with_reader::<R, _>(teacher, |teacher| {
             with_reader::<R, _>(student, |student| {
-                let rows = Rows { plan, teacher, student, mask, memory };
+                let rows =
+                    Rows { plan, teacher, student, mask, memory, origin: 0, entries: 0..plan.row_len() };
                 plan.recipe().visit(
                     !rows.mask.is_all(),
-                    RunJob { rows, job, outputs, gradient_scale: self.gradient_scale },
+                    RunJob { rows, job, outputs, gradient_scale: self.gradient_scale, student: with },
                 )
             })
         })
@@ -279,19 +252,29 @@ pub(crate) struct RunJob<'a, 'b, 'c, R> {
     pub(crate) job: Range<usize>,
     pub(crate) outputs: &'b mut Outputs<'c>,
     pub(crate) gradient_scale: f64,
+    pub(crate) student: Student<'b>,
 }
 
 impl<R: Arithmetic> Visit for RunJob<'_, '_, '_, R> {
     type Output = Partial;
 
     fn pair<N: Normalize, D: Diverge<N::Space>>(self, normalize: N, diverge: D) -> Partial {
-        run_job(&self.rows, self.job, (&normalize, &diverge), self.outputs, self.gradient_scale)
+        let Self { rows, job, outputs, gradient_scale, student } = self;
+        engine::run(&rows, job, (&normalize, &diverge), outputs, gradient_scale, student)
     }
 }
 
 impl Outputs<'_> {
+    /// Checks that every slice fits the plan: for a backend that cuts them along its jobs, before it writes anything.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn fit(&self, plan: &Plan) -> Result<(), Error> {
+        self.check(plan, &(0..plan.rows()))
+    }
+
     /// Every slice covers the job.
-    fn check(&self, plan: &Plan, job: &Range<usize>) -> Result<(), Error> {
+    pub(crate) fn check(&self, plan: &Plan, job: &Range<usize>) -> Result<(), Error> {
         let wanted = job.len();
         let (kept, unfilled) = match &self.statistics {
             KeptStatistics::Drop => (None, None),
@@ -318,7 +301,7 @@ impl Outputs<'_> {
     }
 
     /// The part of whole-plan outputs that belongs to a job.
-    fn part(&mut self, job: &Range<usize>) -> Outputs<'_> {
+    pub(crate) fn part(&mut self, job: &Range<usize>) -> Outputs<'_> {
         Outputs {
             grad_student: reborrow(&mut self.grad_student),
             grad_teacher: reborrow(&mut self.grad_teacher),
@@ -333,7 +316,7 @@ impl Outputs<'_> {
     }
 }
 
-fn reborrow<'b>(sink: &'b mut Option<&mut dyn Sink>) -> Option<&'b mut dyn Sink> {
+pub(crate) fn reborrow<'b>(sink: &'b mut Option<&mut dyn Sink>) -> Option<&'b mut dyn Sink> {
     match sink {
         Some(sink) => Some(&mut **sink),
         None => None,
@@ -366,7 +349,7 @@ fn reborrow<'b>(sink: &'b mut Option<&mut dyn Sink>) -> Option<&'b mut dyn Sink>
 pub fn run(inputs: &Inputs<'_>, upstream: Upstream, mut outputs: Outputs<'_>) -> Result<Outcome, Error> {
     let plan = inputs.plan;
     let call = Call::new(*inputs, upstream);
-    outputs.check(plan, &(0..plan.rows()))?;
+    outputs.fit(plan)?;
     let mut total = Partial::default();
     for job in plan.jobs() {
         total.add(call.run(job.clone(), outputs.part(&job))?);

@@ -3,6 +3,7 @@
 use crate::arithmetic::Arithmetic;
 use crate::halves::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
 use core::fmt;
+use core::ops::Range;
 use half::{bf16, f16};
 
 /// The number types a tensor may be stored in.
@@ -136,6 +137,16 @@ impl<'a> Tensor<'a> {
         self.len() == 0
     }
 
+    /// The elements from one on.
+    pub(crate) fn tail(self, at: usize) -> Self {
+        match self {
+            Self::F32(x) => Self::F32(x.get(at..).unwrap_or_default()),
+            Self::F64(x) => Self::F64(x.get(at..).unwrap_or_default()),
+            Self::F16(x) => Self::F16(x.get(at..).unwrap_or_default()),
+            Self::Bf16(x) => Self::Bf16(x.get(at..).unwrap_or_default()),
+        }
+    }
+
     /// One element as `f32`, exactly; none of `f64`.
     pub(crate) fn get_f32(self, at: usize) -> Option<f32> {
         match self {
@@ -190,6 +201,16 @@ impl TensorMut<'_> {
             Self::F64(x) => Tensor::F64(x),
             Self::F16(x) => Tensor::F16(x),
             Self::Bf16(x) => Tensor::Bf16(x),
+        }
+    }
+
+    /// Some of the elements, to be written.
+    pub(crate) fn part(&mut self, range: Range<usize>) -> TensorMut<'_> {
+        match self {
+            Self::F32(x) => TensorMut::F32(x.get_mut(range).unwrap_or_default()),
+            Self::F64(x) => TensorMut::F64(x.get_mut(range).unwrap_or_default()),
+            Self::F16(x) => TensorMut::F16(x.get_mut(range).unwrap_or_default()),
+            Self::Bf16(x) => TensorMut::Bf16(x.get_mut(range).unwrap_or_default()),
         }
     }
 

@@ -1,35 +1,46 @@
 //! The passes over rows: statistics, terms, gradient. What they do here is what every backend must equal.
 
 mod columns;
+mod in_turn;
+mod long;
 mod positions;
 mod split;
+mod totals;
 mod vectors;
 
-use crate::access::{Load, Sink};
+pub(crate) use long::{Student, run};
+
+use crate::access::{Load, Place, Sink};
 use crate::arithmetic::Arithmetic;
-use crate::call::{KeptStatistics, Outputs, Partial};
+use crate::call::{KeptStatistics, Outputs, reborrow};
 use crate::diverge::Diverge;
 use crate::element::Tensor;
 use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::{Block, Normalize, PerPosition};
+use crate::outcome::{Overflowed, Partial};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, Workspace};
+use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, ShortRows, Workspace};
 use core::ops::Range;
-use positions::{StudentCotangent, StudentGradient, TeacherCotangent, TeacherGradient, Term};
+use positions::{StudentGradient, TeacherGradient};
+use totals::Totals;
 use vectors::{Done, from};
 
 /// Entries up to which rows of neighbours are taken together.
 const SHORT: usize = 2048;
 
-/// Where the rows of a call come from.
+/// Where the rows of a call come from, and how much of each is walked.
 pub(crate) struct Rows<'a, R> {
     pub(crate) plan: &'a Plan,
     pub(crate) teacher: &'a dyn Load<R>,
     pub(crate) student: &'a dyn Load<R>,
     pub(crate) mask: Mask<'a>,
     pub(crate) memory: Option<Memory<'a>>,
+    /// The flat index of the first element of the student that is given, and of the teacher in `memory`.
+    pub(crate) origin: usize,
+    /// Which entries of each row: all of them, or a segment of a long one.
+    pub(crate) entries: Range<usize>,
 }
 
 /// The tensors as they are stored, for the kernels over vectors of `f32`. There is none where the arithmetic is
@@ -52,14 +63,6 @@ struct Buffers<R> {
     sum: BlockSum<R>,
 }
 
-/// One row's sums over its terms.
-#[derive(Clone, Copy, Default)]
-struct Totals {
-    value: f64,
-    student: f64,
-    teacher: f64,
-}
-
 /// What is asked of the terms pass.
 #[derive(Clone, Copy)]
 struct Wanted {
@@ -67,14 +70,14 @@ struct Wanted {
     teacher: bool,
 }
 
-pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
+fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     rows: &Rows<'_, R>,
     job: Range<usize>,
     (normalize, diverge): (&N, &D),
     outputs: &mut Outputs<'_>,
     gradient_scale: f64,
 ) -> Partial {
-    let mut bench = Bench { buffers: Buffers::new(), workspace: Workspace::new() };
+    let mut bench = Bench::new();
     let pair = (normalize, diverge);
     if let Some(partial) = rows.run_columns(&job, pair, outputs, gradient_scale, &mut bench) {
         return partial;
@@ -104,6 +107,13 @@ pub(crate) fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
 struct Bench<R> {
     buffers: Buffers<R>,
     workspace: Workspace<R>,
+    short: ShortRows,
+}
+
+impl<R: Arithmetic> Bench<R> {
+    fn new() -> Self {
+        Self { buffers: Buffers::new(), workspace: Workspace::new(), short: ShortRows::new() }
+    }
 }
 
 /// Rows whose statistics are known.
@@ -133,8 +143,14 @@ impl<R: Arithmetic> Buffers<R> {
 impl<R: Arithmetic> Rows<'_, R> {
     /// The heads of a row's blocks.
     fn blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<R> {
-        let axis = self.plan.row_len();
-        (0..axis).step_by(BLOCK).map(move |from| (from, (axis - from).min(BLOCK)))
+        let end = self.entries.end;
+        self.entries.clone().step_by(BLOCK).map(move |from| (from, (end - from).min(BLOCK)))
+    }
+
+    /// Where a block of a row stands in the student that is given.
+    fn place(&self, row: usize, from: usize) -> Place {
+        let place = self.plan.place(row, from);
+        Place { index: place.index.saturating_sub(self.origin), ..place }
     }
 
     /// Runs `f` on the counted entries of a block; the buffers' `kept` says where they stand if not all do.
@@ -145,7 +161,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         buffers: &mut Buffers<R>,
         f: impl FnOnce(Block<'_, R>, &mut [R; BLOCK], &mut BlockSum<R>) -> T,
     ) -> (T, bool) {
-        let place = self.plan.place(row, from);
+        let (place, of_student) = (self.plan.place(row, from), self.place(row, from));
         let Buffers { teacher, student, counted, kept, out, sum, .. } = buffers;
         let weights = counted.get(..n).unwrap_or_default();
         let compressed = !self.mask.is_all() && self.plan.recipe().options().ignore == Ignore::Before;
@@ -156,7 +172,7 @@ impl<R: Arithmetic> Rows<'_, R> {
             }
             let block = Block {
                 teacher: self.teacher.load(place, teacher.get_mut(..n).unwrap_or_default()),
-                student: self.student.load(place, student.get_mut(..n).unwrap_or_default()),
+                student: self.student.load(of_student, student.get_mut(..n).unwrap_or_default()),
                 counted: counted.get(..n).unwrap_or_default(),
             };
             return (f(block, out, sum), false);
@@ -164,19 +180,20 @@ impl<R: Arithmetic> Rows<'_, R> {
         if !compressed {
             let block = Block {
                 teacher: self.teacher.load(place, teacher.get_mut(..n).unwrap_or_default()),
-                student: self.student.load(place, student.get_mut(..n).unwrap_or_default()),
+                student: self.student.load(of_student, student.get_mut(..n).unwrap_or_default()),
                 counted: weights,
             };
             return (f(block, out, sum), false);
         }
         self.mark(row, from, kept);
-        let compress = |load: &dyn Load<R>, buffer: &mut [R; BLOCK]| {
+        let compress = |load: &dyn Load<R>, place: Place, buffer: &mut [R; BLOCK]| {
             let mut whole = [R::zero(); BLOCK];
             let whole = load.load(place, whole.get_mut(..n).unwrap_or_default());
             let counted = whole.iter().zip(kept.iter()).filter(|(_, kept)| **kept);
             buffer.iter_mut().zip(counted).map(|(to, (from, _))| *to = *from).count()
         };
-        let (kept_t, kept_s) = (compress(self.teacher, teacher), compress(self.student, student));
+        let (kept_t, kept_s) =
+            (compress(self.teacher, place, teacher), compress(self.student, of_student, student));
         let block = Block {
             teacher: teacher.get(..kept_t).unwrap_or_default(),
             student: student.get(..kept_s).unwrap_or_default(),
@@ -204,12 +221,11 @@ impl<R: Arithmetic> Rows<'_, R> {
         partial: &mut Partial,
     ) {
         let Known { rows: lanes, offset, statistics, wanted } = tile;
-        let buffers = &mut bench.buffers;
         if let KeptStatistics::Write(keep) = &mut outputs.statistics {
             let keep = keep.get_mut(offset..).unwrap_or_default();
             keep.iter_mut().zip(lanes.clone()).zip(statistics).for_each(|((to, _), from)| *to = *from);
         }
-        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, buffers);
+        let totals = self.totals(lanes.clone(), (normalize, diverge), statistics, wanted, &mut bench.buffers);
         let values = outputs.row_values.as_deref_mut().and_then(|v| v.get_mut(offset..)).unwrap_or_default();
         for (i, (_, totals)) in lanes.clone().zip(&totals).enumerate() {
             partial.sum += totals.value;
@@ -217,25 +233,54 @@ impl<R: Arithmetic> Rows<'_, R> {
                 *cell = totals.value;
             }
         }
-        if let Some(sink) = outputs.grad_student.as_deref_mut().filter(|_| wanted.student) {
-            let done = if D::PULLS_EXCESS {
-                self.vector_gradient(lanes.clone(), normalize, statistics, scale, sink)
-            } else {
-                Done::NONE
+        let sinks = (
+            None,
+            reborrow(&mut outputs.grad_student).filter(|_| wanted.student),
+            reborrow(&mut outputs.grad_teacher).filter(|_| wanted.teacher),
+        );
+        partial.overflowed.add(self.gradients(
+            lanes,
+            (normalize, diverge),
+            (statistics, &totals),
+            scale,
+            sinks,
+            bench,
+        ));
+    }
+
+    /// The gradients that there are sinks for; what the kernel for columns has done of the student's comes with them.
+    fn gradients<N: Normalize, D: Diverge<N::Space>>(
+        &self,
+        lanes: Range<usize>,
+        (normalize, diverge): (&N, &D),
+        (statistics, totals): (&[RowStatistics; TILE], &[Totals; TILE]),
+        scale: f64,
+        (by_columns, to_student, to_teacher): (Option<Done>, Option<&mut dyn Sink>, Option<&mut dyn Sink>),
+        Bench { buffers, short, .. }: &mut Bench<R>,
+    ) -> Overflowed {
+        let mut overflowed = Overflowed::default();
+        if let Some(sink) = to_student {
+            let done = match by_columns {
+                Some(done) => done,
+                None if D::PULLS_EXCESS => {
+                    self.vector_gradient(lanes.clone(), normalize, statistics, scale, (sink, short))
+                }
+                None => Done::NONE,
             };
-            partial.overflowed.student |= done.overflowed;
+            overflowed.student = done.overflowed;
             let at = |totals: &Totals| (StudentGradient::new(diverge, totals.student), totals.student);
             for rest in done.rest(lanes.clone()) {
                 let first = rest.start - lanes.start;
-                let of = (from(statistics, first), from(&totals, first));
-                partial.overflowed.student |= self.gradient(rest, normalize, of, scale, at, buffers, sink);
+                let of = (from(statistics, first), from(totals, first));
+                overflowed.student |= self.gradient(rest, normalize, of, scale, at, buffers, sink);
             }
         }
-        if let Some(sink) = outputs.grad_teacher.as_deref_mut().filter(|_| wanted.teacher) {
+        if let Some(sink) = to_teacher {
             let at = |totals: &Totals| (TeacherGradient::new(diverge, totals.teacher), totals.teacher);
-            partial.overflowed.teacher |=
-                self.gradient(lanes, normalize, (statistics, &totals), scale, at, buffers, sink);
+            overflowed.teacher =
+                self.gradient(lanes, normalize, (statistics, totals), scale, at, buffers, sink);
         }
+        overflowed
     }
 
     fn statistics<N: Normalize>(
@@ -245,7 +290,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         statistics: &mut [RowStatistics; TILE],
         bench: &mut Bench<R>,
     ) {
-        let done = self.vector_statistics(lanes.clone(), normalize, statistics);
+        let done = self.vector_statistics(lanes.clone(), normalize, statistics, &mut bench.short);
         for rest in done.rest(lanes.clone()) {
             let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
             self.exact_statistics(rest, normalize, to, bench);
@@ -259,8 +304,28 @@ impl<R: Arithmetic> Rows<'_, R> {
         statistics: &mut [RowStatistics],
         bench: &mut Bench<R>,
     ) {
-        let Bench { buffers, workspace } = bench;
         let mut states = [N::State::default(); TILE];
+        self.push(lanes.clone(), normalize, &mut states, bench);
+        for (row, (to, state)) in lanes.zip(statistics.iter_mut().zip(states.iter_mut())) {
+            if let Some(again) = normalize.again(state) {
+                *state = again;
+                self.push(row..row + 1, normalize, core::slice::from_mut(state), bench);
+            }
+            *to = self.finish(row, normalize, state);
+            if to.kind == Kind::Split {
+                self.split(row, normalize, to, &mut bench.buffers);
+            }
+        }
+    }
+
+    /// Adds the entries that are walked to their rows' states.
+    fn push<N: Normalize>(
+        &self,
+        lanes: Range<usize>,
+        normalize: &N,
+        states: &mut [N::State],
+        Bench { buffers, workspace, .. }: &mut Bench<R>,
+    ) {
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {
                 self.with_block(row, block, buffers, |block, _, _| {
@@ -268,79 +333,15 @@ impl<R: Arithmetic> Rows<'_, R> {
                 });
             }
         }
-        for (row, (to, state)) in lanes.zip(statistics.iter_mut().zip(states.iter_mut())) {
-            if let Some(again) = normalize.again(state) {
-                *state = again;
-                for block in self.blocks() {
-                    self.with_block(row, block, buffers, |block, _, _| {
-                        normalize.push(state, block.teacher, block.student, workspace);
-                    });
-                }
-            }
-            *to = if self.plan.is_summed(row) {
-                normalize.finish(state)
-            } else {
-                RowStatistics { kind: Kind::Zero, ..RowStatistics::default() }
-            };
-            if to.kind == Kind::Split {
-                self.split(row, normalize, to, buffers);
-            }
-        }
     }
 
-    fn totals<N: Normalize, D: Diverge<N::Space>>(
-        &self,
-        lanes: Range<usize>,
-        (normalize, diverge): (&N, &D),
-        statistics: &[RowStatistics; TILE],
-        wanted: Wanted,
-        buffers: &mut Buffers<R>,
-    ) -> [Totals; TILE] {
-        let mut totals = [Totals::default(); TILE];
-        // What each row still has to add up: value, student's total, teacher's total.
-        let mut open = [[false; 3]; TILE];
-        for (open, (of, to)) in open.iter_mut().zip(statistics.iter().zip(totals.iter_mut())) {
-            match of.kind {
-                Kind::NotANumber => *to = Totals { value: f64::NAN, student: f64::NAN, teacher: f64::NAN },
-                Kind::Zero | Kind::Unset => {}
-                _ => {
-                    let settle = |known: Option<f64>, to: &mut f64, wanted: bool| {
-                        *to = known.unwrap_or(0.0);
-                        wanted && known.is_none()
-                    };
-                    *open = [
-                        settle(diverge.value_from(of), &mut to.value, true),
-                        settle(diverge.student_total_from(of), &mut to.student, wanted.student),
-                        settle(diverge.teacher_total_from(of), &mut to.teacher, wanted.teacher),
-                    ];
-                }
-            }
+    /// What a row that has been seen as a whole is worth; nothing where it is not summed.
+    fn finish<N: Normalize>(&self, row: usize, normalize: &N, state: &N::State) -> RowStatistics {
+        if self.plan.is_summed(row) {
+            normalize.finish(state)
+        } else {
+            RowStatistics { kind: Kind::Zero, ..RowStatistics::default() }
         }
-        if open.iter().flatten().all(|open| !open) {
-            return totals;
-        }
-        for block in self.blocks() {
-            for ((row, of), (to, open)) in lanes.clone().zip(statistics).zip(totals.iter_mut().zip(&open)) {
-                self.with_block(row, block, buffers, |block, _, sum| {
-                    let n = block.teacher.len();
-                    let [value, student, teacher] = *open;
-                    if value {
-                        let share = normalize.share(of);
-                        evaluate(normalize, of, block, share, &Term::new(diverge), sum.cells(n));
-                        to.value += sum.sum(n);
-                    }
-                    if student {
-                        evaluate(normalize, of, block, 1.0, &StudentCotangent::new(diverge), sum.cells(n));
-                        to.student += sum.sum(n);
-                    }
-                    if teacher {
-                        evaluate(normalize, of, block, 1.0, &TeacherCotangent::new(diverge), sum.cells(n));
-                        to.teacher += sum.sum(n);
-                    }
-                });
-            }
-        }
-        totals
     }
 
     #[allow(clippy::too_many_arguments, reason = "one call of two, each argument a part of the pass")]
@@ -368,7 +369,7 @@ impl<R: Arithmetic> Rows<'_, R> {
                         out.fill(R::nan());
                     }
                 });
-                let place = self.plan.place(row, from);
+                let place = self.place(row, from);
                 overflowed |= R::store(sink, place, buffers.scattered(n, compressed));
             }
         }

@@ -134,6 +134,11 @@ pub enum Error {
     },
     /// A prepared teacher was made for another temperature or another shape.
     Prepared,
+    /// The gradient cannot take the student's place.
+    InPlace {
+        /// What is asked for besides.
+        asked: &'static str,
+    },
 }
 
 impl Error {
@@ -163,6 +168,7 @@ impl Error {
             Self::Border { .. } => "border",
             Self::Unused { .. } => "unused",
             Self::Prepared => "prepared",
+            Self::InPlace { .. } => "in_place",
         }
     }
 }
@@ -244,6 +250,11 @@ impl fmt::Display for Error {
             Self::Unused { input } => write!(f, "this loss does not take {input}: leave it out"),
             Self::Prepared => f.write_str(
                 "the prepared teacher was made for another temperature or shape: prepare it with this plan",
+            ),
+            Self::InPlace { asked } => write!(
+                f,
+                "the gradient cannot take the student's place with {asked}: keep the student, and give the gradient a \
+                 tensor of its own"
             ),
         }
     }

@@ -1,6 +1,6 @@
 //! Instruction sets: which there are, which this CPU has, and the loops that are compiled once for each.
 //!
-//! Two kinds of loops. Those behind [`dispatch`] are plain Rust without a fused multiply-add, so every
+//! Two kinds of loops. Those behind [`dispatch_on`] are plain Rust without a fused multiply-add, so every
 //! instruction set gives the same bits; a wider one only takes more entries at a time. Those over
 //! [`crate::simd::Simd`] are run on the instruction set that the caller names, and round as it does. Without
 //! the feature `simd` there is one plain form of either and no unsafe code.
@@ -116,38 +116,40 @@ pub(crate) trait Kernel {
     fn run(self) -> Self::Output;
 }
 
-/// Runs a kernel in the widest form that this CPU has.
-#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+/// Runs a kernel in the form of an instruction set; in that of the baseline where this CPU does not have it.
 #[inline]
-#[allow(unsafe_code, reason = "calling a function compiled for an instruction set that was just detected")]
-pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    cpufeatures::new!(avx512, "avx512f", "avx512vl", "avx512dq", "avx512bw");
-    cpufeatures::new!(avx2, "avx2");
+#[cfg_attr(
+    all(feature = "simd", target_arch = "x86_64"),
+    allow(unsafe_code, reason = "calling a function compiled for an instruction set that was just detected")
+)]
+pub(crate) fn dispatch_on<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    #[cfg(all(feature = "simd", target_arch = "x86_64"))]
+    {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
+        fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run()
+        }
 
-    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw")]
-    fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run()
-    }
+        #[target_feature(enable = "avx2")]
+        fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run()
+        }
 
-    #[target_feature(enable = "avx2")]
-    fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
-        kernel.run()
+        if isa == Isa::Avx512 && has::avx512() {
+            // SAFETY: the features that the function was compiled for were detected on this CPU.
+            return unsafe { with_avx512(kernel) };
+        }
+        if isa == Isa::Avx2 && has::avx2() {
+            // SAFETY: the feature that the function was compiled for was detected on this CPU.
+            return unsafe { with_avx2(kernel) };
+        }
     }
-
-    if avx512::get() {
-        // SAFETY: the features that the function was compiled for were detected on this CPU.
-        unsafe { with_avx512(kernel) }
-    } else if avx2::get() {
-        // SAFETY: the feature that the function was compiled for was detected on this CPU.
-        unsafe { with_avx2(kernel) }
-    } else {
-        kernel.run()
-    }
+    let _ = isa;
+    kernel.run()
 }
 
-/// Runs a kernel.
-#[cfg(not(all(feature = "simd", target_arch = "x86_64")))]
+/// Runs a kernel in the widest form that this CPU has.
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    dispatch_on(Isa::detect(), kernel)
 }

@@ -47,6 +47,7 @@ mod element;
 mod engine;
 mod error;
 mod halves;
+mod in_place;
 mod isa;
 mod logarithm;
 mod loss;
@@ -55,22 +56,24 @@ mod mask;
 mod names;
 mod normalize;
 mod options;
+mod outcome;
 mod plan;
 mod prepared;
 mod preset;
 mod recipe;
 pub mod row;
 mod row_loss;
+mod segments;
 mod shape;
 mod simd;
 mod space;
 mod upsample;
 mod vector_loss;
 
-pub use access::{Place, Sink, Slab, narrow_into};
+pub use access::{LentCells, Place, Sink, Slab, narrow_into};
 pub use adapt::{Conv1x1, Resize, ResizeMode};
 pub use arithmetic::Arithmetic;
-pub use call::{Call, Inputs, KeptStatistics, Outcome, Outputs, Overflowed, Partial, run};
+pub use call::{Call, Inputs, KeptStatistics, Outputs, run};
 pub use checked::{Epsilon, Share, Temperature, Upstream, Weight};
 pub use diverge::{
     Cosine, CrossEntropy, Diverge, DivergeVector, Euclidean, HalfMse, Hinge, JensenShannon, Kl,
@@ -78,6 +81,7 @@ pub use diverge::{
 };
 pub use element::{DType, Element, Tensor, TensorMut};
 pub use error::Error;
+pub use in_place::InPlace;
 pub use isa::Isa;
 pub use loss::*;
 pub use map::{
@@ -90,12 +94,14 @@ pub use normalize::{
     Softmax, Standardise, UnitLength,
 };
 pub use options::{Field, OptionError, OptionValue};
+pub use outcome::{Outcome, Overflowed, Partial};
 pub use plan::Plan;
 pub use prepared::PreparedTeacher;
 pub use preset::Preset;
 pub use recipe::{Divergence, Divisor, Ignore, Norm, Recipe, RowOptions, Samples};
 pub use row::{RowState, RowStatistics};
 pub use row_loss::RowLoss;
+pub use segments::{Found, Lent, Overwritten, Segmented, Segments};
 pub use shape::{Layout, Order, Shape};
 pub use space::{
     CentredUnit, Coordinates, Difference, Distribution, Probabilities, Real, RowSpace, Score, Space,

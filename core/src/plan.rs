@@ -3,12 +3,19 @@
 use crate::access::Place;
 use crate::mask::Mask;
 use crate::recipe::{Ignore, Norm, Recipe, Samples};
+use crate::segments::Segments;
 use crate::shape::{Layout, Order, Shape};
 use crate::{Divisor, Error};
 use core::ops::Range;
 
 /// Neighbouring rows that are walked together where they interleave in memory: a cache line of `f32`.
 pub(crate) const TILE: usize = 16;
+
+/// Entries up to which a row is taken as a whole: far more than merging what two segments found costs.
+const SEGMENT: usize = 1 << 17;
+
+/// The same of rows that interleave, a tile of which is taken together.
+const SEGMENT_OF_TILE: usize = 1 << 15;
 
 /// Elements of a job: enough that the cost of handing one out does not show.
 const JOB: usize = 1 << 16;
@@ -132,6 +139,54 @@ impl Plan {
             let end = (start + block).min(rows);
             (start..end).step_by(most.max(1)).map(move |at| at..(at + most).min(end))
         })
+    }
+
+    /// The entries of a row in pieces that can be run side by side, too: one of all but for long rows. What the
+    /// pieces find, put together in this order, gives the same bits whoever ran them. Depends on the shape alone.
+    pub fn segments(&self) -> Segments {
+        let entries = self.row_len();
+        let most = if self.layout.inner() == 1 { SEGMENT } else { SEGMENT_OF_TILE };
+        let pieces = if self.is_upsampled() { 1 } else { entries.div_ceil(most).max(1) };
+        // Whole blocks of every kernel, but for the last.
+        let size = if pieces == 1 { entries } else { entries.div_ceil(pieces).next_multiple_of(1024) };
+        Segments::new(entries, size)
+    }
+
+    /// Whether rows are cut into segments.
+    pub fn is_cut(&self) -> bool {
+        self.segments().len() > 1
+    }
+
+    /// Rows of a job of long ones, at most.
+    pub(crate) fn rows_of_a_long_job(&self) -> usize {
+        if self.layout.inner() == 1 { 1 } else { TILE }
+    }
+
+    /// How many elements a copy takes of what a job, or a segment of a long row, has of the student, where the
+    /// gradient can [take the student's place](crate::InPlace).
+    ///
+    /// At most 65536, or a row where that is longer, of at most 131072.
+    ///
+    /// # Errors
+    /// [`Error::InPlace`] for rows that interleave in memory and for `upsample`.
+    ///
+    /// ```
+    /// use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
+    /// let plan = |order| Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 19, 64, 64])?, order);
+    /// assert_eq!(plan(Order::Nchw)?.in_place(), Ok(16 * 64 * 64));
+    /// assert_eq!(plan(Order::Nhwc)?.in_place().unwrap_err().code(), "in_place");
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn in_place(&self) -> Result<usize, Error> {
+        if self.is_upsampled() {
+            Err(Error::InPlace { asked: "upsample" })
+        } else if self.layout.inner() > 1 {
+            Err(Error::InPlace { asked: "rows that interleave in memory" })
+        } else if self.is_cut() {
+            Ok(self.segments().longest())
+        } else {
+            Ok(self.jobs().next().map_or(0, |job| job.len() * self.row_len()))
+        }
     }
 
     /// Where a block of a row stands.

@@ -5,7 +5,7 @@ use crate::arithmetic::Arithmetic;
 use crate::call::Outputs;
 use crate::diverge::Diverge;
 use crate::element::{DType, Element};
-use crate::engine::{Memory, Rows, run_job};
+use crate::engine::{self, Memory, Rows, Student};
 use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::normalize::Normalize;
@@ -102,8 +102,10 @@ impl<N: Normalize, D: Diverge<N::Space>> RowLoss<N, D> {
         let memory = (R::UNIT == R::one()).then_some(memory);
         with_reader::<R, _>(t.into(), |teacher| {
             with_reader::<R, _>(s.into(), |student| {
-                let rows = Rows { plan, teacher, student, mask: Mask::ALL, memory };
-                run_job(&rows, 0..1, (&self.normalize, &self.diverge), outputs, scale).sum
+                let rows =
+                    Rows { plan, teacher, student, mask: Mask::ALL, memory, origin: 0, entries: 0..t.len() };
+                let pair = (&self.normalize, &self.diverge);
+                engine::run(&rows, 0..1, pair, outputs, scale, Student::Kept).sum
             })
         })
     }

@@ -3,8 +3,9 @@
 
 use crate::access::{Load, Place, Sink, with_reader};
 use crate::adapt::{Axis, ResizeMode, Taps};
-use crate::call::{Inputs, KeptStatistics, Outputs, Partial, RunJob};
-use crate::engine::Rows;
+use crate::call::{Inputs, KeptStatistics, Outputs, RunJob};
+use crate::engine::{Rows, Student};
+use crate::outcome::Partial;
 use crate::plan::Plan;
 use crate::shape::Order;
 use core::ops::Range;
@@ -140,10 +141,18 @@ pub(crate) fn run(
                 student: &Enlarged { grid, source: student },
                 mask: inputs.mask,
                 memory: None,
+                origin: 0,
+                entries: 0..plan.row_len(),
             };
             plan.recipe().visit(
                 !rows.mask.is_all(),
-                RunJob { rows, job: job.clone(), outputs: &mut inner, gradient_scale },
+                RunJob {
+                    rows,
+                    job: job.clone(),
+                    outputs: &mut inner,
+                    gradient_scale,
+                    student: Student::Kept,
+                },
             )
         })
     });

@@ -2,10 +2,10 @@
 //! of.
 
 use crate::diverge::{Diverge, DivergeVector};
-use crate::map::{Moments, Side, sums, update};
+use crate::map::{Moments, Side, Stretch, sums, update_along};
 use crate::normalize::{NormalizeVector, Scaled};
 use crate::space::VectorSpace;
-use crate::{Error, Upstream};
+use crate::{Error, Isa, Upstream};
 
 /// `diverge(normalize(t), normalize(s))` of one pair of vectors, in `f64`.
 ///
@@ -60,7 +60,7 @@ impl<N: NormalizeVector, D: DivergeVector<N::Space>> VectorLoss<N, D> {
             }
         }
         let (pair, value) = self.see(teacher, student);
-        pair.pull(Side::Student, (teacher, student), grad_student);
+        pair.pull(Side::Student, Self::stretches(teacher, student), grad_student);
         let slope = self.diverge.slope(pair.sum) * upstream.get();
         for g in grad_student {
             *g *= slope;
@@ -75,10 +75,13 @@ impl<N: NormalizeVector, D: DivergeVector<N::Space>> VectorLoss<N, D> {
         let value = self.diverge.finish(pair.sum, t.step() != 0.0 && s.step() != 0.0);
         (pair, value)
     }
+
+    fn stretches<'a>(teacher: &'a [f64], student: &'a [f64]) -> [Stretch<'a>; 2] {
+        [teacher, student].map(|x| Stretch::of(Isa::detect(), x))
+    }
 }
 
 /// A pair of vectors whose scales are known: the sweep over its pieces, and the gradient at any of them.
-#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pair<S, D> {
     pub(crate) teacher: Scaled<S>,
     pub(crate) student: Scaled<S>,
@@ -88,6 +91,14 @@ pub(crate) struct Pair<S, D> {
     /// The sums of cotangent times coordinate, teacher's and student's.
     pub(crate) along: [f64; 2],
 }
+
+impl<S, D: Copy> Clone for Pair<S, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, D: Copy> Copy for Pair<S, D> {}
 
 impl<S: VectorSpace, D: Diverge<S>> Pair<S, D> {
     pub(crate) fn new(teacher: Scaled<S>, student: Scaled<S>, diverge: D) -> Self {
@@ -126,27 +137,31 @@ impl<S: VectorSpace, D: Diverge<S>> Pair<S, D> {
 
     /// Adds a piece to the sums.
     pub(crate) fn compare(&mut self, teacher: &[f64], student: &[f64]) {
-        let of_piece = sums(teacher, student, |t, s| {
-            let ([t, s], x) = self.point(t, s);
-            let to_t = self.diverge.teacher_cotangent(x) * t;
-            [self.diverge.term(x), to_t, self.diverge.student_cotangent(x) * s]
-        });
-        let [sum, along_t, along_s] = of_piece;
+        let this = *self;
+        self.add(sums(teacher, student, move |t, s| {
+            let ([t, s], x) = this.point(t, s);
+            let to_t = this.diverge.teacher_cotangent(x) * t;
+            [this.diverge.term(x), to_t, this.diverge.student_cotangent(x) * s]
+        }));
+    }
+
+    /// Adds the sums of a piece: of its terms, and of cotangent times coordinate of teacher and student.
+    pub(crate) fn add(&mut self, [sum, along_t, along_s]: [f64; 3]) {
         self.sum += sum;
         self.along = [self.along[0] + along_t, self.along[1] + along_s];
     }
 
     /// The gradient of the sum of terms at a piece.
-    pub(crate) fn pull(&self, side: Side, (teacher, student): (&[f64], &[f64]), out: &mut [f64]) {
-        let [along_t, along_s] = self.along;
+    pub(crate) fn pull(&self, side: Side, pair: [Stretch<'_>; 2], out: &mut [f64]) {
+        let (this, [along_t, along_s]) = (*self, self.along);
         match side {
-            Side::Teacher => update(out, teacher, student, |_, t, s| {
-                let ([t, _], x) = self.point(t, s);
-                self.teacher.pull(self.diverge.teacher_cotangent(x), t, along_t)
+            Side::Teacher => update_along(out, pair, move |_, t, s| {
+                let ([t, _], x) = this.point(t, s);
+                this.teacher.pull(this.diverge.teacher_cotangent(x), t, along_t)
             }),
-            Side::Student => update(out, teacher, student, |_, t, s| {
-                let ([_, s], x) = self.point(t, s);
-                self.student.pull(self.diverge.student_cotangent(x), s, along_s)
+            Side::Student => update_along(out, pair, move |_, t, s| {
+                let ([_, s], x) = this.point(t, s);
+                this.student.pull(this.diverge.student_cotangent(x), s, along_s)
             }),
         }
     }

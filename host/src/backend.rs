@@ -1,8 +1,8 @@
 //! What runs a plan: one trait, whatever the machine.
 
 use densekd_core::{
-    DType, Inputs, Labels, MapCall, MapInputs, MapPlan, Mask, Outcome, Plan, Projection, RowStatistics, Side,
-    Tensor, TensorMut, Upstream,
+    DType, Element, Inputs, Labels, MapCall, MapInputs, MapPlan, Mask, Outcome, Plan, Projection,
+    RowStatistics, Side, Tensor, TensorMut, Upstream,
 };
 use std::fmt;
 
@@ -14,10 +14,11 @@ const ROWS_ONLY: &str = "it runs row losses only";
 /// Duties of an implementation:
 /// 1. [`capability`](Backend::capability) answers from the plan and the types alone, and whatever it accepts
 ///    [`submit`](Backend::submit) runs, for value, row values and gradient to the student at least; a gradient to
-///    the teacher or kept statistics it may refuse by [`Unsupported`], before anything is written.
+///    the teacher, one in the student's place or kept statistics it may refuse by [`Unsupported`], before anything is
+///    written.
 /// 2. `submit` writes every output that is asked for, in full, or returns an error and leaves unspecified
-///    finite work behind in the outputs, never out of bounds. Outputs do not alias inputs (the borrow checker
-///    sees to it).
+///    finite work behind in the outputs, never out of bounds; what can be told from the submission is told before
+///    anything is written. Outputs do not alias inputs (the borrow checker sees to it).
 /// 3. Results are those of [`densekd_core::run`] within the stated tolerances, the same bits from run to run.
 /// 4. `submit` may return before the work is done; [`synchronise`](Backend::synchronise) returns after.
 ///
@@ -94,13 +95,13 @@ pub struct Submission<'a> {
     pub plan: &'a Plan,
     /// The teacher's elements.
     pub teacher: Tensor<'a>,
-    /// The student's elements.
-    pub student: Tensor<'a>,
+    /// The student's elements, and whether the gradient overwrites them.
+    pub student: Student<'a>,
     /// The counted positions.
     pub mask: Mask<'a>,
     /// The gradient from above.
     pub upstream: Upstream,
-    /// Where the gradient to the student goes.
+    /// Where the gradient to the student goes, of one that is kept.
     pub grad_student: Option<TensorMut<'a>>,
     /// Where the gradient to the teacher goes.
     pub grad_teacher: Option<TensorMut<'a>>,
@@ -108,6 +109,70 @@ pub struct Submission<'a> {
     pub row_values: Option<&'a mut [f64]>,
     /// What becomes of the rows' statistics.
     pub statistics: Statistics<'a>,
+}
+
+/// The student of a submission.
+///
+/// Made of a tensor to be read, it is kept; of one to be written, the gradient takes its place and no gradient tensor
+/// is needed:
+///
+/// ```
+/// use densekd::{Backend, Cpu, Submission};
+/// use densekd::core::{Order, Plan, Recipe, RowOptions, Shape};
+/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
+/// let (teacher, mut student) = ([0.0_f32, 1.0, 2.0], [2.0_f32, 1.0, 0.0]);
+/// let outcome = Cpu::new().submit(Submission::new(&plan, &teacher[..], &mut student[..]))?;
+/// assert!(outcome.value() > 0.0);
+/// assert!(student[0] > 0.0 && student[2] < 0.0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub enum Student<'a> {
+    /// It stays as it is.
+    Kept(Tensor<'a>),
+    /// Its gradient overwrites it, where [`Plan::in_place`](densekd_core::Plan::in_place) allows that and no other
+    /// gradient is asked for; else nothing is written. After an error in the work itself, as for any output, it holds
+    /// anything.
+    Overwritten(TensorMut<'a>),
+}
+
+impl Student<'_> {
+    /// The elements, to be read.
+    pub fn as_tensor(&self) -> Tensor<'_> {
+        match self {
+            Self::Kept(student) => *student,
+            Self::Overwritten(student) => student.as_tensor(),
+        }
+    }
+
+    /// The type they are stored in.
+    pub fn dtype(&self) -> DType {
+        self.as_tensor().dtype()
+    }
+}
+
+impl<'a> From<Tensor<'a>> for Student<'a> {
+    fn from(student: Tensor<'a>) -> Self {
+        Self::Kept(student)
+    }
+}
+
+impl<'a> From<TensorMut<'a>> for Student<'a> {
+    fn from(student: TensorMut<'a>) -> Self {
+        Self::Overwritten(student)
+    }
+}
+
+impl<'a, E: Element> From<&'a [E]> for Student<'a> {
+    fn from(student: &'a [E]) -> Self {
+        Self::Kept(student.into())
+    }
+}
+
+impl<'a, E: Element> From<&'a mut [E]> for Student<'a> {
+    fn from(student: &'a mut [E]) -> Self {
+        Self::Overwritten(student.into())
+    }
 }
 
 /// The rows' statistics between the two calls of a loss and its gradient.
@@ -127,8 +192,9 @@ pub enum Statistics<'a> {
 }
 
 impl<'a> Submission<'a> {
-    /// A submission that asks for the value alone, with no mask and upstream gradient 1.
-    pub fn new(plan: &'a Plan, teacher: impl Into<Tensor<'a>>, student: impl Into<Tensor<'a>>) -> Self {
+    /// A submission that asks for the value alone, or for the gradient in the student's place where that is to be
+    /// written; with no mask and upstream gradient 1.
+    pub fn new(plan: &'a Plan, teacher: impl Into<Tensor<'a>>, student: impl Into<Student<'a>>) -> Self {
         Self {
             plan,
             teacher: teacher.into(),
@@ -142,8 +208,20 @@ impl<'a> Submission<'a> {
         }
     }
 
-    /// The inputs, checked, and the outputs' lengths with them.
-    pub(crate) fn inputs(&self) -> Result<Inputs<'a>, densekd_core::Error> {
+    /// Checks the inputs and the outputs' lengths.
+    pub(crate) fn check(&self) -> Result<(), densekd_core::Error> {
+        if let Student::Overwritten(_) = self.student {
+            self.plan.in_place()?;
+            let others = [
+                (&self.grad_student, "a gradient tensor beside it"),
+                (&self.grad_teacher, "a gradient to the teacher"),
+            ];
+            for (gradient, asked) in others {
+                if gradient.is_some() {
+                    return Err(densekd_core::Error::InPlace { asked });
+                }
+            }
+        }
         let wanted = self.plan.shape().len();
         let gradients = [("grad_student", &self.grad_student), ("grad_teacher", &self.grad_teacher)];
         for (buffer, gradient) in gradients {
@@ -163,7 +241,7 @@ impl<'a> Submission<'a> {
                 return Err(densekd_core::Error::Length { buffer, found, wanted: rows });
             }
         }
-        Inputs::new(self.plan, self.teacher, self.student, self.mask)
+        Inputs::new(self.plan, self.teacher, self.student.as_tensor(), self.mask).map(|_| ())
     }
 }
 

@@ -1,13 +1,22 @@
 //! The CPU backend: the core's jobs spread over threads.
 
 mod map;
+mod of_rows;
+mod overwrite;
+mod rounds;
 
 pub(crate) use map::Threads;
 
-use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
-use crate::sinks::{GradientTasks, Sinks};
-use densekd_core::{Call, DType, Isa, KeptStatistics, MapPlan, Outcome, Outputs, Partial, Plan};
+use crate::backend::{Backend, BackendError, MapSubmission, Student, Submission, Unsupported};
+use crate::sinks::{GradientTasks, Pair, Sinks};
+use densekd_core::{
+    Call, DType, Found, Inputs, Isa, Lent, MapPlan, Outcome, Outputs, Partial, Plan, Segmented, Segments,
+    TensorMut,
+};
+use of_rows::OfRows;
+use overwrite::Overwrite;
 use rayon::prelude::*;
+use rounds::{Rounds, one_at_a_time};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -67,7 +76,7 @@ impl Cpu {
         if isa.is_available() { Ok(Self { isa: Some(isa), ..self }) } else { Err(not_here(isa.name())) }
     }
 
-    /// The instruction set that row losses run on: that of [`Self::with_isa`], else what the environment variable
+    /// The instruction set that losses run on: that of [`Self::with_isa`], else what the environment variable
     /// `DENSEKD_ISA` names (`avx512`, `avx2`, `neon`, `plain`; read once), else the widest of this CPU.
     ///
     /// # Errors
@@ -85,6 +94,14 @@ impl Cpu {
         }
     }
 
+    /// Runs on its threads.
+    fn spread<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
+        match &self.pool {
+            Some(pool) => pool.install(run),
+            None => run(),
+        }
+    }
+
     /// How many threads it runs on.
     pub fn threads(&self) -> usize {
         self.pool.as_ref().map_or_else(rayon::current_num_threads, rayon::ThreadPool::current_num_threads)
@@ -99,8 +116,7 @@ fn not_here(name: &str) -> BackendError {
 /// Some neighbouring jobs and the parts of all outputs that belong to them.
 struct Task<'a> {
     jobs: Vec<Range<usize>>,
-    statistics: Statistics<'a>,
-    row_values: Option<&'a mut [f64]>,
+    of_rows: OfRows<'a>,
     sinks: Sinks<'a>,
 }
 
@@ -118,15 +134,27 @@ impl Backend for Cpu {
     }
 
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
-        let call = Call::new(submission.inputs()?, submission.upstream).with_isa(self.isa()?);
-        let tasks = tasks(submission, self.threads());
-        let run = || -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
-            tasks.into_par_iter().map(|task| task.run(&call)).collect()
+        submission.check()?;
+        let isa = self.isa()?;
+        let Submission { plan, teacher, student, mask, upstream, grad_student, grad_teacher, .. } =
+            submission;
+        let of_rows = OfRows { statistics: submission.statistics, values: submission.row_values };
+        let student = match student {
+            Student::Kept(student) => student,
+            Student::Overwritten(student) => {
+                let overwrite = Overwrite { plan, teacher, mask, upstream, isa, of_rows };
+                return Ok(self.spread(|| overwrite.run(student))?);
+            }
         };
-        let partials = match &self.pool {
-            Some(pool) => pool.install(run),
-            None => run(),
-        }?;
+        let call = Call::new(Inputs::new(plan, teacher, student, mask)?, upstream).with_isa(isa);
+        let tasks = tasks(plan, (grad_student, grad_teacher), of_rows, self.threads());
+        let partials = self.spread(|| -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
+            if one_at_a_time(&plan.segments(), self.threads()) {
+                tasks.into_iter().map(|task| task.run(&call)).collect()
+            } else {
+                tasks.into_par_iter().map(|task| task.run(&call)).collect()
+            }
+        })?;
         let mut total = Partial::default();
         partials.into_iter().flatten().for_each(|partial| total.add(partial));
         Ok(call.outcome(total))
@@ -137,12 +165,8 @@ impl Backend for Cpu {
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        let call = submission.call()?;
-        let run = move || map::run(&call, submission);
-        Ok(match &self.pool {
-            Some(pool) => pool.install(run),
-            None => run(),
-        }?)
+        let call = submission.call()?.with_isa(self.isa()?);
+        Ok(self.spread(move || map::run(&call, submission))?)
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {
@@ -151,40 +175,20 @@ impl Backend for Cpu {
 }
 
 /// Cuts the outputs along the plan's jobs.
-fn tasks(submission: Submission<'_>, threads: usize) -> Vec<Task<'_>> {
-    let Submission { plan, grad_student, grad_teacher, mut row_values, mut statistics, .. } = submission;
+fn tasks<'a>(
+    plan: &Plan,
+    (grad_student, grad_teacher): (Option<TensorMut<'a>>, Option<TensorMut<'a>>),
+    mut of_rows: OfRows<'a>,
+    threads: usize,
+) -> Vec<Task<'a>> {
     let grouped = GradientTasks::new(plan, threads);
     let sinks = grouped.sinks(grad_student, grad_teacher);
     let mut tasks = Vec::with_capacity(sinks.len());
     for (jobs, sinks) in grouped.into_jobs().into_iter().zip(sinks) {
         let rows = jobs.iter().map(ExactSizeIterator::len).sum();
-        tasks.push(Task {
-            jobs,
-            statistics: match &mut statistics {
-                Statistics::Drop => Statistics::Drop,
-                Statistics::Write(rest) => Statistics::Write(take_mut(rest, rows)),
-                Statistics::Read(rest) => Statistics::Read(take(rest, rows)),
-            },
-            row_values: row_values.as_mut().map(|rest| take_mut(rest, rows)),
-            sinks,
-        });
+        tasks.push(Task { jobs, of_rows: of_rows.take(rows), sinks });
     }
     tasks
-}
-
-#[allow(clippy::mut_mut, reason = "the rest of a borrowed slice is what moves")]
-fn take_mut<'a, T>(rest: &mut &'a mut [T], n: usize) -> &'a mut [T] {
-    let whole = std::mem::take(rest);
-    let n = n.min(whole.len());
-    let (head, tail) = whole.split_at_mut(n);
-    *rest = tail;
-    head
-}
-
-fn take<'a, T>(rest: &mut &'a [T], n: usize) -> &'a [T] {
-    let (head, tail) = rest.split_at(n.min(rest.len()));
-    *rest = tail;
-    head
 }
 
 impl Task<'_> {
@@ -192,21 +196,39 @@ impl Task<'_> {
         let mut scratch = vec![0.0; self.sinks.scratch()];
         let mut partials = Vec::with_capacity(self.jobs.len());
         for job in self.jobs {
-            let rows = job.len();
-            let (grad_student, grad_teacher) = self.sinks.both();
-            let outputs = Outputs {
-                grad_student,
-                grad_teacher,
-                row_values: self.row_values.as_mut().map(|rest| take_mut(rest, rows)),
-                statistics: match &mut self.statistics {
-                    Statistics::Drop => KeptStatistics::Drop,
-                    Statistics::Write(rest) => KeptStatistics::Write(take_mut(rest, rows)),
-                    Statistics::Read(rest) => KeptStatistics::Read(take(rest, rows)),
-                },
-                scratch: &mut scratch,
-            };
+            let of_rows = self.of_rows.take(job.len());
+            if let Some(pairs) = self.sinks.segments() {
+                let mut segmented = SideBySide(Rounds::new(pairs));
+                partials.push(call.run_segments(job, of_rows.outputs(), &mut segmented)?);
+                continue;
+            }
+            let (grad_student, grad_teacher) = self.sinks.whole();
+            let scratch = &mut scratch[..];
+            let outputs = Outputs { grad_student, grad_teacher, scratch, ..of_rows.outputs() };
             partials.push(call.run(job, outputs)?);
         }
         Ok(partials)
+    }
+}
+
+/// A job's segments, each with its sinks.
+struct SideBySide<'b, 'a>(Rounds<&'b mut [Pair<'a>]>);
+
+impl Segmented for SideBySide<'_, '_> {
+    fn gradients(&self) -> (bool, bool) {
+        self.0.parts.first().map_or((false, false), Pair::are_there)
+    }
+
+    fn each(
+        &mut self,
+        segments: Segments,
+        work: &(dyn Fn(Range<usize>, Lent<'_>) -> Found + Sync),
+        take: &mut dyn FnMut(Found),
+    ) {
+        let lend = |(): &mut (), segment, pair: &mut Pair<'_>| {
+            let (student, teacher) = pair.both();
+            work(segment, Lent::Sinks { student, teacher })
+        };
+        self.0.run(segments, || (), lend, take);
     }
 }

@@ -1,6 +1,6 @@
 //! The CUDA backend: a plan's tensors copied to a GPU, its kernels, the results copied back.
 
-use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
+use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
 use densekd_core::{
     Arithmetic, DType, Element, MapCall, MapOptions, MapPlan, Outcome, Overflowed, Plan, Tensor, TensorMut,
     narrow_into,
@@ -49,7 +49,9 @@ impl Cuda {
         let types = [submission.teacher.dtype(), submission.student.dtype()];
         let of_plan = types.into_iter().find_map(|dtype| uncovered(submission.plan, dtype));
         let of_outputs = || {
-            if submission.grad_teacher.is_some() {
+            if matches!(submission.student, Student::Overwritten(_)) {
+                Some("its kernels leave the student as it is: give the gradient a tensor of its own")
+            } else if submission.grad_teacher.is_some() {
                 Some("its kernels have no gradient to the teacher")
             } else if matches!(submission.statistics, Statistics::Drop) {
                 None
@@ -135,12 +137,13 @@ impl Backend for Cuda {
     }
 
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
-        submission.inputs()?;
+        submission.check()?;
         if let Some(refusal) = Self::refusal(&submission) {
             return Err(refusal.into());
         }
         let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } =
             submission;
+        let student = student.as_tensor();
         let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
             (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
         });

@@ -46,7 +46,7 @@ pub mod vectors;
 pub use adapter::{AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Gradient, Gradients, Pulled};
 #[cfg(feature = "cuda")]
 pub use auto::Auto;
-pub use backend::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
+pub use backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
 pub use cpu::Cpu;
 #[cfg(feature = "cuda")]
 pub use cuda::Cuda;

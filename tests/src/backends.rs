@@ -2,10 +2,10 @@
 //! the other memory order.
 
 use crate::engine::{Stored, to_nchw, to_nhwc};
-use densekd::{Backend, BackendError, MapSubmission, Statistics, Submission, Unsupported};
+use densekd::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
 use densekd_core::{
-    Alone, DType, Element, Inputs, KeptStatistics, MapCall, MapInputs, MapPlan, Options, Order, Outcome,
-    Outputs, Plan, Sink, Slab, Tensor, TensorMut, Term, run_map,
+    Alone, DType, Element, InPlace, Inputs, KeptStatistics, MapCall, MapInputs, MapPlan, Mask, Options,
+    Order, Outcome, Outputs, Plan, Sink, Slab, Tensor, TensorMut, Term, Upstream, run_map,
 };
 
 /// `densekd_core::run`, which every backend must equal.
@@ -19,6 +19,17 @@ fn sink(tensor: TensorMut<'_>) -> Box<dyn Sink + '_> {
         TensorMut::F16(x) => Box::new(Slab::new(x, 0)),
         TensorMut::Bf16(x) => Box::new(Slab::new(x, 0)),
     }
+}
+
+/// The gradient in the student's place.
+fn overwrite<'a, E: Element>(
+    (plan, teacher, mask, upstream): (&'a Plan, Tensor<'a>, Mask<'a>, Upstream),
+    student: &mut [E],
+    outputs: Outputs<'_>,
+) -> Result<Outcome, densekd_core::Error> {
+    // What stands in the copy must not matter.
+    let mut copy = vec![E::narrow(f64::NAN); plan.in_place()?];
+    InPlace::<E>::new(plan, teacher, mask, upstream)?.run_all(student, &mut copy, outputs)
 }
 
 impl Backend for Sequential {
@@ -52,7 +63,16 @@ impl Backend for Sequential {
             },
             scratch: &mut scratch,
         };
-        Ok(densekd_core::run(&Inputs::new(plan, teacher, student, mask)?, upstream, outputs)?)
+        let loss = (plan, teacher, mask, upstream);
+        Ok(match student {
+            Student::Kept(student) => {
+                densekd_core::run(&Inputs::new(plan, teacher, student, mask)?, upstream, outputs)
+            }
+            Student::Overwritten(TensorMut::F32(student)) => overwrite(loss, student, outputs),
+            Student::Overwritten(TensorMut::F64(student)) => overwrite(loss, student, outputs),
+            Student::Overwritten(TensorMut::F16(student)) => overwrite(loss, student, outputs),
+            Student::Overwritten(TensorMut::Bf16(student)) => overwrite(loss, student, outputs),
+        }?)
     }
 
     fn map_capability(&self, _plan: &MapPlan) -> Result<(), Unsupported> {
@@ -133,14 +153,18 @@ impl Backend for ChannelsLast<'_> {
         let shape = submission.plan.shape();
         let plan = Plan::new(*submission.plan.recipe(), shape, Order::Nhwc)?;
         let teacher = reordered(shape.dims(), submission.teacher);
-        let student = reordered(shape.dims(), submission.student);
+        let Student::Kept(student) = submission.student else {
+            let reason = "it hands on a copy of the student";
+            return Err(Unsupported { backend: self.name(), reason }.into());
+        };
+        let student = reordered(shape.dims(), student);
         let Submission { mut grad_student, mut grad_teacher, .. } = submission;
         let copy = |x: &Option<TensorMut<'_>>| x.as_ref().map(|x| reordered(shape.dims(), x.as_tensor()));
         let (mut to_student, mut to_teacher) = (copy(&grad_student), copy(&grad_teacher));
         let outcome = self.0.submit(Submission {
             plan: &plan,
             teacher: teacher.tensor(),
-            student: student.tensor(),
+            student: student.tensor().into(),
             grad_student: to_student.as_mut().map(Stored::tensor_mut),
             grad_teacher: to_teacher.as_mut().map(Stored::tensor_mut),
             ..submission

@@ -234,7 +234,7 @@ pub const MAPS: [MapLine; 11] = [
     MapLine {
         loss: "dist",
         value: 8e-16,
-        gradient: 8e-15,
+        gradient: 4e-15,
         reason: "1 - r within 4 u of 1; probabilities and correlations within 8 u each",
     },
     MapLine { loss: "dkd", value: 1e-15, gradient: 8e-16, reason: "two divergences, each within 4 u" },

@@ -209,6 +209,15 @@ fn uses() -> Vec<Provoked> {
         let error = PreparedTeacher::from_table(&other, &six[..]).unwrap_err();
         provoked.push((error, "prepared", &["prepare it with this plan"]));
     }
+    let interleaved = Plan::new(*plan.recipe(), shape(), Order::Nhwc).expect("a plan");
+    provoked.extend([
+        (
+            interleaved.in_place().unwrap_err(),
+            "in_place",
+            &["rows that interleave", "a tensor of its own"][..],
+        ),
+        (enlarged.in_place().unwrap_err(), "in_place", &["with upsample", "a tensor of its own"][..]),
+    ]);
     provoked
 }
 

@@ -16,6 +16,14 @@ use crate::space::{Coordinates, Standardised};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HalfMse;
 
+impl HalfMse {
+    /// The sums of terms, and of cotangent times coordinate of teacher and student, from those of `z_t e` and `e e`,
+    /// e the difference of coordinates.
+    pub(crate) const fn sums(along_teacher: f64, squares: f64) -> [f64; 3] {
+        [0.5 * squares, -along_teacher, along_teacher + squares]
+    }
+}
+
 /// Half the squared difference of coordinates, by the name that it has in a space.
 macro_rules! half_squared {
     ($name:ident: $($space:ident),+) => {$(

@@ -1,15 +1,18 @@
 //! Rows that interleave in memory, by the kernel for columns; row by row what that does not certify.
 
-use super::{Bench, Known, Rows, Wanted};
+use super::vectors::Done;
+use super::{Bench, Known, Memory, Rows, Wanted};
+use crate::access::Sink;
 use crate::arithmetic::Arithmetic;
-use crate::call::{KeptStatistics, Outputs, Partial};
+use crate::call::{KeptStatistics, Outputs, reborrow};
 use crate::diverge::Diverge;
 use crate::mask::Mask;
 use crate::normalize::Normalize;
+use crate::outcome::Partial;
 use crate::plan::TILE;
 use crate::recipe::{Divergence, Norm};
 use crate::row::columns::{self, Buffers, Tile, rows_of_a_tile};
-use crate::row::{Kind, RowStatistics};
+use crate::row::{Kind, Lanes, RowStatistics};
 use crate::simd::on;
 use core::ops::Range;
 
@@ -47,25 +50,11 @@ impl<R: Arithmetic> Rows<'_, R> {
                 let kept = kept.get(offset..).unwrap_or_default();
                 found.iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
             }
-            let (live, counted) = self.counted(start);
-            let sink = outputs.grad_student.as_deref_mut().filter(|_| columns::holds(tau, Some(scale)));
+            let sink = reborrow(&mut outputs.grad_student).filter(|_| columns::holds(tau, Some(scale)));
             let written = sink.is_some();
-            let tile = Tile {
-                tau,
-                teacher: memory.teacher,
-                student: memory.student,
-                place: self.plan.place(start, 0),
-                axis,
-                counted,
-                live: &live,
-                statistics: found.get_mut(..rows.len()).unwrap_or_default(),
-                buffers: &mut buffers,
-                gradient: match sink {
-                    Some(sink) => Some((scale, sink)),
-                    None => None,
-                },
-            };
-            partial.overflowed.student |= on(memory.isa, tile);
+            let gradient = sink.map(|sink| (scale, sink));
+            let found_here = found.get_mut(..rows.len()).unwrap_or_default();
+            partial.overflowed.student |= self.walk(memory, start, found_here, gradient, &mut buffers);
             let wanted = Wanted {
                 student: outputs.grad_student.is_some() && !written,
                 teacher: outputs.grad_teacher.is_some(),
@@ -93,13 +82,76 @@ impl<R: Arithmetic> Rows<'_, R> {
         Some(partial)
     }
 
+    /// Neighbouring rows by the kernel; whether a finite number of the gradient became infinite.
+    fn walk(
+        &self,
+        memory: Memory<'_>,
+        start: usize,
+        statistics: &mut [RowStatistics],
+        gradient: Option<(f64, &mut dyn Sink)>,
+        buffers: &mut Buffers,
+    ) -> bool {
+        let (live, counted) = self.counted(start);
+        let tile = Tile {
+            tau: self.plan.recipe().options().tau,
+            teacher: memory.teacher,
+            student: memory.student,
+            place: self.place(start, self.entries.start),
+            axis: self.entries.len(),
+            counted,
+            live: &live,
+            statistics,
+            buffers,
+            gradient: match gradient {
+                Some((scale, sink)) => Some((scale, sink)),
+                None => None,
+            },
+        };
+        on(memory.isa, tile)
+    }
+
+    /// The statistics of the rows of a segment; none where they are not for this kernel.
+    #[inline(never)]
+    pub(super) fn column_statistics(
+        &self,
+        lanes: Range<usize>,
+        to: &mut [RowStatistics; TILE],
+    ) -> Option<Done> {
+        let memory = self.memory.filter(|_| self.is_of_columns(&lanes))?;
+        let to = to.get_mut(..lanes.len())?;
+        self.walk(memory, lanes.start, to, None, &mut Buffers::new());
+        Some(Done::new(certified(to), false))
+    }
+
+    /// The gradient to the student at a segment of rows whose statistics are known; none where they are not for this
+    /// kernel.
+    #[inline(never)]
+    pub(super) fn column_gradient(
+        &self,
+        lanes: Range<usize>,
+        of: &[RowStatistics; TILE],
+        scale: f64,
+        sink: &mut dyn Sink,
+    ) -> Option<Done> {
+        let holds = columns::holds(self.plan.recipe().options().tau, Some(scale));
+        let memory = self.memory.filter(|_| holds && self.is_of_columns(&lanes))?;
+        let mut of = *of;
+        let of = of.get_mut(..lanes.len())?;
+        // A row of which nothing is known would be swept.
+        of.iter_mut().filter(|of| of.kind == Kind::Unset).for_each(|of| of.kind = Kind::Zero);
+        let overflowed = self.at_first_entry(sink, |sink| {
+            self.walk(memory, lanes.start, of, Some((scale, sink)), &mut Buffers::new())
+        });
+        Some(Done::new(certified(of), overflowed))
+    }
+
     /// Which rows of a tile count, and which entries along the axis.
     fn counted(&self, start: usize) -> ([bool; columns::TILE], Option<(Mask<'_>, usize)>) {
         let mut live = [true; columns::TILE];
         if self.mask.is_all() {
             return (live, None);
         }
-        let (position, entries_are_positions) = self.plan.position(start, 0);
+        let (position, entries_are_positions) = self.plan.position(start, self.entries.start);
         if entries_are_positions {
             return (live, Some((self.mask, position)));
         }
@@ -134,6 +186,12 @@ impl<R: Arithmetic> Rows<'_, R> {
         let tile = Known { rows: lanes, offset, statistics: &statistics, wanted };
         self.run_tile(tile, pair, outputs, scale, bench, partial);
     }
+}
+
+/// Which rows the kernel is done with.
+fn certified(of: &[RowStatistics]) -> Lanes {
+    let done = |of: &RowStatistics| of.is_regular() || of.kind == Kind::Zero;
+    of.iter().enumerate().fold(0, |lanes, (i, of)| lanes | Lanes::from(done(of)) << i)
 }
 
 /// The value and the statistics of a row for which nothing else is left to do.

@@ -15,6 +15,16 @@ impl<R: Arithmetic> Rows<'_, R> {
         to: &mut RowStatistics,
         buffers: &mut Buffers<R>,
     ) {
+        let per_quarter = 4.0 * normalize.pull(to);
+        let tops = self.tops(row, buffers);
+        let sums = self.sums(row, per_quarter, tops, buffers);
+        if to.split_about(tops, sums) {
+            to.kl = nats_of_quarters(self.split_kl(row, per_quarter, to, buffers));
+        }
+    }
+
+    /// The largest teacher and the largest student, in quarter units.
+    pub(super) fn tops(&self, row: usize, buffers: &mut Buffers<R>) -> [f64; 2] {
         let [mut top_t, mut top_s] = [f64::NEG_INFINITY; 2];
         for block in self.blocks() {
             self.with_block(row, block, buffers, |block, _, _| {
@@ -24,7 +34,17 @@ impl<R: Arithmetic> Rows<'_, R> {
                 }
             });
         }
-        let per_quarter = 4.0 * normalize.pull(to);
+        [top_t, top_s]
+    }
+
+    /// The sums of exponentials about them.
+    pub(super) fn sums(
+        &self,
+        row: usize,
+        per_quarter: f64,
+        [top_t, top_s]: [f64; 2],
+        buffers: &mut Buffers<R>,
+    ) -> [f64; 2] {
         let [mut sum_t, mut sum_s] = [0.0; 2];
         for block in self.blocks() {
             self.with_block(row, block, buffers, |block, _, _| {
@@ -37,19 +57,18 @@ impl<R: Arithmetic> Rows<'_, R> {
                 }
             });
         }
-        (to.d, to.l, to.m, to.z) = (top_t, sum_t, top_s, sum_s);
-        if top_t == f64::NEG_INFINITY {
-            *to = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
-            return;
-        }
-        if top_s > f64::NEG_INFINITY {
-            to.kl = self.split_kl(row, per_quarter, to, buffers);
-        }
+        [sum_t, sum_s]
     }
 
     /// The KL divergence of such a row, in quarters of a nat so that no difference overflows.
     #[cold]
-    fn split_kl(&self, row: usize, per_quarter: f64, of: &RowStatistics, buffers: &mut Buffers<R>) -> f64 {
+    pub(super) fn split_kl(
+        &self,
+        row: usize,
+        per_quarter: f64,
+        of: &RowStatistics,
+        buffers: &mut Buffers<R>,
+    ) -> f64 {
         let (log_z_t, log_z_s) = (0.25 * libm::log(of.l), 0.25 * libm::log(of.z));
         let mut sum = 0.0;
         for block in self.blocks() {
@@ -80,7 +99,23 @@ impl<R: Arithmetic> Rows<'_, R> {
                 }
             });
         }
-        // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
-        if sum < 0.0 { 0.0 } else { 4.0 * sum }
+        sum
     }
+}
+
+impl RowStatistics {
+    /// Puts the two references in; whether there are two distributions, whose divergence is then still to be found.
+    pub(super) fn split_about(&mut self, [top_t, top_s]: [f64; 2], [sum_t, sum_s]: [f64; 2]) -> bool {
+        (self.d, self.l, self.m, self.z) = (top_t, sum_t, top_s, sum_s);
+        if top_t == f64::NEG_INFINITY {
+            *self = Self { kind: Kind::Zero, ..Self::default() };
+            return false;
+        }
+        top_s > f64::NEG_INFINITY
+    }
+}
+
+/// The divergence from its quarters. Rounding may leave a tiny negative number where it is 0 in all digits.
+pub(super) fn nats_of_quarters(sum: f64) -> f64 {
+    if sum < 0.0 { 0.0 } else { 4.0 * sum }
 }

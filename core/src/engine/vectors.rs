@@ -2,11 +2,11 @@
 
 use super::{Memory, Rows};
 use crate::Temperature;
-use crate::access::Sink;
+use crate::access::{LentCells, Place, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::normalize::Normalize;
 use crate::plan::TILE;
-use crate::row::{Lanes, RowStatistics, VectorGradient, VectorStatistics};
+use crate::row::{Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
 use crate::simd::on;
 use core::ops::Range;
 
@@ -23,6 +23,10 @@ pub(super) struct Done {
 }
 
 impl Done {
+    pub(super) fn new(lanes: Lanes, overflowed: bool) -> Self {
+        Self { lanes, overflowed }
+    }
+
     pub(super) const NONE: Self = Self { lanes: 0, overflowed: false };
 
     /// The runs of those that they have not.
@@ -39,7 +43,7 @@ impl Done {
 }
 
 impl<R: Arithmetic> Rows<'_, R> {
-    /// What lies in memory as the kernels over vectors take it: whole rows of neighbours under a softmax.
+    /// What lies in memory as the kernels over vectors take it: rows of neighbours under a softmax, all of their entries.
     fn in_vectors<N: Normalize>(&self, normalize: &N) -> Option<(Temperature, Memory<'_>)> {
         let whole = self.plan.layout().inner() == 1 && self.mask.is_all();
         normalize.temperature().zip(self.memory.filter(|memory| whole && memory.isa.has_vectors()))
@@ -50,15 +54,16 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         to: &mut [RowStatistics; TILE],
+        short: &mut ShortRows,
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
         };
         // Those of the first image come first.
         let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
-        let (from, len) = (self.plan.place(lanes.start, 0).index, self.plan.row_len());
+        let (from, len) = (self.place(lanes.start, self.entries.start).index, self.entries.len());
         let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to });
+        let lanes = on(isa, VectorStatistics { tau, teacher, student, from, len, to, short });
         Done { lanes, overflowed: false }
     }
 
@@ -68,17 +73,56 @@ impl<R: Arithmetic> Rows<'_, R> {
         normalize: &N,
         statistics: &[RowStatistics; TILE],
         scale: f64,
-        sink: &mut dyn Sink,
+        (sink, short): (&mut dyn Sink, &mut ShortRows),
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
         };
-        let (first, len) = (lanes.start, self.plan.row_len());
-        let place = self.plan.place(first, 0);
+        // The kernel counts from there.
+        let (place, len) = (self.place(lanes.start, self.entries.start), self.entries.len());
         let statistics = statistics.get(..lanes.len()).unwrap_or_default();
         let scale = scale / tau.get();
-        let gradient = VectorGradient { tau, teacher, student, place, len, statistics, scale, sink };
-        let (lanes, overflowed) = on(isa, gradient);
+        let (lanes, overflowed) = self.at_first_entry(sink, |sink| {
+            on(isa, VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short })
+        });
         Done { lanes, overflowed }
+    }
+
+    /// Runs `f` on a sink of what is walked, for kernels that count entries from the first that they walk.
+    pub(super) fn at_first_entry<T>(&self, sink: &mut dyn Sink, f: impl FnOnce(&mut dyn Sink) -> T) -> T {
+        match self.entries.start {
+            0 => f(sink),
+            first => f(&mut FromEntry { sink, first }),
+        }
+    }
+}
+
+/// A sink whose places begin at an entry.
+struct FromEntry<'a> {
+    sink: &'a mut dyn Sink,
+    first: usize,
+}
+
+impl FromEntry<'_> {
+    fn place(&self, place: Place) -> Place {
+        Place { from: self.first + place.from, ..place }
+    }
+}
+
+impl Sink for FromEntry<'_> {
+    fn store_f32(&mut self, place: Place, values: &[f32]) -> bool {
+        self.sink.store_f32(self.place(place), values)
+    }
+
+    fn store_f64(&mut self, place: Place, values: &[f64]) -> bool {
+        self.sink.store_f64(self.place(place), values)
+    }
+
+    fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
+        self.sink.lend(self.place(place), len)
+    }
+
+    fn store_neighbours(&mut self, place: Place, values: &[f32]) -> bool {
+        self.sink.store_neighbours(self.place(place), values)
     }
 }

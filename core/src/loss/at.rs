@@ -7,12 +7,13 @@
 use super::{About, MapOptions, Options};
 use crate::diverge::{DivergeVector, Euclidean, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, cut, cut_mut, head, real, row,
-    sum, update,
+    AHEAD, At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, Stretch, View, Work, along,
+    cut, cut_mut, head, real, row, sum, update_along,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
 use crate::options::options;
+use crate::simd::{Simd, Widened};
 use crate::space::Unit;
 use crate::vector_loss::Pair;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -120,15 +121,14 @@ impl AtOptions {
     /// The sum over channels of |x / unit|^p at every position; its norm over positions.
     fn fill(&self, view: View<'_>, n: usize, unit: f64, q: &mut [f64]) -> f64 {
         let (p, per_unit) = (self.p.get(), 1.0 / unit);
-        let mut buffer = [0.0; PIECE];
         q.fill(0.0);
-        for (c, piece) in view.walk(0..view.shape().channels()) {
-            let q = q.get_mut(piece.clone()).unwrap_or_default();
-            let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
+        for (c, run) in view.walk(0..view.shape().channels()) {
+            let q = q.get_mut(run.clone()).unwrap_or_default();
+            let x = [view.stretch(n, c, &run)];
             if p == 2 {
-                update(q, x, x, |q, x, _| q + (x * per_unit) * (x * per_unit));
+                along(x, &mut AddSquares { q, per_unit });
             } else {
-                update(q, x, x, |q, x, _| q + power((x * per_unit).abs(), p));
+                update_along(q, x, move |q, x| q + power((x * per_unit).abs(), p));
             }
         }
         libm::sqrt(sum(q, |q| q * q))
@@ -158,40 +158,77 @@ impl AtOptions {
         state.chunks(len.max(1)).map(finish).sum()
     }
 
-    fn pull_image<D: DivergeVector<Unit>>(
+    /// In place of both maps Q: what |x|^(p-1) is multiplied by to become the gradient.
+    fn turn<D: DivergeVector<Unit>>(
         &self,
         distance: D,
         maps: &Maps<'_>,
-        state: &[f64],
-        at: &At,
-        out: &mut [f64],
+        state: &mut [f64],
+        on: &dyn Executor,
     ) {
         let m = maps.student.shape().positions();
-        let [image, qt, qs] = cut(row(state, at.n, 2 * m + IMAGE), [IMAGE, m, m]);
-        let Image { unit: [unit_t, unit_s], pair } = Image::read(distance, image);
-        let [qt, qs] = [qt, qs].map(|q| q.get(at.positions.clone()).unwrap_or_default());
-        pair.pull(at.side, (qt, qs), out);
-        let mut buffer = [0.0; PIECE];
-        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        let per_unit = 1.0 / if at.side == Side::Teacher { unit_t } else { unit_s };
-        let (p, scale) = (self.p.get(), distance.slope(pair.sum) * f64::from(self.p.get()) * per_unit);
-        if p == 2 {
-            update(out, x, x, |dq, x, _| scale * dq * (x * per_unit));
-        } else {
-            update(out, x, x, |dq, x, _| {
-                let slope = power((x * per_unit).abs(), p - 1) * x.signum();
-                if x == 0.0 { 0.0 } else { scale * dq * slope }
-            });
-        }
-        if pair.sum.is_nan() {
-            out.fill(f64::NAN);
-        }
+        on.chunks(state, 2 * m + IMAGE, &|_, state| {
+            let [image, qt, qs] = cut_mut(state, [IMAGE, m, m]);
+            let Image { unit: [unit_t, unit_s], pair } = Image::read(distance, image);
+            let slope = distance.slope(pair.sum) * f64::from(self.p.get());
+            let mut buffers = [[0.0; PIECE]; 2];
+            for (qt, qs) in qt.chunks_mut(PIECE).zip(qs.chunks_mut(PIECE)) {
+                let sides = [(Side::Teacher, unit_t), (Side::Student, unit_s)];
+                for ((side, unit), buffer) in sides.into_iter().zip(&mut buffers) {
+                    let (out, scale) = (head(buffer, &(0..qt.len())), slope / unit);
+                    pair.pull(side, [&*qt, &*qs].map(|q| Stretch::of(maps.isa, q)), out);
+                    for out in out.iter_mut() {
+                        *out *= scale;
+                    }
+                }
+                for (q, buffer) in [qt, qs].into_iter().zip(&buffers) {
+                    q.iter_mut().zip(buffer).for_each(|(q, of_q)| *q = *of_q);
+                }
+            }
+            if pair.sum.is_nan() {
+                qt.fill(f64::NAN);
+                qs.fill(f64::NAN);
+            }
+        });
     }
 }
 
 const fn preset(name: &'static str, repository: &'static str, source: &'static str, weight: f64) -> Preset {
     let options = AtOptions { weight: Weight::literal(weight), ..AtOptions::DEFAULT };
     Preset { name, options: Options::Map(MapOptions::At(options)), repository, source }
+}
+
+/// Adds the squares of x / unit.
+struct AddSquares<'a> {
+    q: &'a mut [f64],
+    per_unit: f64,
+}
+
+impl Work<1> for AddSquares<'_> {
+    #[inline(always)]
+    fn take<L: Simd, E: Widened>(&mut self, l: L, [x]: [&[E]; 1]) {
+        let per_unit = l.splat_f64(self.per_unit);
+        let q = self.q.split_off_mut(..x.len().min(self.q.len())).unwrap_or_default();
+        let (mut qs, mut xs) = (q.chunks_exact_mut(L::WIDTH), x.chunks_exact(L::WIDTH));
+        for (q, x) in (&mut qs).zip(&mut xs) {
+            l.prefetch(x, AHEAD);
+            add_squares(l, per_unit, q, x);
+        }
+        if !xs.remainder().is_empty() {
+            add_squares(l, per_unit, qs.into_remainder(), xs.remainder());
+        }
+    }
+}
+
+#[inline(always)]
+fn add_squares<L: Simd, E: Widened>(l: L, per_unit: L::W, q: &mut [f64], x: &[E]) {
+    let (low, high) = q.split_at_mut_checked(q.len().min(L::WIDTH / 2)).unwrap_or_default();
+    for (q, x) in [low, high].into_iter().zip(E::load_wide(l, x)) {
+        if !q.is_empty() {
+            let x = x * per_unit;
+            l.store_f64(l.fma_f64(x, x, l.load_f64(q)), q);
+        }
+    }
 }
 
 /// x^p by squaring.
@@ -229,10 +266,32 @@ impl Formula for AtOptions {
         })
     }
 
-    fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
+    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
         match self.mode {
-            AtMode::Code => self.pull_image(Mse, maps, state, at, out),
-            AtMode::Paper => self.pull_image(Euclidean, maps, state, at, out),
+            AtMode::Code => self.turn(Mse, maps, state, on),
+            AtMode::Paper => self.turn(Euclidean, maps, state, on),
+        }
+    }
+
+    fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
+        let m = maps.student.shape().positions();
+        let [image, of_t, of_s] = cut(row(state, at.n, 2 * m + IMAGE), [IMAGE, m, m]);
+        let (of_q, unit) = match at.side {
+            Side::Teacher => (of_t, image.first()),
+            Side::Student => (of_s, image.get(1)),
+        };
+        let per_unit = 1.0 / unit.copied().unwrap_or(f64::NAN);
+        out.iter_mut()
+            .zip(of_q.get(at.positions.clone()).unwrap_or_default())
+            .for_each(|(out, of_q)| *out = *of_q);
+        let (x, p) = ([maps.of(at.side).stretch(at.n, at.c, &at.positions)], self.p.get());
+        if p == 2 {
+            update_along(out, x, move |of_q: f64, x: f64| of_q * (x * per_unit));
+        } else {
+            update_along(out, x, move |of_q: f64, x: f64| {
+                let slope = power((x * per_unit).abs(), p - 1) * x.signum();
+                if x == 0.0 && !of_q.is_nan() { 0.0 } else { of_q * slope }
+            });
         }
     }
 }

@@ -8,23 +8,25 @@
 //! loss = weight * tau^2 * (inter / R * sum over rows of (1 - r(p, q)) + intra / C * sum over columns of (1 - r(p, q)))
 //! ```
 //!
-//! Both maps `[N, C, H, W]`. Source: arXiv 2205.10536. Cost: one read of both maps (a tile's channels three times, twice
-//! of them from a cache: largest logits, sums, correlations), one more of both for gradients (what the softmaxes pull
-//! back, which takes every column), one more of both for the gradient of each side. State: 11 numbers a position, 7 a
-//! class, and 8 a class for each of at most 32 stripes of positions.
+//! Both maps `[N, C, H, W]`. Source: arXiv 2205.10536. Cost: one read of both maps (a tile's exponentials stay in a cache
+//! until they are correlated), one more of both for gradients (what the softmaxes pull back, which takes every column),
+//! one more of both for the gradient of each side: two exponentials an entry each time. State: 9 numbers a position, of
+//! which a value alone touches a tile's, 7 a class, and of each stripe of positions, at most 32, 8 a class and a tile of
+//! both maps.
 
 mod layout;
 
 use self::layout::{Column, Plan, ROW};
 use super::About;
-use super::pearson::{Comoments, Pearson, SUMS, Seen, terms};
+use super::pearson::{Comoments, Misses, Pearson, SUMS, Slopes, add_terms};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, Maps, Measured, PIECE, Shapes, Side, Softmaxes, cut, cut_mut,
-    head, lanewise, real, shares, sum,
+    At, Executor, Explain, Exponentials, Formula, Keep, Maps, Measured, PIECE, Shapes, Share, Side, Sweep,
+    cut_mut, head, real, sweep,
 };
 use crate::options::options;
 use crate::row::per_quarter;
+use crate::simd::{Doubles, EIGHT};
 use crate::{Epsilon, Error, Preset, Temperature, Weight};
 use core::fmt;
 use core::ops::Range;
@@ -52,103 +54,121 @@ options! {
     }
 }
 
-/// What a class adds to the sums of its rows, from its logits and shares.
-struct Rows {
+/// The shares of a class, what they add to the sums of their rows, and the sums of the column about a shift: of
+/// deviations and of their terms.
+#[derive(Clone, Copy)]
+struct Joint {
     /// 1 / C.
     mean: f64,
+    shift: [f64; 2],
 }
 
-impl Lanewise<SUMS, 4> for Rows {
+impl Sweep<4, SUMS, { 2 + SUMS }> for Joint {
     #[inline(always)]
-    fn at(&self, sums: [f64; SUMS], [t, s, share_t, share_s]: [f64; 4]) -> [f64; SUMS] {
-        // A logit of -inf is no number and has no softmax; it would hide in a share of 0.
-        let (a, b) = (share_t + t * 0.0, share_s + s * 0.0);
-        let [aa, bb, products, apart, skew] = sums;
-        let [more_aa, more_bb, more_products, more_apart, more_skew] = terms(a - self.mean, b - self.mean);
-        [aa + more_aa, bb + more_bb, products + more_products, apart + more_apart, skew + more_skew]
+    fn at<L: Doubles>(
+        &self,
+        l: L,
+        [term_t, term_s, per_sum_t, per_sum_s]: [L::D; 4],
+        rows: &mut [L::D; SUMS],
+        column: &mut [L::D; 2 + SUMS],
+    ) {
+        let (p, q, mean) = (term_t * per_sum_t, term_s * per_sum_s, l.splat(self.mean));
+        add_terms(l, (p - mean, q - mean), rows);
+        let (a, b) = (p - l.splat(self.shift[0]), q - l.splat(self.shift[1]));
+        let [sum_a, sum_b, terms @ ..] = column;
+        (*sum_a, *sum_b) = (*sum_a + a, *sum_b + b);
+        add_terms(l, (a, b), terms);
     }
 }
 
-/// A row's correlation in the place of its sums.
-struct Correlation {
-    eps: f64,
-}
-
-impl Lanewise<SUMS, 0> for Correlation {
-    #[inline(always)]
-    fn at(&self, sums: [f64; SUMS], _: [f64; 0]) -> [f64; Pearson::LEN] {
-        Pearson::of(sums, self.eps).numbers()
-    }
-}
-
-/// A class as one of the sides sees it, and what rows and columns weigh.
+/// One over a sum, in its place.
 #[derive(Clone, Copy)]
-struct Class {
-    /// 1 / C, the mean of a row.
-    mean: f64,
-    own_mean: f64,
-    other_mean: f64,
-    column: Seen,
-    row_weight: f64,
-    column_weight: f64,
+struct Inverse;
+
+impl Sweep<0, 1> for Inverse {
+    #[inline(always)]
+    fn at<L: Doubles>(&self, l: L, _: [L::D; 0], [sum]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        *sum = l.splat(1.0) / *sum;
+    }
 }
 
-impl Class {
+/// What a side's gradient to a class's shares is made of.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// 1 / C, the mean of a row.
+    row_mean: f64,
+    /// Of the column, the side's own and the other's.
+    mean: [f64; 2],
+    /// One over the column's spread; of the other's, less than 0.
+    unit: [f64; 2],
+    correlation: f64,
+    weight: f64,
+}
+
+impl Seen {
     fn new(options: &DistOptions, plan: &Plan, column: &Column, side: Side) -> Self {
         let classes = real(plan.shape.channels());
-        let [t, s] = column.mean;
-        let (own_mean, other_mean) = match side {
-            Side::Teacher => (t, s),
-            Side::Student => (s, t),
+        let Column {
+            mean: [t, s],
+            pearson: Pearson { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss },
+        } = *column;
+        let (mean, unit, slope) = match side {
+            Side::Teacher => ([t, s], [unit_t, -unit_s], slope_t),
+            Side::Student => ([s, t], [unit_s, -unit_t], slope_s),
         };
-        Self {
-            mean: 1.0 / classes,
-            own_mean,
-            other_mean,
-            column: column.pearson.seen_by(side),
-            row_weight: options.inter_weight.get() / real(plan.samples.count()),
-            column_weight: options.intra_weight.get() / classes,
-        }
+        let weight = options.intra_weight.get() / classes * slope;
+        Self { row_mean: 1.0 / classes, mean, unit, correlation: 1.0 - miss, weight }
     }
 
-    /// d(sum)/dy of the side in a row.
+    /// d(sum)/dy of the side in a row, from its share and the other's, and the row's numbers.
     #[inline(always)]
-    fn pull(&self, row: &Seen, own: f64, other: f64) -> f64 {
-        let of_row = row.pull(own - self.mean, other - self.mean);
-        let of_column = self.column.pull(own - self.own_mean, other - self.other_mean);
-        self.row_weight * of_row + self.column_weight * of_column
+    fn pull<L: Doubles>(&self, l: L, [own, other]: [L::D; 2], [along, across]: [L::D; 2]) -> L::D {
+        let Self { row_mean, mean, unit, correlation, weight } = *self;
+        let of_row = l.fma(own - l.splat(row_mean), along, (other - own) * across);
+        let own = (own - l.splat(mean[0])) * l.splat(unit[0]);
+        let other = (other - l.splat(mean[1])) * l.splat(unit[1]);
+        // 0 of equal columns, whose r is 1.
+        let of_column = l.fma(own, l.splat(correlation), other);
+        l.fma(of_column, l.splat(weight), of_row)
     }
 }
 
 /// What a class adds to <y, g> of teacher and student.
+#[derive(Clone, Copy)]
 struct Dots {
+    share: Share,
     /// As teacher and student see it.
-    class: [Class; 2],
+    seen: [Seen; 2],
 }
 
-impl Lanewise<2, 7> for Dots {
+impl Sweep<9, 2> for Dots {
     #[inline(always)]
-    fn at(&self, [dot_t, dot_s]: [f64; 2], x: [f64; 7]) -> [f64; 2] {
-        let [t, s, unit_t, unit_s, slope_t, slope_s, miss] = x;
-        let row = Pearson::from_numbers([unit_t, unit_s, slope_t, slope_s, miss]);
-        let [of_t, of_s] = &self.class;
-        let pull_t = of_t.pull(&row.seen_by(Side::Teacher), t, s);
-        let pull_s = of_s.pull(&row.seen_by(Side::Student), s, t);
-        [dot_t + t * pull_t, dot_s + s * pull_s]
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 9], [dot_t, dot_s]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        let [t, s, top_t, per_sum_t, top_s, per_sum_s, along_t, along_s, across] = x;
+        let p = self.share.of(l, t, [top_t, per_sum_t]);
+        let q = self.share.of(l, s, [top_s, per_sum_s]);
+        let [of_t, of_s] = &self.seen;
+        *dot_t = l.fma(p, of_t.pull(l, [p, q], [along_t, across]), *dot_t);
+        *dot_s = l.fma(q, of_s.pull(l, [q, p], [along_s, across]), *dot_s);
     }
 }
 
 /// The gradient to the logits of a class, of the side that sees it so.
+#[derive(Clone, Copy)]
 struct Pull {
-    tau: f64,
-    class: Class,
+    share: Share,
+    seen: Seen,
+    per_tau: f64,
 }
 
-impl Lanewise<1, 7> for Pull {
+impl Sweep<9, 1> for Pull {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], [share, other, unit, other_unit, slope, miss, dot]: [f64; 7]) -> [f64; 1] {
-        let row = Seen { own: unit, other: other_unit, slope, miss };
-        [share * (self.class.pull(&row, share, other) - dot) / self.tau]
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 9], [out]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let [own, other, top, per_sum, other_top, other_per_sum, along, across, dot] = x;
+        let y = self.share.of(l, own, [top, per_sum]);
+        let other = self.share.of(l, other, [other_top, other_per_sum]);
+        let pull = self.seen.pull(l, [y, other], [along, across]);
+        *out = y * (pull - dot) * l.splat(self.per_tau);
     }
 }
 
@@ -182,43 +202,95 @@ impl DistOptions {
 }
 
 impl DistOptions {
-    /// The rows of a tile, and what they add to the columns.
+    fn share(&self) -> Share {
+        Share { scale: per_quarter(self.tau) }
+    }
+
+    /// The rows of a tile: what they add to the columns, and the sum of theirs.
     fn rows(
         &self,
         maps: &Maps<'_>,
         plan: &Plan,
-        tile: &Range<usize>,
-        state: &mut [f64],
-        columns: &mut [f64],
-    ) {
-        let (scale, classes) = (per_quarter(self.tau), real(plan.shape.channels()));
-        let [top_t, sum_t, top_s, sum_s, aa, bb, products, apart, skew, class, own] =
-            cut_mut(state, [tile.len(); ROW]);
-        // No class is left out of these softmaxes.
-        class.fill(-1.0);
-        let sides = [(maps.teacher, &mut *top_t, &mut *sum_t), (maps.student, &mut *top_s, &mut *sum_s)];
-        for (view, top, sum) in sides {
-            Softmaxes { class, own, top, sum }.take(scale, &plan.samples, (view, tile), |_, _, _| {});
+        (tile, keep): (&Range<usize>, Keep),
+        rows: &mut [f64],
+        (columns, terms): (&mut [f64], [&mut [f64]; 2]),
+    ) -> f64 {
+        let (scale, classes, length) = (per_quarter(self.tau), real(plan.shape.channels()), tile.len());
+        let [top_t, sum_t, top_s, sum_s, rows @ ..] = cut_mut::<ROW>(rows, [length; ROW]);
+        let mut rows: [&mut [f64]; SUMS] = rows;
+        let [terms_t, terms_s] =
+            terms.map(|terms| terms.get_mut(..plan.shape.channels() * length).unwrap_or_default());
+        let sides = [
+            (maps.teacher, top_t, &mut *sum_t, &mut *terms_t),
+            (maps.student, top_s, &mut *sum_s, &mut *terms_s),
+        ];
+        for (view, top, sum, terms) in sides {
+            Exponentials { top, sum: &mut *sum, terms }.take(scale, plan.samples(), (view, tile));
+            sweep(maps.isa, [], [sum], Inverse);
         }
-        let mut rows = [aa, bb, products, apart, skew];
         for sums in &mut rows {
             sums.fill(0.0);
         }
-        let mut buffers = [[0.0; PIECE]; 4];
-        let [of_t, of_s, shares_t, shares_s] = &mut buffers;
-        for (c, column) in columns.chunks_mut(Comoments::LEN).enumerate() {
-            let t = plan.samples.read(maps.teacher, c, tile, of_t);
-            let s = plan.samples.read(maps.student, c, tile, of_s);
-            let p = shares(scale, t, (top_t, sum_t), shares_t);
-            let q = shares(scale, s, (top_s, sum_s), shares_s);
+        let terms = terms_t.chunks(length.max(1)).zip(terms_s.chunks(length.max(1)));
+        for (column, (t, s)) in columns.chunks_mut(Comoments::LEN).zip(terms) {
+            let shift = [(t, &*sum_t), (s, &*sum_s)].map(|(terms, per_sum)| first_mean(terms, per_sum));
+            let joint = Joint { mean: 1.0 / classes, shift };
             let rows = rows.each_mut().map(|sums| &mut **sums);
-            lanewise(rows, [t, s, p, q], &Rows { mean: 1.0 / classes });
+            let [a, b, sums @ ..] = sweep(maps.isa, [t, s, sum_t, sum_s], rows, joint);
             let mut whole = Comoments::read(column);
-            whole.merge(&Comoments::of(p, q));
+            whole.merge(&Comoments::about(real(length), shift, [a, b], sums));
             whole.write(column);
         }
-        lanewise(rows, [], &Correlation { eps: self.eps.get() });
+        let eps = self.eps.get();
+        let [sum] = match keep {
+            Keep::Nothing => sweep(maps.isa, rows.each_ref().map(|sums| &**sums), [], Misses { eps }),
+            Keep::Rows => {
+                let weight = self.inter_weight.get() / real(plan.samples().count());
+                sweep(maps.isa, [], rows, Slopes { eps, weight })
+            }
+        };
+        sum
     }
+
+    fn compare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor, keep: Keep) -> Measured {
+        let plan = Plan::new(maps.student.shape());
+        let classes = real(plan.shape.channels());
+        let (head, stripes) = state.split_at_mut(plan.head().min(state.len()));
+        plan.stripes.each(stripes, on, |own, tiles| {
+            let [sum, columns, terms_t, terms_s] = cut_mut(own, plan.own());
+            columns.fill(0.0);
+            sum.fill(0.0);
+            tiles.each(keep, |tile, rows| {
+                let terms = [&mut *terms_t, &mut *terms_s];
+                let more = self.rows(maps, &plan, (&tile, keep), rows, (columns, terms));
+                sum.iter_mut().for_each(|sum| *sum += more);
+            });
+        });
+        let (value, columns) = head.split_at_mut(1.min(head.len()));
+        let mut of_columns = 0.0;
+        for (c, to) in columns.chunks_mut(Column::LEN).enumerate() {
+            let mut whole = Comoments::default();
+            for own in plan.stripes.own(stripes) {
+                whole.merge(&Comoments::read(own.get(1 + c * Comoments::LEN..).unwrap_or_default()));
+            }
+            let pearson = Pearson::of(maps.isa, whole.sums, self.eps.get());
+            of_columns += pearson.miss;
+            Column { mean: whole.mean, pearson }.write(to);
+        }
+        let of_rows: f64 = plan.stripes.own(stripes).filter_map(<[f64]>::first).sum();
+        let sum = self.inter_weight.get() * of_rows / real(plan.samples().count())
+            + self.intra_weight.get() * of_columns / classes;
+        value.fill(sum);
+        Measured { sum, divisor: 1.0 }
+    }
+}
+
+/// The mean of the first shares: exactly theirs where they are equal.
+fn first_mean(terms: &[f64], per_sum: &[f64]) -> f64 {
+    let shares = || terms.iter().zip(per_sum).take(EIGHT).map(|(term, per_sum)| term * per_sum);
+    let first = shares().next().unwrap_or(0.0);
+    let (sum, count) = shares().fold((0.0, 0.0), |(sum, count), x| (sum + (x - first), count + 1.0));
+    if count == 0.0 { 0.0 } else { first + sum / count }
 }
 
 impl Formula for DistOptions {
@@ -236,69 +308,36 @@ impl Formula for DistOptions {
     }
 
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
-        let plan = Plan::new(maps.student.shape());
-        let classes = real(plan.shape.channels());
-        let (own, stripes) = state.split_at_mut(plan.head().min(state.len()));
-        on.chunks(stripes, plan.stripe_len(), &|stripe, state| {
-            let (state, columns) = state.split_at_mut((plan.stripe * plan.tile_len()).min(state.len()));
-            columns.fill(0.0);
-            for (tile, state) in plan.tiles(stripe, state) {
-                self.rows(maps, &plan, &tile, state, columns);
-            }
-        });
-        let (value, columns) = own.split_at_mut(1.min(own.len()));
-        let mut of_columns = 0.0;
-        for (c, to) in columns.chunks_mut(Column::LEN).enumerate() {
-            let mut whole = Comoments::default();
-            for stripe in stripes.chunks(plan.stripe_len()) {
-                let at = plan.stripe * plan.tile_len() + c * Comoments::LEN;
-                whole.merge(&Comoments::read(stripe.get(at..).unwrap_or_default()));
-            }
-            let pearson = Pearson::of(whole.sums, self.eps.get());
-            of_columns += pearson.miss;
-            Column { mean: whole.mean, pearson }.write(to);
-        }
-        let mut of_rows = 0.0;
-        for (stripe, state) in stripes.chunks_mut(plan.stripe_len()).enumerate() {
-            for (tile, state) in plan.tiles(stripe, state) {
-                let [.., miss, _, _] = cut::<ROW>(state, [tile.len(); ROW]);
-                of_rows += sum(miss, |miss| miss);
-            }
-        }
-        let sum = self.inter_weight.get() * of_rows / real(plan.samples.count())
-            + self.intra_weight.get() * of_columns / classes;
-        value.fill(sum);
-        Ok(Measured { sum, divisor: 1.0 })
+        Ok(self.compare(maps, state, on, Keep::Nothing))
     }
 
-    fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
+    fn measure_and_prepare(
+        &self,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> Result<Measured, Error> {
+        let measured = self.compare(maps, state, on, Keep::Rows);
         let plan = Plan::new(maps.student.shape());
-        let scale = per_quarter(self.tau);
-        let (own, stripes) = state.split_at_mut(plan.head().min(state.len()));
-        let columns = own.get(1..).unwrap_or_default();
-        on.chunks(stripes, plan.stripe_len(), &|stripe, state| {
-            let mut buffers = [[0.0; PIECE]; 4];
-            let [of_t, of_s, shares_t, shares_s] = &mut buffers;
-            for (tile, state) in plan.tiles(stripe, state) {
-                let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
-                    cut_mut(state, [tile.len(); ROW]);
-                dot_t.fill(0.0);
-                dot_s.fill(0.0);
+        let (head, stripes) = state.split_at_mut(plan.head().min(state.len()));
+        let (share, columns) = (self.share(), head.get(1..).unwrap_or_default());
+        plan.stripes.each(stripes, on, |_, tiles| {
+            let mut buffers = [[0.0; PIECE]; 2];
+            let [of_t, of_s] = &mut buffers;
+            tiles.each(Keep::Rows, |tile, rows| {
+                let [top_t, per_sum_t, top_s, per_sum_s, along_t, along_s, across, dot_t, dot_s] =
+                    cut_mut(rows, [tile.len(); ROW]);
                 for (c, column) in columns.chunks(Column::LEN).map(Column::read).enumerate() {
-                    let t = plan.samples.read(maps.teacher, c, &tile, of_t);
-                    let s = plan.samples.read(maps.student, c, &tile, of_s);
-                    let p = shares(scale, t, (top_t, sum_t), shares_t);
-                    let q = shares(scale, s, (top_s, sum_s), shares_s);
-                    let class =
-                        [Side::Teacher, Side::Student].map(|side| Class::new(self, &plan, &column, side));
-                    lanewise(
-                        [&mut *dot_t, &mut *dot_s],
-                        [p, q, unit_t, unit_s, slope_t, slope_s, miss],
-                        &Dots { class },
-                    );
+                    let seen =
+                        [Side::Teacher, Side::Student].map(|side| Seen::new(self, &plan, &column, side));
+                    let t = plan.samples().read(maps.teacher, c, &tile, of_t);
+                    let s = plan.samples().read(maps.student, c, &tile, of_s);
+                    let x = [t, s, top_t, per_sum_t, top_s, per_sum_s, along_t, along_s, across];
+                    sweep(maps.isa, x, [&mut *dot_t, &mut *dot_s], Dots { share, seen });
                 }
-            }
+            });
         });
+        Ok(measured)
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
@@ -308,23 +347,22 @@ impl Formula for DistOptions {
         }
         let plan = Plan::new(maps.student.shape());
         let column = Column::read(state.get(1 + at.c * Column::LEN..).unwrap_or_default());
-        let class = Class::new(self, &plan, &column, at.side);
-        let (scale, pull) = (per_quarter(self.tau), Pull { tau: self.tau.get(), class });
-        let mut buffers = [[0.0; PIECE]; 4];
-        let [of_t, of_s, shares_t, shares_s] = &mut buffers;
+        let seen = Seen::new(self, &plan, &column, at.side);
+        let pull = Pull { share: self.share(), seen, per_tau: 1.0 / self.tau.get() };
+        let stripes = state.get(plan.head()..).unwrap_or_default();
+        let mut buffers = [[0.0; PIECE]; 2];
+        let [of_t, of_s] = &mut buffers;
         let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(of_t, &at.positions));
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(of_s, &at.positions));
-        for (i, of_tile, here) in plan.samples.over(at.n, &at.positions) {
-            let [top_t, sum_t, top_s, sum_s, unit_t, unit_s, slope_t, slope_s, miss, dot_t, dot_s] =
-                plan.samples.fields(plan.tile(state, i), i, &of_tile);
+        for (i, of_tile, here) in plan.samples().over(at.n, &at.positions) {
+            let [top_t, per_sum_t, top_s, per_sum_s, along_t, along_s, across, dot_t, dot_s] =
+                plan.stripes.kept(stripes, i, &of_tile);
             let [t, s] = [t, s].map(|x| x.get(here.clone()).unwrap_or_default());
-            let p = shares(scale, t, (top_t, sum_t), shares_t);
-            let q = shares(scale, s, (top_s, sum_s), shares_s);
             let x = match at.side {
-                Side::Teacher => [p, q, unit_t, unit_s, slope_t, miss, dot_t],
-                Side::Student => [q, p, unit_s, unit_t, slope_s, miss, dot_s],
+                Side::Teacher => [t, s, top_t, per_sum_t, top_s, per_sum_s, along_t, across, dot_t],
+                Side::Student => [s, t, top_s, per_sum_s, top_t, per_sum_t, along_s, across, dot_s],
             };
-            lanewise([out.get_mut(here).unwrap_or_default()], x, &pull);
+            sweep(maps.isa, x, [out.get_mut(here).unwrap_or_default()], pull);
         }
     }
 }

@@ -18,9 +18,9 @@
 //! d(1 - r)/da' = -(b'/d - a' <a', b'> |b'| / (d^2 |a'|)) = |b'|/d (a'/|a'| - b'/|b'| - a'/|a'| (1 - r))
 //! ```
 
-use crate::diverge::{Cosine, Diverge};
-use crate::map::{Side, real, sums};
-use crate::space::{CentredUnit, Space, VectorSpace};
+use crate::Isa;
+use crate::map::{Sweep, sweep};
+use crate::simd::Doubles;
 
 /// How many numbers [`terms`] gives.
 pub(super) const SUMS: usize = 5;
@@ -30,6 +30,20 @@ pub(super) const SUMS: usize = 5;
 #[inline(always)]
 pub(super) fn terms(a: f64, b: f64) -> [f64; SUMS] {
     [a * a, b * b, a * b, (a - b) * (a - b), (a - b) * (a + b)]
+}
+
+/// Adds [`terms`].
+#[inline(always)]
+pub(super) fn add_terms<L: Doubles>(l: L, (a, b): (L::D, L::D), sums: &mut [L::D; SUMS]) {
+    let [aa, bb, products, apart, skew] = *sums;
+    let (difference, sum) = (a - b, a + b);
+    *sums = [
+        l.fma(a, a, aa),
+        l.fma(b, b, bb),
+        l.fma(a, b, products),
+        l.fma(difference, difference, apart),
+        l.fma(difference, sum, skew),
+    ];
 }
 
 /// How many pairs, their means, and the sums of their deviations' [`terms`].
@@ -58,13 +72,15 @@ impl Comoments {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = from);
     }
 
-    /// Those of a piece. Means are taken from the first pair, so that equal numbers have no deviation.
-    pub(super) fn of(a: &[f64], b: &[f64]) -> Self {
-        let (Some(&a0), Some(&b0)) = (a.first(), b.first()) else { return Self::default() };
-        let count = real(a.len());
-        let [off_a, off_b] = sums(a, b, |a, b| [a - a0, b - b0]).map(|sum| sum / count);
-        let sums = sums(a, b, |a, b| terms((a - a0) - off_a, (b - b0) - off_b));
-        Self { count, mean: [a0 + off_a, b0 + off_b], sums }
+    /// From sums about a shift: of the deviations (a', b') from it, and of their [`terms`]. Of what the shift costs
+    /// there is less than n / k of the sum of squares where it is the mean of k of n pairs.
+    pub(super) fn about(count: f64, shift: [f64; 2], deviations: [f64; 2], sums: [f64; SUMS]) -> Self {
+        let ([shift_a, shift_b], [off_a, off_b]) = (shift, deviations.map(|sum| sum / count));
+        let [mut aa, mut bb, mut products, mut apart, mut skew] = sums;
+        let [off_aa, off_bb, off_products, off_apart, off_skew] = terms(off_a, off_b).map(|x| x * count);
+        (aa, bb, apart) = (positive(aa - off_aa), positive(bb - off_bb), positive(apart - off_apart));
+        (products, skew) = (products - off_products, skew - off_skew);
+        Self { count, mean: [shift_a + off_a, shift_b + off_b], sums: [aa, bb, products, apart, skew] }
     }
 
     /// Adds those of other pairs.
@@ -84,13 +100,88 @@ impl Comoments {
     }
 }
 
-/// The correlation of a row or a column, as its gradients need it; all 0 where a side has no spread.
+/// 0 in the place of a negative number.
+#[inline(always)]
+fn positive(x: f64) -> f64 {
+    if x < 0.0 { 0.0 } else { x }
+}
+
+/// Eight correlations from the sums of [`terms`]; of a side without spread 0, and without gradient.
+struct Eight<L: Doubles> {
+    /// |a'|, |b'|.
+    norms: [L::D; 2],
+    /// |a'| - |b'|.
+    longer: L::D,
+    /// d.
+    divisor: L::D,
+    /// 1 - r.
+    miss: L::D,
+    /// Where a side has no spread.
+    nothing: L::T,
+}
+
+impl<L: Doubles> Eight<L> {
+    #[inline(always)]
+    fn of(l: L, sums: &[L::D; SUMS], eps: f64) -> Self {
+        let [aa, bb, products, apart, skew] = *sums;
+        let (a, b, eps, zero) = (l.sqrt(aa), l.sqrt(bb), l.splat(eps), l.splat(0.0));
+        let (product, one) = (a * b, l.splat(1.0));
+        let divisor = product + eps;
+        let longer = skew / (a + b);
+        let distance = (apart - longer * longer) * l.splat(0.5);
+        let near = l.select(l.less(distance, zero), zero, distance) + eps;
+        // Near each other by their difference, else directly.
+        let miss = l.select(l.less(apart, product), near, divisor - products) / divisor;
+        let nothing = l.equal(product, zero);
+        Self { norms: [a, b], longer, divisor, miss: l.select(nothing, one, miss), nothing }
+    }
+}
+
+/// 1 - r summed over rows, from the sums of their [`terms`].
+#[derive(Clone, Copy)]
+pub(super) struct Misses {
+    pub(super) eps: f64,
+}
+
+impl Sweep<SUMS, 0, 1> for Misses {
+    #[inline(always)]
+    fn at<L: Doubles>(&self, l: L, sums: [L::D; SUMS], _: &mut [L::D; 0], [total]: &mut [L::D; 1]) {
+        *total = *total + Eight::of(l, &sums, self.eps).miss;
+    }
+}
+
+/// 1 - r summed over rows, and in the place of the sums what the gradients to rows are made of: `B (b' - a') + E_t a'` of
+/// the teacher, `B (a' - b') + E_s b'` of the student, `E_t = A_t + B` and so on. In this order; the last two places
+/// are 0.
+#[derive(Clone, Copy)]
+pub(super) struct Slopes {
+    pub(super) eps: f64,
+    /// Multiplies them.
+    pub(super) weight: f64,
+}
+
+impl Sweep<0, SUMS, 1> for Slopes {
+    #[inline(always)]
+    fn at<L: Doubles>(&self, l: L, _: [L::D; 0], sums: &mut [L::D; SUMS], [total]: &mut [L::D; 1]) {
+        let Eight { norms: [a, b], longer, divisor, miss, nothing } = Eight::of(l, sums, self.eps);
+        *total = *total + miss;
+        let zero = l.splat(0.0);
+        let weight = l.select(nothing, zero, l.splat(self.weight) / divisor);
+        // r |b'| / |a'| - 1 from what is small of close pairs.
+        let of_t = (zero - longer - miss * b) / a;
+        let of_s = (longer - miss * a) / b;
+        let [of_t, of_s] = [of_t, of_s].map(|x| l.select(nothing, zero, x * weight));
+        *sums = [of_t, of_s, zero - weight, zero, zero];
+    }
+}
+
+/// A column's correlation as its gradients need it; all 0 where a side has no spread.
 #[derive(Clone, Copy)]
 pub(super) struct Pearson {
     /// 1 / |a'|, 1 / |b'|: teacher, student.
-    unit: [f64; 2],
+    pub(super) unit: [f64; 2],
     /// |b'| / d, |a'| / d.
-    slope: [f64; 2],
+    pub(super) slope: [f64; 2],
     /// 1 - r.
     pub(super) miss: f64,
 }
@@ -99,67 +190,36 @@ impl Pearson {
     pub(super) const LEN: usize = 5;
 
     /// From the sums of [`terms`].
-    #[inline(always)]
-    pub(super) fn of([aa, bb, products, apart, skew]: [f64; SUMS], eps: f64) -> Self {
-        let (a, b) = (libm::sqrt(aa), libm::sqrt(bb));
-        let (product, divisor) = (a * b, a * b + eps);
-        if product == 0.0 {
-            return Self { unit: [0.0; 2], slope: [0.0; 2], miss: 1.0 };
-        }
-        let difference = skew / (a + b);
-        // Near each other by their difference, else directly.
-        let miss = if apart < product {
-            let apart = (apart - difference * difference) * 0.5;
-            (if apart < 0.0 { 0.0 } else { apart } + eps) / divisor
-        } else {
-            1.0 - products / divisor
-        };
-        Self { unit: [1.0 / a, 1.0 / b], slope: [b / divisor, a / divisor], miss }
+    pub(super) fn of(isa: Isa, mut sums: [f64; SUMS], eps: f64) -> Self {
+        sweep(isa, [], sums.each_mut().map(core::slice::from_mut), Pearsons { eps });
+        Self::from_numbers(sums)
     }
 
     /// As it is kept in state.
-    #[inline(always)]
     pub(super) const fn numbers(self) -> [f64; Self::LEN] {
         let Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss } = self;
         [unit_t, unit_s, slope_t, slope_s, miss]
     }
 
     /// From state.
-    #[inline(always)]
     pub(super) const fn from_numbers([unit_t, unit_s, slope_t, slope_s, miss]: [f64; Self::LEN]) -> Self {
         Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss }
     }
-
-    #[inline(always)]
-    pub(super) const fn seen_by(self, side: Side) -> Seen {
-        let Self { unit: [unit_t, unit_s], slope: [slope_t, slope_s], miss } = self;
-        match side {
-            Side::Teacher => Seen { own: unit_t, other: unit_s, slope: slope_t, miss },
-            Side::Student => Seen { own: unit_s, other: unit_t, slope: slope_s, miss },
-        }
-    }
 }
 
-/// A correlation as one of its sides sees it.
+/// [`Pearson::numbers`] in the place of sums.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
-    /// One over its own norm.
-    pub(super) own: f64,
-    /// One over the other's.
-    pub(super) other: f64,
-    /// The other's norm over d.
-    pub(super) slope: f64,
-    /// 1 - r.
-    pub(super) miss: f64,
+struct Pearsons {
+    eps: f64,
 }
 
-impl Seen {
-    /// d(1 - r)/da' at its own and the other's deviation.
+impl Sweep<0, SUMS> for Pearsons {
     #[inline(always)]
-    pub(super) fn pull(&self, own: f64, other: f64) -> f64 {
-        // Either side is the student to itself.
-        let x = CentredUnit::point(other * self.other, own * self.own);
-        let cotangent = Diverge::<CentredUnit>::student_cotangent(&Cosine, x);
-        self.slope * CentredUnit::pull_student(x, cotangent, self.miss)
+    fn at<L: Doubles>(&self, l: L, _: [L::D; 0], sums: &mut [L::D; SUMS], _: &mut [L::D; 0]) {
+        let Eight { norms: [a, b], divisor, miss, nothing, .. } = Eight::of(l, sums, self.eps);
+        let one = l.splat(1.0);
+        let [unit_t, unit_s, slope_t, slope_s] =
+            [one / a, one / b, b / divisor, a / divisor].map(|x| l.select(nothing, l.splat(0.0), x));
+        *sums = [unit_t, unit_s, slope_t, slope_s, miss];
     }
 }

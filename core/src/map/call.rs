@@ -2,8 +2,9 @@
 
 use super::view::{PIECE, View, head, place, walk};
 use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side, Targets};
-use crate::access::{Load, Sink, with_reader};
+use crate::access::Sink;
 use crate::element::Tensor;
+use crate::isa::Isa;
 use crate::{Error, Mask, Order, Outcome, Overflowed, Upstream};
 use core::ops::Range;
 
@@ -173,19 +174,17 @@ impl<'a> MapInputs<'a> {
         Ok(())
     }
 
-    fn with_maps<T>(&self, f: impl FnOnce(&Maps<'_>) -> T) -> T {
+    fn maps(&self, isa: Isa) -> Maps<'a> {
         let order = self.plan.order();
-        let student = |load: &dyn Load<f64>, teacher: Option<View<'_>>| {
-            let student = View::new(load, self.plan.student(), order);
-            let teacher = teacher.unwrap_or(student);
-            f(&Maps { teacher, student, labels: self.labels, mask: self.mask, projection: self.projection })
-        };
-        match self.teacher {
-            None => with_reader(self.student, |load| student(load, None)),
-            Some(teacher) => with_reader(teacher, |teacher| {
-                let teacher = View::new(teacher, self.plan.teacher(), order);
-                with_reader(self.student, |load| student(load, Some(teacher)))
-            }),
+        let student = View::new(self.student, self.plan.student(), order, isa);
+        let teacher = self.teacher.map(|teacher| View::new(teacher, self.plan.teacher(), order, isa));
+        Maps {
+            teacher: teacher.unwrap_or(student),
+            student,
+            labels: self.labels,
+            mask: self.mask,
+            projection: self.projection,
+            isa,
         }
     }
 }
@@ -220,6 +219,7 @@ fn check_lengths<const K: usize>(lengths: [(&'static str, Option<usize>, usize);
 #[derive(Clone, Copy, Debug)]
 pub struct MapCall<'a> {
     inputs: MapInputs<'a>,
+    isa: Isa,
 }
 
 impl<'a> MapCall<'a> {
@@ -229,7 +229,14 @@ impl<'a> MapCall<'a> {
     /// [`Error::LabelsMissing`], and [`Error::ShapeMismatch`] where channels differ and no projection aligns them.
     pub fn new(inputs: MapInputs<'a>) -> Result<Self, Error> {
         inputs.check()?;
-        Ok(Self { inputs })
+        Ok(Self { inputs, isa: Isa::detect() })
+    }
+
+    /// The same on this instruction set instead of the widest that this CPU has; in plain Rust where it does not
+    /// have it.
+    #[must_use]
+    pub const fn with_isa(self, isa: Isa) -> Self {
+        Self { isa, ..self }
     }
 
     /// The value; the state then holds what [`pull`](Self::pull) needs.
@@ -255,7 +262,7 @@ impl<'a> MapCall<'a> {
     ) -> Result<Outcome, Error> {
         self.check_state(state)?;
         let formula = self.formula();
-        let Measured { sum, divisor } = self.inputs.with_maps(|maps| measure(formula, maps, state))?;
+        let Measured { sum, divisor } = measure(formula, &self.inputs.maps(self.isa), state)?;
         Ok(Outcome { sum, divisor, scale: formula.scale(), overflowed: Overflowed::default() })
     }
 
@@ -285,23 +292,22 @@ impl<'a> MapCall<'a> {
             Order::Nchw => (local(band.start) / m..local(band.end).div_ceil(m), 0..m),
             Order::Nhwc => (0..channels, local(band.start) / channels..local(band.end).div_ceil(channels)),
         };
-        Ok(self.inputs.with_maps(|maps| {
-            let mut overflowed = false;
-            let mut buffer = [0.0; PIECE];
-            for (c, piece) in walk(plan.order(), rows, positions) {
-                let out = head(&mut buffer, &piece);
-                if scale == 0.0 {
-                    out.fill(0.0);
-                } else {
-                    formula.pull(maps, state, &At { side, n, c, positions: piece.clone() }, out);
-                    for x in out.iter_mut() {
-                        *x *= scale;
-                    }
+        let maps = self.inputs.maps(self.isa);
+        let mut overflowed = false;
+        let mut buffer = [0.0; PIECE];
+        for (c, piece) in walk(plan.order(), rows, positions) {
+            let out = head(&mut buffer, &piece);
+            if scale == 0.0 {
+                out.fill(0.0);
+            } else {
+                formula.pull(&maps, state, &At { side, n, c, positions: piece.clone() }, out);
+                for x in out.iter_mut() {
+                    *x *= scale;
                 }
-                overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
             }
-            overflowed
-        }))
+            overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
+        }
+        Ok(overflowed)
     }
 
     /// The gradients to the projection's weight `[C_t, C_s]` and bias `[C_t]`.
@@ -322,7 +328,7 @@ impl<'a> MapCall<'a> {
             ("grad_projection", Some(weight.len()), inputs * outputs),
             ("grad_bias", Some(bias.len()), outputs),
         ])?;
-        self.inputs.with_maps(|maps| self.formula().pull_projection(maps, state, weight, bias, on));
+        self.formula().pull_projection(&self.inputs.maps(self.isa), state, weight, bias, on);
         let scale = outcome.gradient_scale(upstream);
         weight.iter_mut().chain(bias).for_each(|x| *x = if scale == 0.0 { 0.0 } else { *x * scale });
         Ok(())

@@ -8,6 +8,7 @@
 
 mod call;
 mod classes;
+mod comoments;
 mod count;
 mod cut;
 mod executor;
@@ -17,11 +18,15 @@ mod moments;
 mod plan;
 mod samples;
 mod softmax;
+mod stretch;
+mod stripes;
+mod sweep;
 mod tiles;
 mod view;
 
 pub use call::{Labels, MapCall, MapInputs, Projection, run_map};
 pub(crate) use classes::Targets;
+pub(crate) use comoments::{Centred, CoMoments};
 pub(crate) use count::real;
 pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
@@ -30,11 +35,14 @@ pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{LogSumExp, Softmaxes, shares};
+pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes};
+pub(crate) use stretch::{AHEAD, Stretch, Work, along, update_along};
+pub(crate) use stripes::{Keep, Stripes};
+pub(crate) use sweep::{Sweep, sweep};
 pub(crate) use tiles::{Tile, Tiles};
 pub(crate) use view::{PIECE, View, head, pieces, runs};
 
-use crate::{Error, Mask, Shape};
+use crate::{Error, Isa, Mask, Shape};
 use core::fmt;
 use core::ops::Range;
 
@@ -98,6 +106,8 @@ pub(crate) struct Maps<'a> {
     pub(crate) labels: Option<Labels<'a>>,
     pub(crate) mask: Mask<'a>,
     pub(crate) projection: Projection<'a>,
+    /// What kernels run on.
+    pub(crate) isa: Isa,
 }
 
 impl<'a> Maps<'a> {
@@ -106,6 +116,11 @@ impl<'a> Maps<'a> {
             Side::Teacher => self.teacher,
             Side::Student => self.student,
         }
+    }
+
+    /// Some positions of a channel of both, of maps of equal shape.
+    pub(crate) fn pair(&self, n: usize, c: usize, positions: &Range<usize>) -> [Stretch<'a>; 2] {
+        [self.teacher, self.student].map(|view| view.stretch(n, c, positions))
     }
 }
 

@@ -108,7 +108,12 @@ impl MapPlan {
             Order::Nchw => shape.positions(),
             Order::Nhwc => shape.channels(),
         };
-        let band = line * (BAND / line.max(1)).max(1);
+        // Of some channels at once, which share what is kept of their positions, where there are enough of them.
+        let least = match self.order {
+            Order::Nchw => (shape.images() * shape.channels() / 8).clamp(1, 8),
+            Order::Nhwc => 1,
+        };
+        let band = line * (BAND / line.max(1)).max(least);
         (0..shape.len()).step_by(image.max(1)).flat_map(move |start| {
             let end = start + image;
             (start..end).step_by(band.max(1)).map(move |from| from..(from + band).min(end))

@@ -127,6 +127,14 @@ impl Samples {
         buffer
     }
 
+    /// Says that some positions of a channel will be read soon, where they are of one image.
+    pub(crate) fn expect(&self, view: View<'_>, c: usize, samples: &Range<usize>) {
+        let (n, from) = (samples.start / self.image, samples.start % self.image);
+        if samples.end <= self.count && from + samples.len() <= self.image.get() {
+            view.expect(n, c, &(from..from + samples.len()));
+        }
+    }
+
     /// Positions of several images.
     #[inline(never)]
     fn gather(&self, view: View<'_>, c: usize, from: usize, mut to: &mut [f64]) {

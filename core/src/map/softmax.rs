@@ -1,9 +1,10 @@
 //! Softmaxes over channels, many positions at a time.
 
 use super::lanes::{Lanewise, lanewise};
-use super::{PIECE, Samples, View, head, real};
+use super::{PIECE, Samples, Sweep, View, real, sweep};
 use crate::arithmetic::Arithmetic as _;
 use crate::logarithm::ln_fast;
+use crate::simd::Doubles;
 use core::ops::Range;
 
 /// log sum e^(x / tau) of some logits. They go in as they stand; inside they are quarters, so that no difference of
@@ -90,26 +91,71 @@ impl Softmaxes<'_> {
     }
 }
 
-/// The softmax of some positions at a channel, into a buffer.
-pub(crate) fn shares<'b>(
-    scale: f64,
-    x: &[f64],
-    (top, sum): (&[f64], &[f64]),
-    buffer: &'b mut [f64; PIECE],
-) -> &'b [f64] {
-    let out = head(buffer, &(0..x.len()));
-    lanewise([&mut *out], [x, top, sum], &Share { scale });
-    out
+/// The exponentials of a tile's logits over all channels, each taken once.
+pub(crate) struct Exponentials<'a> {
+    /// [`LogSumExp::top`], and the sum; NaN where a logit is no finite number.
+    pub(crate) top: &'a mut [f64],
+    pub(crate) sum: &'a mut [f64],
+    /// Channel by channel e^((x - top) / tau).
+    pub(crate) terms: &'a mut [f64],
 }
 
-struct Share {
-    scale: f64,
+impl Exponentials<'_> {
+    /// Reads a tile's channels: largest logits, then exponentials from what was read.
+    pub(crate) fn take(self, scale: f64, samples: &Samples, (view, tile): (View<'_>, &Range<usize>)) {
+        let Self { top, sum, terms } = self;
+        let mut buffer = [0.0; PIECE];
+        top.fill(f64::NEG_INFINITY);
+        sum.fill(0.0);
+        for (c, terms) in terms.chunks_mut(tile.len().max(1)).enumerate() {
+            let x = samples.read(view, c, tile, &mut buffer);
+            sweep(view.isa(), [x], [terms, &mut *top], Quarters);
+        }
+        for (c, terms) in terms.chunks_mut(tile.len().max(1)).enumerate() {
+            samples.expect(view, c, &(tile.end..tile.end + tile.len()));
+            sweep(view.isa(), [&*top], [terms, &mut *sum], Terms { scale });
+        }
+    }
 }
 
-impl Lanewise<1, 3> for Share {
+/// Quarters of logits, and the largest of them.
+#[derive(Clone, Copy)]
+struct Quarters;
+
+impl Sweep<1, 2> for Quarters {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], [x, top, sum]: [f64; 3]) -> [f64; 1] {
-        [LogSumExp { top, sum }.share(self.scale, x)]
+    fn at<L: Doubles>(&self, l: L, [x]: [L::D; 1], [quarter, top]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        *quarter = x * l.splat(0.25);
+        *top = l.above(*quarter, *top);
+    }
+}
+
+/// Exponentials in the place of quarters of logits, and their sum.
+#[derive(Clone, Copy)]
+struct Terms {
+    scale: f64,
+}
+
+impl Sweep<1, 2> for Terms {
+    #[inline(always)]
+    fn at<L: Doubles>(&self, l: L, [top]: [L::D; 1], [x, sum]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        let term = l.exp((*x - top) * l.splat(self.scale));
+        // No number of what is not finite: -inf would hide in a term of 0.
+        *sum = l.fma(*x, l.splat(0.0), *sum) + term;
+        *x = term;
+    }
+}
+
+/// The softmax at a logit, from the largest quarter and what multiplies e^((x - top) / tau).
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) scale: f64,
+}
+
+impl Share {
+    #[inline(always)]
+    pub(crate) fn of<L: Doubles>(&self, l: L, x: L::D, [top, per_sum]: [L::D; 2]) -> L::D {
+        l.exp((x * l.splat(0.25) - top) * l.splat(self.scale)) * per_sum
     }
 }
 

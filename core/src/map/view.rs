@@ -1,7 +1,9 @@
 //! Maps read in pieces of a channel, in either memory order.
 
-use crate::access::{Load, Place};
-use crate::map::larger;
+use super::{Stretch, larger};
+use crate::access::{Place, load_f64, prefetch};
+use crate::element::Tensor;
+use crate::isa::Isa;
 use crate::{Order, Shape};
 use core::ops::Range;
 
@@ -11,18 +13,24 @@ pub(crate) const PIECE: usize = 256;
 /// A tensor as `[N, C, M]`, M the positions, read as `f64` whatever it is stored in.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    load: &'a dyn Load<f64>,
+    cells: Tensor<'a>,
     shape: Shape,
     order: Order,
+    isa: Isa,
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn new(load: &'a dyn Load<f64>, shape: Shape, order: Order) -> Self {
-        Self { load, shape, order }
+    pub(crate) fn new(cells: Tensor<'a>, shape: Shape, order: Order, isa: Isa) -> Self {
+        Self { cells, shape, order, isa }
     }
 
     pub(crate) const fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// What kernels over its numbers run on.
+    pub(crate) const fn isa(self) -> Isa {
+        self.isa
     }
 
     /// As many positions of a channel as the buffer has, from position `from` on.
@@ -30,8 +38,21 @@ impl<'a> View<'a> {
     where
         'a: 'b,
     {
-        let place = place(self.shape, self.order, (n, c, from));
-        self.load.load(place, buffer)
+        load_f64(self.isa, self.cells, place(self.shape, self.order, (n, c, from)), buffer)
+    }
+
+    /// Some positions of a channel as they are stored.
+    pub(crate) fn stretch(self, n: usize, c: usize, positions: &Range<usize>) -> Stretch<'a> {
+        let place = place(self.shape, self.order, (n, c, positions.start));
+        Stretch::new(self.isa, self.cells, place, positions.len())
+    }
+
+    /// Asks for some positions of a channel, where they lie side by side.
+    pub(crate) fn expect(self, n: usize, c: usize, positions: &Range<usize>) {
+        let Place { index, stride, .. } = place(self.shape, self.order, (n, c, positions.start));
+        if stride == 1 {
+            prefetch(self.isa, self.cells, index..index + positions.len());
+        }
     }
 
     /// The same channel of as many images as the buffer has, from `first` on, of a map that has one position.
@@ -40,12 +61,12 @@ impl<'a> View<'a> {
         'a: 'b,
     {
         let place = place(self.shape, self.order, (first, c, 0));
-        self.load.load(Place { stride: self.shape.channels(), ..place }, buffer)
+        load_f64(self.isa, self.cells, Place { stride: self.shape.channels(), ..place }, buffer)
     }
 
-    /// [`walk`] over some channels of an image.
+    /// Stretches of some channels of an image, each channel's in order.
     pub(crate) fn walk(self, channels: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>)> {
-        walk(self.order, channels, 0..self.shape.positions())
+        turns(self.order, channels, 0..self.shape.positions())
     }
 
     /// Every number of an image, in pieces that do not depend on the memory order.
@@ -103,20 +124,27 @@ pub(crate) fn runs(positions: Range<usize>, width: usize) -> impl Iterator<Item 
     })
 }
 
-/// Pieces of some channels, each channel's in order, the channels in turns that read memory as it lies: of many
+/// Positions of some channels, each channel's in order, the channels in turns that read memory as it lies: of many
 /// positions where those are side by side, of a piece where channels are.
-pub(crate) fn walk(
+fn turns(
     order: Order,
     channels: Range<usize>,
     positions: Range<usize>,
 ) -> impl Iterator<Item = (usize, Range<usize>)> {
     let turn = match order {
-        Order::Nchw => 16 * PIECE,
+        Order::Nchw => 32 * PIECE,
         Order::Nhwc => PIECE,
     };
-    aligned(positions, turn).flat_map(move |turn| {
-        channels.clone().flat_map(move |c| pieces(turn.clone()).map(move |piece| (c, piece)))
-    })
+    aligned(positions, turn).flat_map(move |turn| channels.clone().map(move |c| (c, turn.clone())))
+}
+
+/// [`turns`] in pieces.
+pub(crate) fn walk(
+    order: Order,
+    channels: Range<usize>,
+    positions: Range<usize>,
+) -> impl Iterator<Item = (usize, Range<usize>)> {
+    turns(order, channels, positions).flat_map(|(c, turn)| pieces(turn).map(move |piece| (c, piece)))
 }
 
 /// As much of the buffer as a piece has.

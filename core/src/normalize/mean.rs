@@ -1,6 +1,6 @@
 //! A row's mean: one number a row.
 
-use super::{Block, Met, Normalize, PerPosition};
+use super::{Block, Met, Normalize, PerPosition, State};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::row::{RowStatistics, Workspace};
@@ -45,6 +45,14 @@ impl Normalize for MeanOverPositions {
             state.met.see(t, s);
             state.sum += s * SMALL - t * SMALL;
             state.count += 1.0;
+        }
+    }
+
+    fn merge(&self, state: &mut MeanState, other: &State) {
+        if let State::Mean(other) = other {
+            state.met.merge(other.met);
+            state.sum += other.sum;
+            state.count += other.count;
         }
     }
 

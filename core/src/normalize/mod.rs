@@ -18,8 +18,10 @@ pub use vector::{NormalizeVector, Scaled};
 
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
-use crate::row::{Kind, RowStatistics, Workspace};
+use crate::row::{Kind, RowState, RowStatistics, Workspace};
 use crate::space::{RowSpace, Space};
+use mean::MeanState;
+use raw::RawState;
 
 /// A function of one position, evaluated over a row: a term, a cotangent or a gradient.
 pub trait PerPosition<S: Space> {
@@ -35,10 +37,21 @@ pub trait Normalize: Copy + Send + Sync {
     /// The space its rows lie in: what a [`crate::Diverge`] must be defined on.
     type Space: RowSpace;
     /// The running state of a row.
-    type State: Copy + Default;
+    type State: Copy + Default + Sync + Into<State>;
 
     /// Adds a block of counted entries, at most 256, of equal length.
     fn push<R: Arithmetic>(&self, state: &mut Self::State, t: &[R], s: &[R], workspace: &mut Workspace<R>);
+
+    /// Adds what the state of another part of the row has seen; one of another normalisation has seen nothing.
+    fn merge(&self, state: &mut Self::State, other: &State);
+
+    /// Puts a state that was merged from parts in order, so that the gradient keeps its last digits.
+    fn settle(&self, _state: &mut Self::State) {}
+
+    /// The state of which these are the statistics, of a regular row, where there is one.
+    fn known(&self, _statistics: &RowStatistics) -> Option<Self::State> {
+        None
+    }
 
     /// A state to sweep the row with once more before it is finished, where its gradient asks for it.
     fn again(&self, _state: &Self::State) -> Option<Self::State> {
@@ -74,6 +87,17 @@ pub trait Normalize: Copy + Send + Sync {
     }
 }
 
+/// The running state of a row under any normalisation.
+#[derive(Clone, Copy, Debug)]
+pub enum State {
+    /// Under [`Softmax`].
+    Softmax(RowState),
+    /// Under [`MeanOverPositions`].
+    Mean(MeanState),
+    /// Under [`Raw`].
+    Raw(RawState),
+}
+
 /// A block of a row pair.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a, R> {
@@ -92,6 +116,21 @@ impl<R: Arithmetic> Block<'_, R> {
     }
 }
 
+/// Each normalisation's state is one of them.
+macro_rules! state {
+    ($name:ident($type:ident)) => {
+        impl From<$type> for State {
+            fn from(state: $type) -> Self {
+                Self::$name(state)
+            }
+        }
+    };
+}
+
+state!(Softmax(RowState));
+state!(Mean(MeanState));
+state!(Raw(RawState));
+
 /// What rows of plain numbers have met: the rules for entries that are not finite are those of a softmax.
 #[derive(Clone, Copy, Debug, Default)]
 struct Met {
@@ -104,6 +143,11 @@ impl Met {
     fn see(&mut self, t: f64, s: f64) {
         self.not_a_number |= t.is_nan() || s.is_nan() || t == f64::INFINITY || s == f64::INFINITY;
         self.teacher |= t > f64::NEG_INFINITY;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.not_a_number |= other.not_a_number;
+        self.teacher |= other.teacher;
     }
 
     fn kind(self) -> Kind {

@@ -1,6 +1,6 @@
 //! No normalisation: rows stay as they are.
 
-use super::{Block, Met, Normalize, PerPosition};
+use super::{Block, Met, Normalize, PerPosition, State};
 use crate::arithmetic::Arithmetic;
 use crate::row::{RowStatistics, Workspace};
 use crate::space::{Difference, Real};
@@ -21,6 +21,12 @@ impl Normalize for Raw {
     fn push<R: Arithmetic>(&self, state: &mut RawState, t: &[R], s: &[R], _workspace: &mut Workspace<R>) {
         for (t, s) in t.iter().zip(s) {
             state.met.see(t.to_double(), s.to_double());
+        }
+    }
+
+    fn merge(&self, state: &mut RawState, other: &State) {
+        if let State::Raw(other) = other {
+            state.met.merge(other.met);
         }
     }
 

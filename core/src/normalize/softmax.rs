@@ -1,6 +1,6 @@
 //! The softmax at a temperature: rows become distributions.
 
-use super::{Block, Normalize, PerPosition};
+use super::{Block, Normalize, PerPosition, State};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::isa::{Kernel, dispatch};
@@ -41,6 +41,20 @@ impl Normalize for Softmax {
         state.push_block(self.temperature, t, s, workspace);
     }
 
+    fn merge(&self, state: &mut RowState, other: &State) {
+        if let State::Softmax(other) = other {
+            state.merge(self.temperature, other);
+        }
+    }
+
+    fn settle(&self, state: &mut RowState) {
+        state.centre(self.temperature);
+    }
+
+    fn known(&self, statistics: &RowStatistics) -> Option<RowState> {
+        Some(RowState::known(statistics))
+    }
+
     fn again(&self, state: &RowState) -> Option<RowState> {
         state.again(self.temperature)
     }
@@ -62,7 +76,7 @@ impl Normalize for Softmax {
         match statistics.kind {
             Kind::Near if normal => regular::<R, true>(statistics, per_quarter, block, scale, f, out),
             Kind::Full if normal => regular::<R, false>(statistics, per_quarter, block, scale, f, out),
-            Kind::Near | Kind::Full | Kind::Careful => {
+            Kind::Near | Kind::Full | Kind::Deep | Kind::Careful => {
                 if !widened(statistics, per_quarter, block, scale, f, out) {
                     let row = Regular::<f64>::new(statistics, per_quarter);
                     careful(block, scale, f, out, |t, s| row.guarded(t, s));

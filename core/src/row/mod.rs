@@ -15,4 +15,4 @@ pub(crate) use statistics::Kind;
 pub use statistics::RowStatistics;
 pub use sweep::Workspace;
 pub(crate) use sweep::{BLOCK, BlockSum, Reference};
-pub(crate) use vector::{Gradient as VectorGradient, Lanes, Statistics as VectorStatistics};
+pub(crate) use vector::{Gradient as VectorGradient, Lanes, ShortRows, Statistics as VectorStatistics};

@@ -39,6 +39,11 @@ impl Part {
     /// The same with the reference near the log-ratio, so that no entry is the small difference of the two.
     pub(super) fn centred(self, scale: f64) -> Self {
         let d = if self.l.abs() <= 0.25 { self.d } else { snap(self.d + self.l / scale) };
+        self.about(d, scale)
+    }
+
+    /// The same about another reference of the log-ratio.
+    pub(super) fn about(self, d: f64, scale: f64) -> Self {
         Self { d, l: self.l - (d - self.d) * scale, ..self }
     }
 

@@ -1,12 +1,16 @@
 //! The running state of a row pair: filled chunk by chunk, merged in any order.
 
 mod finish;
+mod merge;
+mod spread;
 
 use super::part::{Part, conclusive, snap};
+use super::statistics::{Kind, RowStatistics};
 use super::sweep::{BLOCK, Reference, Workspace, maxima};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use half::bf16;
+use spread::Spread;
 
 /// The state of one row pair under a softmax: 64 bytes that see each entry once, in chunks of any size, and
 /// merge with the states of other parts of the row (lanes, threads, devices, ranks).
@@ -50,6 +54,7 @@ pub struct RowState {
     far: f32,
     /// The largest |p - w|, coarsely.
     largest: bf16,
+    spread: Spread,
     /// Entries with both logits finite: 0, 1 or 2 for more.
     regular: u8,
     seen: Seen,
@@ -64,8 +69,6 @@ impl Seen {
     const STUDENT_MISSING: u8 = 2;
     /// Entries that need policies, or that `f32` does not hold.
     const CAREFUL: u8 = 4;
-    /// Some |r| about `d` is, or may be, above [`NEAR`].
-    const SPREAD: u8 = 8;
     /// The KL divergence of some block sits far below the row's maximum.
     const FAR: u8 = 16;
     /// `d` was found by an earlier sweep of the whole row, and everything is to be taken in `f64`.
@@ -134,6 +137,7 @@ impl RowState {
             lone_z: 0.0,
             far: 0.0,
             largest: bf16::ZERO,
+            spread: Spread::NEAR,
             regular: 0,
             seen: Seen(0),
         }
@@ -142,9 +146,15 @@ impl RowState {
     /// A state of two entries or more, swept about `m` and `d` (in quarter units) within the bounds of one: its sums,
     /// and the largest |r|.
     pub(super) fn swept((m, d): (f64, f64), (z, e, g): (f64, f64, f64), spread: f64) -> Self {
-        let mut state = Self { m, d, z, e, g, regular: 2, ..Self::new() };
-        state.seen.note(Seen::SPREAD, !(spread <= NEAR));
-        state
+        Self { m, d, z, e, g, spread: Spread::of(spread), regular: 2, ..Self::new() }
+    }
+
+    /// The state of which these are the statistics: of a row whose entries are evaluated about one reference.
+    pub(crate) fn known(statistics: &RowStatistics) -> Self {
+        let RowStatistics { m, z, d, l, kl: k, kind } = *statistics;
+        let part = Part { m, z, d, l, k };
+        let spread = if kind == Kind::Near { Spread::NEAR } else { Spread::UNKNOWN };
+        Self { m, d, z, e: z * libm::expm1(l), g: part.g(), spread, regular: 2, ..Self::new() }
     }
 
     /// Adds a chunk of entries. Where the slices differ in length, the longer one's rest is not read.
@@ -244,7 +254,7 @@ impl RowState {
         let first = self.regular == 0;
         let last_resort = far == f64::INFINITY;
         let tolerable = |error: f64, g: f64| last_resort || error <= far * g;
-        let mut near = !self.seen.has(Seen::SPREAD);
+        let mut near = self.spread <= Spread::WIDEST;
         let mut sweep = |m: f64, d: f64| {
             let at = Reference::new(m, d, scale, 0.0);
             let mut sums = workspace.sweep(t, s, &at, near);
@@ -279,7 +289,7 @@ impl RowState {
                     return Swept::TooFar;
                 }
                 total.note(t.len());
-                total.seen.note(Seen::SPREAD, !(sums.spread <= NEAR));
+                total.spread = total.spread.max(Spread::of(sums.spread));
                 total.seen.note(Seen::APART, apart);
                 *self = total;
                 return Swept::Added;
@@ -298,7 +308,8 @@ impl RowState {
             if settled || attempts_left == 0 {
                 let mut total = *self;
                 let part = Part::of(top_s, d, sums.z, sums.e, sums.g);
-                total.add_part(tau, part, (sums.exponent_error(), sums.spread, sums.largest));
+                let spread = Spread::of(sums.spread);
+                total.add_part(tau, part, (sums.exponent_error(), spread, sums.largest));
                 if !tolerable(f64::from(total.far), total.g) {
                     return Swept::TooFar;
                 }
@@ -329,50 +340,6 @@ impl RowState {
                 self.g *= down;
             }
             self.m = m;
-        }
-    }
-
-    /// Adds a part of the row with references of its own: what its exponents may do, no |r| above `spread`, and its
-    /// largest |p - w|.
-    fn add_part(&mut self, tau: Temperature, part: Part, (far, spread, largest): (f64, f64, f64)) {
-        let scale = per_quarter(tau);
-        let mut whole = part;
-        if self.regular > 0 {
-            whole = Part::of(self.m, self.d, self.z, self.e, self.g).merge(&part, scale);
-        }
-        // What parts add by their shares alone is as far below the maximum as the smaller of them.
-        let ours = (f64::from(self.far), self.largest.to_f64());
-        let sides = [(far, largest, part.m, part.g()), (ours.0, ours.1, self.m, self.g)];
-        let (mut own, mut deepest, mut error, mut most) = (0.0, 0.0_f64, 0.0, 0.0_f64);
-        for (far, largest, m, g) in sides {
-            let lower = (whole.m - m) * scale;
-            if m > f64::NEG_INFINITY {
-                let down = libm::exp(-lower);
-                own += down * g;
-                error += down * (far + lower * g);
-                most = most.max(down * largest);
-                deepest = deepest.max(lower);
-            }
-        }
-        self.far = f32::from_f64(error + deepest * (whole.g() - own).max(0.0));
-        self.largest = wide(most);
-        let moved = |from: f64| ((from - whole.d) * scale).abs();
-        let near = spread + moved(part.d) <= NEAR && moved(self.d) <= 1.0 - NEAR;
-        self.seen.note(Seen::SPREAD, !near);
-        (self.m, self.d, self.z, self.g) = (whole.m, whole.d, whole.z, whole.g());
-        self.e = whole.z * libm::expm1(whole.l);
-    }
-
-    /// Adds what another state has seen: the states of any split of a row give the row's, within the bound of
-    /// the whole.
-    pub fn merge(&mut self, tau: Temperature, other: &Self) {
-        self.seen.note(other.seen.0 & !Seen::SPREAD, true);
-        self.push_lone(tau, other.lone_m, other.lone_z);
-        if other.regular > 0 {
-            let part = Part::of(other.m, other.d, other.z, other.e, other.g);
-            let spread = if other.seen.has(Seen::SPREAD) { f64::INFINITY } else { NEAR };
-            self.add_part(tau, part, (f64::from(other.far), spread, other.largest.to_f64()));
-            self.note(usize::from(other.regular));
         }
     }
 }

@@ -16,6 +16,9 @@ pub(crate) enum Kind {
     Near,
     /// Any finite row.
     Full,
+    /// Any finite row, whose divergence sits so far below its largest entry that the last digits of `f32`'s exponents
+    /// matter.
+    Deep,
     /// A row with shared or teacher-only -inf, or beyond the safe range of `f32`: evaluated in `f64`.
     Careful,
     /// A row in which the student is -inf where the teacher is not: two separate references.

@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -35,6 +35,25 @@ operators! { F32x8:
     Add add _mm256_add_ps;
     Sub sub _mm256_sub_ps;
     Mul mul _mm256_mul_ps;
+}
+
+/// A vector of `f64`; only a token makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x4(__m256d);
+
+operators! { F64x4:
+    Add add _mm256_add_pd;
+    Sub sub _mm256_sub_pd;
+    Mul mul _mm256_mul_pd;
+}
+
+/// All bits of the first `n` lanes of four.
+#[inline(always)]
+#[allow(clippy::cast_possible_wrap, reason = "at most four")]
+fn wide_lanes(n: usize) -> __m256i {
+    let n = op!(_mm256_set1_epi64x(n.min(4) as i64));
+    let index = op!(_mm256_setr_epi64x(0, 1, 2, 3));
+    op!(_mm256_cmpgt_epi64(n, index))
 }
 
 /// All bits of the first `n` lanes.
@@ -106,11 +125,75 @@ impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const FUSED: bool = true;
     type V = F32x8;
+    type W = F64x4;
     type M = Mask8;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x8 {
         F32x8(op!(_mm256_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64x4 {
+        F64x4(op!(_mm256_set1_pd(x)))
+    }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64]) -> F64x4 {
+        F64x4(if from.len() >= 4 {
+            // SAFETY: the slice has four numbers; the token proves the features.
+            unsafe { _mm256_loadu_pd(from.as_ptr()) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are read; the token proves the features.
+            unsafe { _mm256_maskload_pd(from.as_ptr(), wide_lanes(from.len())) }
+        })
+    }
+
+    #[inline(always)]
+    fn store_f64(self, w: F64x4, to: &mut [f64]) {
+        if to.len() >= 4 {
+            // SAFETY: the slice has room for four numbers; the token proves the features.
+            unsafe { _mm256_storeu_pd(to.as_mut_ptr(), w.0) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are written; the token proves the features.
+            unsafe { _mm256_maskstore_pd(to.as_mut_ptr(), wide_lanes(to.len()), w.0) }
+        }
+    }
+
+    #[inline(always)]
+    fn widen(self, v: F32x8) -> [F64x4; 2] {
+        let low = op!(_mm256_castps256_ps128(v.0));
+        let high = op!(_mm256_extractf128_ps::<1>(v.0));
+        [F64x4(op!(_mm256_cvtps_pd(low))), F64x4(op!(_mm256_cvtps_pd(high)))]
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [F64x4; 2]) -> F32x8 {
+        let low = op!(_mm256_cvtpd_ps(low.0));
+        let low = op!(_mm256_castps128_ps256(low));
+        let high = op!(_mm256_cvtpd_ps(high.0));
+        F32x8(op!(_mm256_insertf128_ps::<1>(low, high)))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64x4, b: F64x4, c: F64x4) -> F64x4 {
+        F64x4(op!(_mm256_fmadd_pd(a.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: F64x4) -> f64 {
+        let low = op!(_mm256_castpd256_pd128(w.0));
+        let high = op!(_mm256_extractf128_pd::<1>(w.0));
+        let two = op!(_mm_add_pd(low, high));
+        let odd = op!(_mm_unpackhi_pd(two, two));
+        let one = op!(_mm_add_sd(two, odd));
+        op!(_mm_cvtsd_f64(one))
     }
 
     #[inline(always)]
@@ -254,17 +337,8 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn sum(self, v: F32x8) -> f64 {
-        let low = op!(_mm256_castps256_ps128(v.0));
-        let low = op!(_mm256_cvtps_pd(low));
-        let high = op!(_mm256_extractf128_ps::<1>(v.0));
-        let high = op!(_mm256_cvtps_pd(high));
-        let four = op!(_mm256_add_pd(low, high));
-        let low = op!(_mm256_castpd256_pd128(four));
-        let high = op!(_mm256_extractf128_pd::<1>(four));
-        let two = op!(_mm_add_pd(low, high));
-        let odd = op!(_mm_unpackhi_pd(two, two));
-        let one = op!(_mm_add_sd(two, odd));
-        op!(_mm_cvtsd_f64(one))
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]
@@ -278,4 +352,56 @@ impl Simd for Avx2 {
         let one = op!(_mm_max_ss(two, odd));
         op!(_mm_cvtss_f32(one))
     }
+
+    #[inline(always)]
+    #[allow(clippy::cast_sign_loss, reason = "the bits of eight lanes")]
+    fn bits(self, m: Mask8) -> u32 {
+        op!(_mm256_movemask_ps(m.0)) as u32
+    }
+
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b) = (row(self, from, 0), row(self, from, pitch));
+        let (c, d) = (row(self, from, 2 * pitch), row(self, from, 3 * pitch));
+        let (e, f) = (row(self, from, 4 * pitch), row(self, from, 5 * pitch));
+        let (g, h) = (row(self, from, 6 * pitch), row(self, from, 7 * pitch));
+        let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
+        let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
+        store_lines(self, [a, b, c, d, e, f, g, h], to);
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x8) -> F32x8 {
+        let (low, high) = table.split_at(8);
+        let (low, high) = (self.load_f32(low), self.load_f32(high));
+        let at = op!(_mm256_cvttps_epi32(at.0));
+        let low = op!(_mm256_permutevar8x32_ps(low.0, at));
+        let high = op!(_mm256_permutevar8x32_ps(high.0, at));
+        let seven = op!(_mm256_set1_epi32(7));
+        let above = op!(_mm256_cmpgt_epi32(at, seven));
+        let above = op!(_mm256_castsi256_ps(above));
+        F32x8(op!(_mm256_blendv_ps(low, high, above)))
+    }
+}
+
+/// Four rows: in vector k, four of the columns k and k + 4.
+#[inline(always)]
+fn fours(a: F32x8, b: F32x8, c: F32x8, d: F32x8) -> [__m256; 4] {
+    let ab = (op!(_mm256_unpacklo_ps(a.0, b.0)), op!(_mm256_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm256_unpacklo_ps(c.0, d.0)), op!(_mm256_unpackhi_ps(c.0, d.0)));
+    [
+        op!(_mm256_shuffle_ps::<0x44>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.0, cd.0)),
+        op!(_mm256_shuffle_ps::<0x44>(ab.1, cd.1)),
+        op!(_mm256_shuffle_ps::<0xee>(ab.1, cd.1)),
+    ]
+}
+
+/// A column and the fourth after it, of eight rows, from four rows a vector.
+#[inline(always)]
+fn eights(low: __m256, high: __m256) -> (F32x8, F32x8) {
+    (
+        F32x8(op!(_mm256_permute2f128_ps::<0x20>(low, high))),
+        F32x8(op!(_mm256_permute2f128_ps::<0x31>(low, high))),
+    )
 }

@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Line, Simd, Stored, row, store_lines};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -31,6 +31,16 @@ operators! { F32x16:
     Add add _mm512_add_ps;
     Sub sub _mm512_sub_ps;
     Mul mul _mm512_mul_ps;
+}
+
+/// A vector of `f64`; only a token makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x8(__m512d);
+
+operators! { F64x8:
+    Add add _mm512_add_pd;
+    Sub sub _mm512_sub_pd;
+    Mul mul _mm512_mul_pd;
 }
 
 /// The lower `n` bits.
@@ -94,11 +104,72 @@ impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const FUSED: bool = true;
     type V = F32x16;
+    type W = F64x8;
     type M = __mmask16;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x16 {
         F32x16(op!(_mm512_set1_ps(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64x8 {
+        F64x8(op!(_mm512_set1_pd(x)))
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "at most eight bits")]
+    fn load_f64(self, from: &[f64]) -> F64x8 {
+        F64x8(if from.len() >= 8 {
+            // SAFETY: the slice has eight numbers; the token proves the features.
+            unsafe { _mm512_loadu_pd(from.as_ptr()) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are read; the token proves the features.
+            unsafe { _mm512_maskz_loadu_pd(lanes(from.len()) as __mmask8, from.as_ptr()) }
+        })
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "at most eight bits")]
+    fn store_f64(self, w: F64x8, to: &mut [f64]) {
+        if to.len() >= 8 {
+            // SAFETY: the slice has room for eight numbers; the token proves the features.
+            unsafe { _mm512_storeu_pd(to.as_mut_ptr(), w.0) }
+        } else {
+            // SAFETY: only the lanes of the slice's own numbers are written; the token proves the features.
+            unsafe { _mm512_mask_storeu_pd(to.as_mut_ptr(), lanes(to.len()) as __mmask8, w.0) }
+        }
+    }
+
+    #[inline(always)]
+    fn widen(self, v: F32x16) -> [F64x8; 2] {
+        let low = op!(_mm512_castps512_ps256(v.0));
+        let high = op!(_mm512_extractf32x8_ps::<1>(v.0));
+        [F64x8(op!(_mm512_cvtps_pd(low))), F64x8(op!(_mm512_cvtps_pd(high)))]
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [F64x8; 2]) -> F32x16 {
+        let low = op!(_mm512_cvtpd_ps(low.0));
+        let low = op!(_mm512_castps256_ps512(low));
+        let high = op!(_mm512_cvtpd_ps(high.0));
+        F32x16(op!(_mm512_insertf32x8::<1>(low, high)))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64x8, b: F64x8, c: F64x8) -> F64x8 {
+        F64x8(op!(_mm512_fmadd_pd(a.0, b.0, c.0)))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: F64x8) -> f64 {
+        op!(_mm512_reduce_add_pd(w.0))
     }
 
     #[inline(always)]
@@ -233,16 +304,78 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sum(self, v: F32x16) -> f64 {
-        let low = op!(_mm512_castps512_ps256(v.0));
-        let low = op!(_mm512_cvtps_pd(low));
-        let high = op!(_mm512_extractf32x8_ps::<1>(v.0));
-        let high = op!(_mm512_cvtps_pd(high));
-        let both = op!(_mm512_add_pd(low, high));
-        op!(_mm512_reduce_add_pd(both))
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]
     fn largest(self, v: F32x16) -> f32 {
         op!(_mm512_reduce_max_ps(v.0))
     }
+
+    #[inline(always)]
+    fn bits(self, m: __mmask16) -> u32 {
+        m.into()
+    }
+
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        let (a, b, c, d) = four_rows(self, from, 0, pitch);
+        let (e, f, g, h) = four_rows(self, from, 4, pitch);
+        let (i, j, k, l) = four_rows(self, from, 8, pitch);
+        let (m, n, o, p) = four_rows(self, from, 12, pitch);
+        let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
+        let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
+        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
+        store_lines(self, [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p], to);
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: &[f32; 16], at: F32x16) -> F32x16 {
+        let table = self.load_f32(table);
+        let at = op!(_mm512_cvttps_epi32(at.0));
+        F32x16(op!(_mm512_permutexvar_ps(at, table.0)))
+    }
+}
+
+#[inline(always)]
+fn four_rows<E: Stored>(
+    l: Avx512,
+    from: &[E],
+    first: usize,
+    pitch: usize,
+) -> (F32x16, F32x16, F32x16, F32x16) {
+    let at = first * pitch;
+    (row(l, from, at), row(l, from, at + pitch), row(l, from, at + 2 * pitch), row(l, from, at + 3 * pitch))
+}
+
+/// Four rows: in vector k, four of each fourth column from k on.
+#[inline(always)]
+fn fours(a: F32x16, b: F32x16, c: F32x16, d: F32x16) -> [__m512d; 4] {
+    let ab = (op!(_mm512_unpacklo_ps(a.0, b.0)), op!(_mm512_unpackhi_ps(a.0, b.0)));
+    let cd = (op!(_mm512_unpacklo_ps(c.0, d.0)), op!(_mm512_unpackhi_ps(c.0, d.0)));
+    let ((first, second), (third, fourth)) = (pairs(ab.0, cd.0), pairs(ab.1, cd.1));
+    [first, second, third, fourth]
+}
+
+#[inline(always)]
+fn pairs(x: __m512, y: __m512) -> (__m512d, __m512d) {
+    let (x, y) = (op!(_mm512_castps_pd(x)), op!(_mm512_castps_pd(y)));
+    (op!(_mm512_unpacklo_pd(x, y)), op!(_mm512_unpackhi_pd(x, y)))
+}
+
+/// Each fourth column, of sixteen rows, from four rows a vector.
+#[inline(always)]
+fn sixteen(a: __m512d, b: __m512d, c: __m512d, d: __m512d) -> [F32x16; 4] {
+    let (a, b) = (op!(_mm512_castpd_ps(a)), op!(_mm512_castpd_ps(b)));
+    let (c, d) = (op!(_mm512_castpd_ps(c)), op!(_mm512_castpd_ps(d)));
+    let even = (op!(_mm512_shuffle_f32x4::<0x88>(a, b)), op!(_mm512_shuffle_f32x4::<0x88>(c, d)));
+    let odd = (op!(_mm512_shuffle_f32x4::<0xdd>(a, b)), op!(_mm512_shuffle_f32x4::<0xdd>(c, d)));
+    [
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0x88>(odd.0, odd.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(even.0, even.1))),
+        F32x16(op!(_mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1))),
+    ]
 }

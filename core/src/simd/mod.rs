@@ -1,4 +1,5 @@
-//! Vectors of `f32`: one trait, an implementation for each instruction set, chosen once at the outermost call.
+//! Vectors of `f32`, of `f64` beside them where sums are to keep more, and of `f64` alone ([`Doubles`]): one trait, an
+//! implementation for each instruction set, chosen once at the outermost call.
 //!
 //! A kernel is written once over [`Simd`] and run by [`on`]. Every method takes the token of its instruction
 //! set, and a token exists only where the CPU was found to have it: that is the proof that each
@@ -12,6 +13,7 @@
 mod avx2;
 #[cfg(all(feature = "simd", target_arch = "x86_64"))]
 mod avx512;
+mod doubles;
 #[cfg(all(feature = "simd", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod intrinsics;
 #[cfg(all(feature = "simd", target_arch = "aarch64"))]
@@ -19,11 +21,48 @@ mod neon;
 mod plain;
 #[cfg(test)]
 mod tests;
+mod twice;
 
-use crate::element::Element;
+pub(crate) use doubles::{Doubles, EIGHT};
+
+use crate::arithmetic::Arithmetic;
+use crate::element::{Element, TensorMut};
 use crate::isa::Isa;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
+
+pub(crate) use twice::Four;
+
+/// A vector of any instruction set in memory, at a cache line of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Line(pub(crate) [f32; 16]);
+
+impl Line {
+    pub(crate) const ZERO: Self = Self([0.0; 16]);
+}
+
+/// A vector of a square that is transposed.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn row<L: Simd, E: Stored>(l: L, from: &[E], at: usize) -> L::V {
+    E::load(l, from.get(at..).unwrap_or_default())
+}
+
+/// Stores the vectors of a transposed square.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn store_lines<L: Simd, const N: usize>(l: L, columns: [L::V; N], to: &mut [Line]) {
+    if let Some(to) = to.first_chunk_mut::<N>() {
+        for (to, column) in to.iter_mut().zip(columns) {
+            l.store_f32(column, &mut to.0);
+        }
+        return;
+    }
+    for (to, column) in to.iter_mut().zip(columns) {
+        l.store_f32(column, &mut to.0);
+    }
+}
 
 /// The operations of one instruction set; `self` is its token.
 pub(crate) trait Simd: Copy {
@@ -33,11 +72,39 @@ pub(crate) trait Simd: Copy {
     const FUSED: bool;
     /// A vector.
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
+    /// A vector of `f64`, of half as many lanes.
+    type W: Copy + Add<Output = Self::W> + Sub<Output = Self::W> + Mul<Output = Self::W>;
     /// One truth a lane.
     type M: Copy;
+    /// The same instruction set over `f64`.
+    type Doubles: Doubles;
+
+    /// Its token.
+    fn doubles(self) -> Self::Doubles;
 
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
+
+    /// The same number in every lane.
+    fn splat_f64(self, x: f64) -> Self::W;
+
+    /// The first half as many as [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
+    fn load_f64(self, from: &[f64]) -> Self::W;
+
+    /// Writes as many lanes as there is room for.
+    fn store_f64(self, w: Self::W, to: &mut [f64]);
+
+    /// The lower and the upper half of the lanes, exactly.
+    fn widen(self, v: Self::V) -> [Self::W; 2];
+
+    /// The nearest `f32` of each lane, ties to even: what [`Self::widen`] undoes.
+    fn narrow(self, w: [Self::W; 2]) -> Self::V;
+
+    /// `a * b + c`, rounded once where [`Self::FUSED`].
+    fn fma_f64(self, a: Self::W, b: Self::W, c: Self::W) -> Self::W;
+
+    /// The sum of the lanes, in one order.
+    fn sum_f64(self, w: Self::W) -> f64;
 
     /// The first [`Self::WIDTH`] numbers; 0 in the lanes beyond the end.
     fn load_f32(self, from: &[f32]) -> Self::V;
@@ -120,27 +187,62 @@ pub(crate) trait Simd: Copy {
     /// The largest lane; unspecified where one is NaN.
     fn largest(self, v: Self::V) -> f32;
 
+    /// A bit for each lane that is true, the first the lowest; of the first sixteen lanes.
+    #[inline(always)]
+    fn bits(self, m: Self::M) -> u32 {
+        let mut lanes = [0.0; 16];
+        self.store_f32(self.select(m, self.splat(1.0), self.splat(0.0)), &mut lanes);
+        lanes.iter().rev().fold(0, |bits, lane| bits << 1 | u32::from(*lane != 0.0))
+    }
+
+    /// For each lane the entry of a table at its integer part, which is in 0..16.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the integer part is meant")]
+    fn look_up(self, table: &[f32; 16], at: Self::V) -> Self::V {
+        let mut lanes = [0.0; 16];
+        self.store_f32(at, &mut lanes);
+        self.load_f32(&lanes.map(|at| table.get(at as usize).copied().unwrap_or_default()))
+    }
+
+    /// Rows for columns: entry j of row i, which begins at `i * pitch`, into lane i of line j, for as many rows as
+    /// there are lanes, and as many entries or lines, if these are fewer. 0 beyond the end of the slice.
+    #[inline(always)]
+    fn transpose<E: Stored>(self, from: &[E], pitch: usize, to: &mut [Line]) {
+        for (j, line) in to.iter_mut().enumerate().take(Self::WIDTH) {
+            for (i, lane) in line.0.iter_mut().enumerate().take(Self::WIDTH) {
+                *lane = from.get(i * pitch + j).map_or(0.0, |x| x.widen());
+            }
+        }
+    }
+
     /// 2^x within 1.5e-7 of itself for x below 127, infinity from 129 on; below the smallest normal number, it or
     /// 0; NaN for NaN; unspecified for -inf.
     ///
-    /// Source: a polynomial of degree 6, minimax for the relative error of 2^f on 0..=1 (1.9e-9).
+    /// Source: polynomials for 2^f on 0..=1, minimax for the relative error. Fused, one of degree 5 and 1 at 0 is
+    /// enough (8.2e-8); where each step rounds twice, only one of degree 6 leaves room for that (1.9e-9).
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
         let f = self.fraction(x);
-        let mut p = self.splat(EXP2[6]);
-        p = self.fma(p, f, self.splat(EXP2[5]));
-        p = self.fma(p, f, self.splat(EXP2[4]));
-        p = self.fma(p, f, self.splat(EXP2[3]));
-        p = self.fma(p, f, self.splat(EXP2[2]));
-        p = self.fma(p, f, self.splat(EXP2[1]));
-        p = self.fma(p, f, self.splat(EXP2[0]));
+        let p = if Self::FUSED { horner(self, f, EXP2_FUSED) } else { horner(self, f, EXP2) };
         self.scale(p, x)
     }
+}
+
+/// A polynomial of coefficients of rising degree.
+#[inline(always)]
+pub(crate) fn horner<L: Simd, const N: usize>(l: L, x: L::V, coefficients: [f32; N]) -> L::V {
+    let mut terms = coefficients.into_iter().rev();
+    let mut p = l.splat(terms.next().unwrap_or(0.0));
+    for c in terms {
+        p = l.fma(p, x, l.splat(c));
+    }
+    p
 }
 
 /// Coefficients of 2^f on 0..=1, of rising degree.
 #[allow(clippy::approx_constant, reason = "minimax coefficients near those of the series")]
 const EXP2: [f32; 7] = [1.0, 0.693_147, 0.240_229_84, 5.548_334e-2, 9.678_84e-3, 1.243_97e-3, 2.170_221e-4];
+const EXP2_FUSED: [f32; 6] = [1.0, 0.693_151_3, 0.240_164_49, 5.579_989_8e-2, 9.017_037e-3, 1.867_130_2e-3];
 
 /// A stored number that vectors of `f32` are made of and become.
 pub(crate) trait Stored: Element {
@@ -153,11 +255,28 @@ pub(crate) trait Stored: Element {
     /// The same past the caches, where the machine can; ended by [`Simd::fence`]. Halves, whose vectors are no whole
     /// cache line, are stored as ever, which is faster.
     fn stream<L: Simd>(l: L, v: L::V, to: &mut [Self]);
+
+    /// Whether storing rounds.
+    const IS_HALF: bool;
+
+    /// The magnitude from which a number is rounded to infinity.
+    const LIMIT: f32;
+
+    /// A tensor's elements, where they are of this type.
+    fn cells(tensor: TensorMut<'_>) -> Option<&mut [Self]>;
 }
 
 macro_rules! stored {
-    ($($type:ty: $load:ident, $store:ident, $stream:ident;)+) => {$(
+    ($($type:ty: $variant:ident, $limit:expr, $load:ident, $store:ident, $stream:ident;)+) => {$(
         impl Stored for $type {
+            const IS_HALF: bool = size_of::<Self>() < size_of::<f32>();
+            const LIMIT: f32 = $limit;
+
+            #[inline(always)]
+            fn cells(tensor: TensorMut<'_>) -> Option<&mut [Self]> {
+                if let TensorMut::$variant(cells) = tensor { Some(cells) } else { None }
+            }
+
             #[inline(always)]
             fn load<L: Simd>(l: L, from: &[Self]) -> L::V {
                 l.$load(from)
@@ -177,9 +296,59 @@ macro_rules! stored {
 }
 
 stored! {
-    f32: load_f32, store_f32, stream_f32;
-    f16: load_f16, store_f16, store_f16;
-    bf16: load_bf16, store_bf16, store_bf16;
+    f32: F32, f32::INFINITY, load_f32, store_f32, stream_f32;
+    f16: F16, 65_520.0, load_f16, store_f16, store_f16;
+    bf16: Bf16, f32::from_bits(0x7f7f_8000), load_bf16, store_bf16, store_bf16;
+}
+
+/// A stored number that vectors of `f64` are made of.
+pub(crate) trait Widened: Element {
+    /// The first [`Simd::WIDTH`] numbers, exactly; 0 in the lanes beyond the end.
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2];
+}
+
+macro_rules! widened {
+    ($($type:ty),+) => {$(
+        impl Widened for $type {
+            #[inline(always)]
+            fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+                l.widen(Self::load(l, from))
+            }
+        }
+    )+};
+}
+
+widened!(f32, f16, bf16);
+
+impl Widened for f64 {
+    #[inline(always)]
+    fn load_wide<L: Simd>(l: L, from: &[Self]) -> [L::W; 2] {
+        // A load that a mask leaves nothing of is a slow one where there is no memory.
+        match from.split_at_checked(L::WIDTH / 2) {
+            Some((low, high)) if !high.is_empty() => [l.load_f64(low), l.load_f64(high)],
+            _ => [l.load_f64(from), l.splat_f64(0.0)],
+        }
+    }
+}
+
+/// A computed number that vectors of `f32` are made of.
+pub(crate) trait Rounded: Arithmetic {
+    /// The first [`Simd::WIDTH`] numbers, each the nearest `f32`; 0 in the lanes beyond the end.
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V;
+}
+
+impl Rounded for f32 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.load_f32(from)
+    }
+}
+
+impl Rounded for f64 {
+    #[inline(always)]
+    fn load_rounded<L: Simd>(l: L, from: &[Self]) -> L::V {
+        l.narrow(Self::load_wide(l, from))
+    }
 }
 
 /// A loop over vectors of any instruction set.

@@ -34,6 +34,16 @@ operators! { F32x4:
     Mul mul vmulq_f32;
 }
 
+/// A vector of `f64`; only a token makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct F64x2(float64x2_t);
+
+operators! { F64x2:
+    Add add vaddq_f64;
+    Sub sub vsubq_f64;
+    Mul mul vmulq_f64;
+}
+
 /// The lanes as they lie in memory.
 #[inline(always)]
 fn array(v: F32x4) -> [f32; 4] {
@@ -69,11 +79,64 @@ impl Simd for Neon {
     const WIDTH: usize = 4;
     const FUSED: bool = true;
     type V = F32x4;
+    type W = F64x2;
     type M = uint32x4_t;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32x4 {
         F32x4(op!(vdupq_n_f32(x)))
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64x2 {
+        F64x2(op!(vdupq_n_f64(x)))
+    }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64]) -> F64x2 {
+        let two = match *from {
+            [a, b, ..] => [a, b],
+            [a] => [a, 0.0],
+            [] => [0.0; 2],
+        };
+        // SAFETY: the array has two numbers; the token proves the features.
+        F64x2(unsafe { vld1q_f64(two.as_ptr()) })
+    }
+
+    #[inline(always)]
+    fn store_f64(self, w: F64x2, to: &mut [f64]) {
+        let mut two = [0.0; 2];
+        // SAFETY: the array has room for two numbers; a vector exists, so the CPU has the instruction.
+        unsafe { vst1q_f64(two.as_mut_ptr(), w.0) };
+        to.iter_mut().zip(two).for_each(|(to, from)| *to = from);
+    }
+
+    #[inline(always)]
+    fn widen(self, v: F32x4) -> [F64x2; 2] {
+        let low = op!(vget_low_f32(v.0));
+        [F64x2(op!(vcvt_f64_f32(low))), F64x2(op!(vcvt_high_f64_f32(v.0)))]
+    }
+
+    #[inline(always)]
+    fn narrow(self, [low, high]: [F64x2; 2]) -> F32x4 {
+        let low = op!(vcvt_f32_f64(low.0));
+        F32x4(op!(vcvt_high_f32_f64(low, high.0)))
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64x2, b: F64x2, c: F64x2) -> F64x2 {
+        F64x2(op!(vfmaq_f64(c.0, a.0, b.0)))
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, w: F64x2) -> f64 {
+        op!(vaddvq_f64(w.0))
     }
 
     #[inline(always)]
@@ -184,11 +247,8 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn sum(self, v: F32x4) -> f64 {
-        let low = op!(vget_low_f32(v.0));
-        let low = op!(vcvt_f64_f32(low));
-        let high = op!(vcvt_high_f64_f32(v.0));
-        let two = op!(vaddq_f64(low, high));
-        op!(vaddvq_f64(two))
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]

@@ -16,10 +16,23 @@ const LANES: usize = 4;
 pub(crate) struct F32s([f32; LANES]);
 
 #[derive(Clone, Copy)]
+pub(crate) struct F64s([f64; LANES / 2]);
+
+#[derive(Clone, Copy)]
 pub(crate) struct Truths([bool; LANES]);
 
 macro_rules! operators {
     ($($trait:ident $method:ident $op:tt;)+) => {$(
+        impl $trait for F64s {
+            type Output = Self;
+
+            #[inline(always)]
+            fn $method(self, Self([a, b]): Self) -> Self {
+                let Self([c, d]) = self;
+                Self([c $op a, d $op b])
+            }
+        }
+
         impl $trait for F32s {
             type Output = Self;
 
@@ -76,11 +89,58 @@ impl Simd for Plain {
     const WIDTH: usize = LANES;
     const FUSED: bool = false;
     type V = F32s;
+    type W = F64s;
     type M = Truths;
+    type Doubles = Self;
+
+    #[inline(always)]
+    fn doubles(self) -> Self {
+        self
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32s {
         F32s([x; LANES])
+    }
+
+    #[inline(always)]
+    fn splat_f64(self, x: f64) -> F64s {
+        F64s([x; LANES / 2])
+    }
+
+    #[inline(always)]
+    fn load_f64(self, from: &[f64]) -> F64s {
+        F64s(match *from {
+            [a, b, ..] => [a, b],
+            [a] => [a, 0.0],
+            [] => [0.0; 2],
+        })
+    }
+
+    #[inline(always)]
+    fn store_f64(self, F64s(w): F64s, to: &mut [f64]) {
+        to.iter_mut().zip(w).for_each(|(to, from)| *to = from);
+    }
+
+    #[inline(always)]
+    fn widen(self, F32s([a, b, c, d]): F32s) -> [F64s; 2] {
+        [F64s([a.into(), b.into()]), F64s([c.into(), d.into()])]
+    }
+
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+    fn narrow(self, [F64s([a, b]), F64s([c, d])]: [F64s; 2]) -> F32s {
+        F32s([a as f32, b as f32, c as f32, d as f32])
+    }
+
+    #[inline(always)]
+    fn fma_f64(self, a: F64s, b: F64s, c: F64s) -> F64s {
+        a * b + c
+    }
+
+    #[inline(always)]
+    fn sum_f64(self, F64s([a, b]): F64s) -> f64 {
+        a + b
     }
 
     #[inline(always)]
@@ -177,9 +237,9 @@ impl Simd for Plain {
     }
 
     #[inline(always)]
-    fn sum(self, F32s(v): F32s) -> f64 {
-        let [a, b, c, d] = v.map(f64::from);
-        (a + c) + (b + d)
+    fn sum(self, v: F32s) -> f64 {
+        let [low, high] = self.widen(v);
+        self.sum_f64(low + high)
     }
 
     #[inline(always)]

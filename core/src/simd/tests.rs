@@ -1,10 +1,11 @@
 //! Every implementation that this CPU has against plain Rust, lane by lane.
 #![allow(
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "numbers are rounded to the type that is tested on purpose"
 )]
 
-use super::{Simd, Stored, Vectors, on};
+use super::{Line, Rounded, Simd, Stored, Vectors, Widened, on};
 use crate::Isa;
 use half::{bf16, f16};
 
@@ -85,6 +86,58 @@ check! { arithmetic_is_that_of_each_lane, l => {
     }
 }}
 
+/// The lanes of a vector of `f64`.
+fn wide<L: Simd>(l: L, w: L::W) -> [f64; 8] {
+    let mut out = [f64::NAN; 8];
+    l.store_f64(w, &mut out);
+    out
+}
+
+check! { wide_arithmetic_is_that_of_each_lane, l => {
+    let half = L::WIDTH / 2;
+    for seed in 0..100 {
+        let (a, b, c) = (filled(3 * seed), filled(3 * seed + 1), filled(3 * seed + 2));
+        let [x, y, z] = [&a, &b, &c].map(|x| f32::load_wide(l, x));
+        for (part, ((x, y), z)) in x.into_iter().zip(y).zip(z).enumerate() {
+            let results = [x, x + y, x - y, x * y, l.fma_f64(x, y, z), l.splat_f64(0.1)].map(|w| wide(l, w));
+            for i in 0..half {
+                let [a, b, c] = [a, b, c].map(|x| f64::from(x[part * half + i]));
+                let fma = if L::FUSED { libm::fma(a, b, c) } else { a * b + c };
+                let want = [a, a + b, a - b, a * b, fma, 0.1];
+                assert_eq!(results.map(|w| w[i].to_bits()), want.map(f64::to_bits));
+            }
+            let lanes = &a[part * half..(part + 1) * half];
+            let (sum, size) = (lanes.iter().map(|&x| f64::from(x)).sum::<f64>(), f64::from(half as u8));
+            assert!((l.sum_f64(x) - sum).abs() <= 1e-12 * size);
+        }
+        assert_eq!(array(l, l.narrow(x))[..L::WIDTH], a[..L::WIDTH]);
+    }
+}}
+
+check! { wide_moves_touch_what_they_name, l => {
+    let half = L::WIDTH / 2;
+    let from: [f64; 32] = core::array::from_fn(|i| 1.0 + f64::from(i as u8));
+    for offset in 0..10 {
+        for n in 0..=L::WIDTH + 3 {
+            let source = &from[offset..offset + n];
+            for (part, w) in f64::load_wide(l, source).into_iter().enumerate() {
+                for (i, lane) in wide(l, w).iter().take(half).enumerate() {
+                    assert_eq!(*lane, source.get(part * half + i).copied().unwrap_or(0.0));
+                }
+            }
+            let mut stored = [-1.5; 32];
+            l.store_f64(l.splat_f64(2.0), &mut stored[offset..offset + n]);
+            for (i, x) in stored.iter().enumerate() {
+                assert_eq!(*x, if (offset..offset + n.min(half)).contains(&i) { 2.0 } else { -1.5 });
+            }
+            let rounded = array(l, f64::load_rounded(l, source));
+            for (i, lane) in rounded.iter().take(L::WIDTH).enumerate() {
+                assert_eq!(f64::from(*lane), source.get(i).copied().unwrap_or(0.0));
+            }
+        }
+    }
+}}
+
 check! { truths_select_lanes, l => {
     for seed in 0..50 {
         let (a, b) = (filled(seed), filled(seed + 1000));
@@ -116,6 +169,39 @@ check! { lanes_are_summed_and_compared, l => {
         assert_eq!(l.largest(x), lanes.iter().copied().fold(f32::NEG_INFINITY, f32::max));
     }
     assert!(l.sum(l.splat(f32::NAN)).is_nan());
+}}
+
+check! { rows_are_transposed_and_tables_read, l => {
+    let mut from = [0.0; 400];
+    from.iter_mut().zip(numbers(400, 3)).for_each(|(to, from)| *to = from);
+    for pitch in [1, 7, 16, 19, 25] {
+        for end in [400, 300, 30, 5] {
+            for n in [0, 1, 7, 16] {
+                let mut to = [Line([9.0; 16]); 16];
+                l.transpose(&from[..end], pitch, &mut to[..n]);
+                for (j, line) in to.iter().enumerate() {
+                    for i in 0..L::WIDTH {
+                        let want = from[..end].get(i * pitch + j).copied().unwrap_or_default();
+                        assert_eq!(line.0[i], if j < n.min(L::WIDTH) { want } else { 9.0 });
+                    }
+                }
+            }
+        }
+    }
+    for seed in 0..20 {
+        let (a, b) = (filled(seed), filled(seed + 100));
+        let bits = l.bits(l.less(l.load_f32(&a), l.load_f32(&b)));
+        let want = (0..L::WIDTH).map(|i| u32::from(a[i] < b[i]) << i).sum::<u32>();
+        assert_eq!(bits, want);
+    }
+    let table = filled(99);
+    for first in 0..16 {
+        let at: [f32; 16] = core::array::from_fn(|i| ((first + 3 * i) % 16) as f32 + 0.9);
+        let found = array(l, l.look_up(&table, l.load_f32(&at)));
+        for i in 0..L::WIDTH {
+            assert_eq!(found[i], table[(first + 3 * i) % 16]);
+        }
+    }
 }}
 
 check! { powers_of_two_keep_their_bound, l => {

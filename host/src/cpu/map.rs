@@ -1,6 +1,7 @@
 //! Map losses over threads: chunks of state and bands of gradients side by side, products by a matrix library.
 
 use crate::backend::MapSubmission;
+use crate::sinks::STREAMED;
 use densekd_core::{
     Alone, Element, Error, Executor, MapCall, MapPlan, Matrix, Outcome, Overflowed, Side, Slab, TensorMut,
     Upstream,
@@ -74,6 +75,7 @@ impl Pass<'_> {
     }
 
     fn bands<E: Element>(&self, side: Side, gradient: &mut [E]) -> Result<bool, Error> {
+        let streams = size_of_val(&*gradient) >= STREAMED;
         let mut rest = gradient;
         let mut tasks = Vec::new();
         for band in self.plan.bands(side) {
@@ -84,7 +86,8 @@ impl Pass<'_> {
         let overflowed: Vec<bool> = tasks
             .into_par_iter()
             .map(|(band, slab)| {
-                let mut sink = Slab::new(slab, band.start);
+                let slab = Slab::new(slab, band.start);
+                let mut sink = if streams { slab.streaming() } else { slab };
                 self.call.pull((self.outcome, self.upstream), self.state, side, band, &mut sink)
             })
             .collect::<Result<_, _>>()?;

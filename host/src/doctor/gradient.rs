@@ -87,7 +87,7 @@ fn submit(case: Case<'_>, plan: &Plan, gradient: TensorMut<'_>) -> Result<(), Ba
     case.backend.submit(Submission {
         plan,
         teacher: case.teacher,
-        student: case.student,
+        student: case.student.into(),
         mask: case.mask,
         grad_student: Some(gradient),
         ..Submission::new(plan, case.teacher, case.student)

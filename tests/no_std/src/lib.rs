@@ -3,8 +3,8 @@
 #![no_std]
 
 use densekd_core::{
-    Call, Inputs, KeptStatistics, Mask, Order, Outputs, Partial, Plan, PreparedTeacher, Recipe, RowOptions,
-    RowState, RowStatistics, Shape, Sink, Slab, Temperature, Upstream, run,
+    Call, InPlace, Inputs, KeptStatistics, Mask, Order, Outputs, Partial, Plan, PreparedTeacher, Recipe,
+    RowOptions, RowState, RowStatistics, Shape, Sink, Slab, Temperature, Upstream, run,
 };
 
 unsafe extern "C" {
@@ -91,6 +91,9 @@ pub unsafe extern "C" fn densekd_entry(request: &Request, value: &mut f64) -> i3
             total.add(call.run(job, Outputs::default())?);
         }
         sum += call.outcome(total).value();
+        if let Ok(loss) = InPlace::<f32>::new(&plan, teacher, mask, Upstream::ONE) {
+            sum += loss.run_all(&mut *gradient, &mut *table, Outputs::default())?.value();
+        }
         let prepared = PreparedTeacher::prepare(&plan, teacher, mask, table)?;
         let sink: &mut dyn Sink = &mut Slab::new(gradient, 0);
         let outputs = Outputs { grad_teacher: Some(sink), ..Outputs::default() };

@@ -1,13 +1,12 @@
 //! What dist keeps, and where.
 
 use crate::Shape;
-use crate::loss::pearson::{Comoments, Pearson};
-use crate::map::Samples;
-use core::ops::Range;
+use crate::loss::pearson::{Comoments, Pearson, SUMS};
+use crate::map::{Samples, Stripes};
 
-/// What is kept of a row: of both softmaxes their largest logits and sums, its correlation, and of teacher and
-/// student <y, g>, g the gradient to y.
-pub(super) const ROW: usize = 6 + Pearson::LEN;
+/// What is kept of a row: of both softmaxes their largest logits and one over their sums, the three numbers that its
+/// gradients are made of, and of teacher and student <y, g>, g the gradient to y.
+pub(super) const ROW: usize = 4 + SUMS;
 
 /// A class's positions.
 #[derive(Clone, Copy)]
@@ -36,55 +35,38 @@ impl Column {
     }
 }
 
-/// How the state is laid out: the value, the columns, then stripes of rows with what they add to each column.
+/// How the state is laid out: the value, the columns, then stripes of rows with the sum of theirs, what they add to each
+/// column, and a tile's exponentials.
 #[derive(Clone, Copy)]
 pub(super) struct Plan {
     pub(super) shape: Shape,
-    pub(super) samples: Samples,
-    /// Tiles of a stripe.
-    pub(super) stripe: usize,
+    pub(super) stripes: Stripes,
 }
 
 impl Plan {
-    /// Stripes that are worked on side by side.
-    const STRIPES: usize = 32;
-
     pub(super) fn new(shape: Shape) -> Self {
-        let samples = Samples::new(shape);
-        Self { shape, samples, stripe: samples.tiles().div_ceil(Self::STRIPES).max(1) }
+        let (channels, samples) = (shape.channels(), Samples::new(shape));
+        let own = 1 + channels * (Comoments::LEN + 2 * samples.width());
+        Self { shape, stripes: Stripes::new(samples, own, ROW) }
     }
 
+    pub(super) const fn samples(&self) -> &Samples {
+        &self.stripes.samples
+    }
+
+    /// Numbers before the stripes.
     pub(super) const fn head(&self) -> usize {
         1 + self.shape.channels() * Column::LEN
     }
 
-    pub(super) fn tile_len(&self) -> usize {
-        (self.samples.width() * ROW).max(1)
-    }
-
-    pub(super) fn stripe_len(&self) -> usize {
-        (self.stripe * self.tile_len() + self.shape.channels() * Comoments::LEN).max(1)
-    }
-
     pub(super) fn len(&self) -> usize {
-        self.head() + self.samples.tiles().div_ceil(self.stripe.max(1)) * self.stripe_len()
+        self.head() + self.stripes.len()
     }
 
-    /// The tiles of a stripe and the state of each.
-    pub(super) fn tiles(
-        self,
-        stripe: usize,
-        state: &mut [f64],
-    ) -> impl Iterator<Item = (Range<usize>, &mut [f64])> {
-        let rows = state.get_mut(..self.stripe * self.tile_len()).unwrap_or_default();
-        let tiles = rows.chunks_mut(self.tile_len()).zip(stripe * self.stripe..self.samples.tiles());
-        tiles.map(move |(state, i)| (self.samples.tile(i), state))
-    }
-
-    /// The state of a tile.
-    pub(super) fn tile<'a>(&self, state: &'a [f64], i: usize) -> &'a [f64] {
-        let (stripe, within) = (i / self.stripe.max(1), i % self.stripe.max(1));
-        let from = self.head() + stripe * self.stripe_len() + within * self.tile_len();
-        state.get(from..).unwrap_or_default()
+    /// A stripe's own numbers: the sum of its rows, the columns, the exponentials of teacher and student.
+    pub(super) fn own(&self) -> [usize; 4] {
+        let channels = self.shape.channels();
+        let terms = channels * self.samples().width();
+        [1, channels * Comoments::LEN, terms, terms]
     }
 }

@@ -108,7 +108,7 @@ impl Kernel for Add<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Order, Shape, access::with_reader};
+    use crate::{Isa, Order, Shape};
 
     #[test]
     fn every_pixel_is_added_to_its_class() {
@@ -118,10 +118,8 @@ mod tests {
         assert_eq!(marks.map(|mark| table.class(mark)), [Some(0), Some(1), None, Some(1), Some(0), Some(1)]);
         let mut sums = [0.0; 48];
         assert_eq!(table.len(11), Some(48));
-        with_reader(x[..].into(), |load| {
-            let view = View::new(load, shape, Order::Nchw);
-            table.add(&mut sums, (view, 0, &(0..6)), (&marks, &[1.0, 1.0, 1.0, 2.0, 1.0, 1.0]));
-        });
+        let view = View::new(x[..].into(), shape, Order::Nchw, Isa::detect());
+        table.add(&mut sums, (view, 0, &(0..6)), (&marks, &[1.0, 1.0, 1.0, 2.0, 1.0, 1.0]));
         for c in 0..11 {
             let mut out = [0.0; 6];
             table.spread(&sums, c, &marks, &mut out);

@@ -9,13 +9,14 @@
 //! maps (of one row and the one below), three of a side for its gradient; 12 numbers of state a pixel, 14 for cosines.
 
 mod grid;
+mod sums;
 
 use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
 use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, pieces, runs, update,
-    update_with,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, runs, sum, update,
+    update_along, update_with,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
@@ -24,6 +25,7 @@ use crate::space::{Difference, Real, Unit};
 use crate::{Epsilon, Error, Preset, Weight};
 use core::cmp::Ordering;
 use core::fmt;
+use core::ops::Range;
 
 choice! {
     /// What local affinity compares (`mode`).
@@ -107,9 +109,18 @@ impl LaOptions {
         Parts { edges: 2 * SUMS * grid.width, pixels: 2 * grid.width, value: 1, centres: 2 * side }
     }
 
+    /// The columns of a row that are centres.
+    fn centres_of(&self, grid: Grid, row: usize) -> Range<usize> {
+        let y = grid.place(row).1;
+        match self.border {
+            LaBorder::Clip => 0..grid.width,
+            LaBorder::Interior if y > 0 && y + 1 < grid.height => 1..grid.width.saturating_sub(1),
+            LaBorder::Interior => 0..0,
+        }
+    }
+
     fn is_centre(&self, grid: Grid, row: usize, x: usize) -> bool {
-        let inside = |i: usize, len: usize| i > 0 && i + 1 < len;
-        self.border == LaBorder::Clip || (inside(grid.place(row).1, grid.height) && inside(x, grid.width))
+        self.centres_of(grid, row).contains(&x)
     }
 
     /// How often a pair counts: once for each of the two that is a centre.
@@ -119,35 +130,30 @@ impl LaOptions {
 
     /// The sums over a side's channels: at edges of squared differences, or of products; at pixels of squares.
     fn sums(&self, grid: Grid, view: View<'_>, row: usize, out: &mut [f64]) {
-        let mut buffers: [Buffer; 2] = [[0.0; PIECE + 2]; 2];
-        let [own_buffer, below_buffer] = &mut buffers;
         out.fill(0.0);
-        for piece in pieces(0..grid.width) {
-            for c in 0..view.shape().channels() {
-                let own = Near::load(grid, view, (row, c), &piece, own_buffer);
-                let below = Near::load(grid, view, (grid.below(row), c), &piece, below_buffer);
-                let (sums, x) = (plane(out, grid.width, EDGES, &piece), own.get(&piece).iter());
-                match self.mode {
-                    // An infinite input is NaN from here on; an infinite sum of finite ones is not.
-                    LaMode::L2 => update_with(sums, x, |sum, x| sum + x * 0.0),
-                    LaMode::Cos => update_with(sums, x, |sum, x| sum + x * x),
-                }
-                for to in grid.forward(row, piece.clone()) {
-                    let other = if to.row == row { own } else { below };
-                    let (a, b) = (own.get(&to.columns), other.get(&to.others));
-                    let sums = plane(out, grid.width, to.edge, &to.columns);
-                    match self.mode {
-                        LaMode::L2 => update(sums, a, b, |sum, a, b| sum + (b - a) * (b - a)),
-                        LaMode::Cos => update(sums, a, b, |sum, a, b| sum + a * b),
-                    }
-                }
-            }
+        sums::add(self.mode, grid, view, row, out);
+        if self.mode == LaMode::L2 {
+            Self::mark(grid, view, row, out);
         }
         if self.mode == LaMode::L2 && !self.squared {
             let edges = out.get_mut(..EDGES * grid.width).unwrap_or_default();
             for edge in edges {
                 *edge = libm::sqrt(*edge);
             }
+        }
+    }
+
+    /// An infinite input is NaN from here on; an infinite sum of finite ones is not.
+    fn mark(grid: Grid, view: View<'_>, row: usize, out: &mut [f64]) {
+        let (edges, marks) = out.split_at_mut((EDGES * grid.width).min(out.len()));
+        // Of a column alone, the edge to a last pixel is the row's above.
+        if grid.width > 1 && sum(edges, |edge| edge * 0.0) == 0.0 {
+            return;
+        }
+        let (n, y) = grid.place(row);
+        for c in 0..view.shape().channels() {
+            let line = [view.stretch(n, c, &(y * grid.width..(y + 1) * grid.width))];
+            update_along(marks, line, |mark: f64, x: f64| mark + x * 0.0);
         }
     }
 
@@ -168,10 +174,11 @@ impl LaOptions {
             let differences = plane(to_student, grid.width, 0, &to.columns);
             update_with(differences, t.zip(s), |difference, (t, s)| difference + (s - t));
         }
-        for (x, (t, s)) in to_teacher.iter_mut().zip(to_student).enumerate() {
-            *s = if self.is_centre(grid, row, x) { *s } else { 0.0 };
-            *t = -*s;
+        let centre = self.centres_of(grid, row);
+        for (x, s) in to_student.iter_mut().enumerate() {
+            *s = if centre.contains(&x) { *s } else { 0.0 };
         }
+        to_teacher.iter_mut().zip(to_student).for_each(|(t, s)| *t = -*s);
     }
 
     /// How a vector of this square becomes a direction.
@@ -204,13 +211,13 @@ impl LaOptions {
     /// What a row adds to the sum: of its centres, or of the edges that its pixels keep.
     fn value(&self, grid: Grid, edges: Planes<'_>, pixels: Planes<'_>, row: usize) -> f64 {
         if self.mode == LaMode::L2 {
-            return pixels.get(row, STUDENT, &(0..grid.width)).iter().map(|x| squared(*x)).sum();
+            return pixels.get(row, STUDENT, &(0..grid.width)).iter().map(|x| square(*x)).sum();
         }
         let of_direction = grid.forward(row, 0..grid.width).map(|to| {
             let cosines = |side| edges.get(row, side * SUMS + to.edge, &to.columns);
             let pairs = cosines(TEACHER).iter().zip(cosines(STUDENT)).zip(to.columns.clone().zip(to.others));
             let terms =
-                pairs.map(|((t, s), (x, x_to))| self.count(grid, (row, x), (to.row, x_to)) * squared(s - t));
+                pairs.map(|((t, s), (x, x_to))| self.count(grid, (row, x), (to.row, x_to)) * square(s - t));
             terms.sum::<f64>()
         });
         of_direction.sum()
@@ -249,7 +256,8 @@ impl LaOptions {
             let s = plane(student, grid.width, to.edge, &to.columns);
             match self.mode {
                 LaMode::L2 => {
-                    let factor = |edge: f64, a: f64, b: f64| match (self.squared, edge == 0.0) {
+                    let squared = self.squared;
+                    let factor = move |edge: f64, a: f64, b: f64| match (squared, edge == 0.0) {
                         (true, _) => -4.0 * (a + b),
                         (false, true) => 0.0,
                         (false, false) => -2.0 * (a + b) / edge,
@@ -271,7 +279,7 @@ impl LaOptions {
 }
 
 /// What student and teacher add where they differ by this much.
-fn squared(difference: f64) -> f64 {
+fn square(difference: f64) -> f64 {
     Diverge::<Real>::term(&Mse, Difference { difference })
 }
 

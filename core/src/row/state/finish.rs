@@ -1,6 +1,6 @@
 //! What a state says of its row once all of it has been seen.
 
-use super::{FAR, NEAR, RowState, Seen, per_quarter};
+use super::{FAR, RowState, Seen, per_quarter};
 use crate::Temperature;
 use crate::row::part::{Part, softplus};
 use crate::row::statistics::{Kind, RowStatistics};
@@ -66,7 +66,7 @@ impl RowState {
                 ..blank
             };
         }
-        let near = !seen.has(Seen::SPREAD) && part.d == self.d && part.l.abs() <= 1.0 - NEAR;
+        let near = part.d == self.d && self.spread.is_near(part.l);
         // The gradient takes exponents from the final maximum, which may be far above that of the sums.
         let far = f64::from(self.far) > FAR * self.g;
         let kind = if seen.has(Seen::CAREFUL) || far {

@@ -1,14 +1,14 @@
 //! The gradient of a row pair's KL divergence to the student's logits, from the row's statistics.
 
-use super::position::{Constants, position, q_near};
-use super::sums::BLOCK;
-use super::{EXACT_FROM, Lanes, MILDEST, Reference, STEEPEST, piece, single};
+use super::maps::{Halves, Maps, Singles};
+use super::position::{Constants, position as careful, q_near};
+use super::reference::{Reference, single};
+use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
-use crate::access::{Place, Sink};
-use crate::element::Tensor;
+use crate::access::{LINE, LentCells, Place, Sink};
+use crate::element::{Tensor, TensorMut};
 use crate::row::statistics::{Kind, RowStatistics};
-use crate::simd::{Simd, Vectors};
-use core::ops::Range;
+use crate::simd::{Four, Simd, Stored, Vectors};
 
 /// `scale * (q - p)` of neighbouring rows whose statistics are about one reference.
 pub(crate) struct Gradient<'a, 's> {
@@ -22,31 +22,47 @@ pub(crate) struct Gradient<'a, 's> {
     pub(crate) statistics: &'s [RowStatistics],
     pub(crate) scale: f64,
     pub(crate) sink: &'s mut dyn Sink,
+    pub(crate) short: &'s mut ShortRows,
 }
 
+/// Entries that are stored at a time where the sink has no memory to lend.
+const BUFFER: usize = 1024;
+
+/// Entries up to which the next row is asked for while this one waits for arithmetic: both fit a last-level cache.
+const AHEAD: usize = 1 << 18;
+
 /// Factors between which no product of a gradient is subnormal that is not so in truth.
-const SMALLEST: f64 = 1e-30;
-const LARGEST: f64 = 1e30;
+pub(super) const SMALLEST: f64 = 1e-30;
+pub(super) const LARGEST: f64 = 1e30;
 
 impl Vectors for Gradient<'_, '_> {
     /// Which rows were written, and whether a finite number of them became infinite.
     type Output = (Lanes, bool);
 
     #[inline(always)]
-    fn run<L: Simd>(mut self, l: L) -> (Lanes, bool) {
+    fn run<L: Simd>(self, l: L) -> (Lanes, bool) {
         let c = 1.0 / self.tau.get();
-        let (mut done, mut overflowed) = (0, false);
         if !(MILDEST..=STEEPEST).contains(&c) {
-            return (done, overflowed);
+            return (0, false);
         }
-        let mut buffers = [[0.0; BLOCK]; 3];
+        if self.len <= short::LONGEST {
+            return short::gradient(l, self);
+        }
+        match (self.teacher, self.student) {
+            (Tensor::F16(teacher), Tensor::F16(student)) => self.rows(l, c, Halves { teacher, student }),
+            (Tensor::Bf16(teacher), Tensor::Bf16(student)) => self.rows(l, c, Halves { teacher, student }),
+            (teacher, student) => self.rows(l, c, Singles::new(teacher, student)),
+        }
+    }
+}
+
+impl Gradient<'_, '_> {
+    #[inline(always)]
+    fn rows<L: Simd, M: Maps>(mut self, l: L, c: f64, mut maps: M) -> (Lanes, bool) {
+        let (mut done, mut overflowed) = (0, false);
         for (i, statistics) in self.statistics.iter().enumerate() {
             if let Some(row) = RowReference::new::<L>(c, statistics, self.scale) {
-                overflowed |= match (statistics.kind, row.at.exact) {
-                    (Kind::Near, false) => self.write::<L, true, false>(l, &row, &mut buffers),
-                    (Kind::Near, true) => self.write::<L, true, true>(l, &row, &mut buffers),
-                    _ => self.write::<L, false, true>(l, &row, &mut buffers),
-                };
+                overflowed |= self.row(l, &mut maps, &row);
                 done |= 1 << i;
             }
             self.place.row += 1;
@@ -54,17 +70,62 @@ impl Vectors for Gradient<'_, '_> {
         }
         (done, overflowed)
     }
+
+    #[inline(always)]
+    fn row<L: Simd, M: Maps>(&mut self, l: L, maps: &mut M, row: &RowReference) -> bool {
+        let Self { place, len, sink, .. } = self;
+        let len = *len;
+        let (start, end) = (place.index, place.index + len);
+        let ahead = if len <= AHEAD { len } else { 0 };
+        let (to, streams) = match sink.lend(*place, len) {
+            Some(LentCells { cells, streams }) => (cells, streams),
+            None => return self.buffered(l, maps, row),
+        };
+        let pass = Pass { row, streams, ahead };
+        if let TensorMut::F32(to) = to {
+            return pass.run(l, maps, start..end, to);
+        }
+        M::E::cells(to).is_some_and(|to| pass.run(l, maps, start..end, to))
+    }
+
+    /// By way of a buffer, where the sink has no memory to lend.
+    #[inline(always)]
+    fn buffered<L: Simd, M: Maps>(&mut self, l: L, maps: &mut M, row: &RowReference) -> bool {
+        let mut buffer = [0.0_f32; BUFFER];
+        let mut overflowed = false;
+        for from in (0..self.len).step_by(BUFFER) {
+            let n = (self.len - from).min(BUFFER);
+            let place = Place { from, index: self.place.index + from, ..self.place };
+            let to = buffer.get_mut(..n).unwrap_or_default();
+            Pass { row, streams: false, ahead: 0 }.run(l, maps, place.index..place.index + n, to);
+            overflowed |= self.sink.store_f32(place, to);
+        }
+        overflowed
+    }
 }
+
+/// The KL divergence from which a row is tried as one of large |p - q|.
+const FAR: f64 = 0.5;
 
 /// What a row's gradient is measured from.
 struct RowReference {
     at: Reference,
+    form: Form,
     /// Less the rest of the log-ratio, in nats and two terms: in one it would be off the same way everywhere.
     less: (f32, f32),
     /// What w (e^r - 1) is multiplied by.
     factor: f32,
     /// What the teacher's own exponentials are.
     fix: f32,
+}
+
+/// How an entry is evaluated.
+#[derive(Clone, Copy)]
+enum Form {
+    /// By one exponential, |r| being at most 1; differences are exact or not.
+    Near { exact: bool },
+    /// By two where some |p - q| is about as large as any q, which the pass itself sees, else with care for each.
+    Full { far: bool },
 }
 
 impl RowReference {
@@ -77,6 +138,10 @@ impl RowReference {
         let RowStatistics { m, z, d, l: rest, kl, kind } = *statistics;
         let (m, d) = (4.0 * m, 4.0 * d);
         let exact = kind != Kind::Near || d.abs() * c > EXACT_FROM * libm::sqrt(2.0 * kl);
+        let form = match kind {
+            Kind::Near => Form::Near { exact },
+            _ => Form::Full { far: kl >= FAR },
+        };
         let at = Reference::new::<L>(c, single(m), d, exact);
         let factor = -scale * at.shift / z;
         // What D lost with its second term.
@@ -84,102 +149,155 @@ impl RowReference {
         let holds = (SMALLEST..=LARGEST).contains(&factor.abs());
         let fix = single(at.fix * libm::exp(-rest));
         let less = (single(-rest), single(-rest - f64::from(single(-rest))));
-        holds.then_some(Self { at, less, factor: single(factor), fix })
+        holds.then_some(Self { at, form, less, factor: single(factor), fix })
     }
 }
 
-impl Gradient<'_, '_> {
-    #[inline(always)]
-    fn write<L: Simd, const NEAR: bool, const EXACT: bool>(
-        &mut self,
-        l: L,
-        row: &RowReference,
-        buffers: &mut [[f32; BLOCK]; 3],
-    ) -> bool {
-        let [for_t, for_s, out] = buffers;
-        let mut overflowed = false;
-        for from in (0..self.len).step_by(BLOCK) {
-            let n = (self.len - from).min(BLOCK);
-            let place = Place { from, index: self.place.index + from, ..self.place };
-            let range = place.index..place.index + n;
-            let next = range.start + self.len..range.end + self.len;
-            let t = piece(l, self.teacher, range.clone(), for_t);
-            let s = piece(l, self.student, range, for_s);
-            if self.len <= AHEAD {
-                // The row that is swept next, while this one waits for arithmetic.
+/// A pass over a row, or a piece of it.
+struct Pass<'r> {
+    row: &'r RowReference,
+    /// Whether the gradient is written past the caches.
+    streams: bool,
+    /// Entries from one that is read to the one that is asked for.
+    ahead: usize,
+}
 
-                ask(l, self.teacher, next.clone());
-                ask(l, self.student, next);
-            }
-            let out = out.get_mut(..n).unwrap_or_default();
-            block::<L, NEAR, EXACT>(l, (t, s), row, out);
-            overflowed |= self.sink.store_f32(place, out);
+impl Pass<'_> {
+    /// Whether a finite number became infinite.
+    #[inline(always)]
+    fn run<L: Simd, M: Maps, O: Stored>(
+        &self,
+        l: L,
+        maps: &mut M,
+        range: core::ops::Range<usize>,
+        to: &mut [O],
+    ) -> bool {
+        let most = maps.most_lent();
+        let mut start = range.start;
+        let mut overflowed = false;
+        for to in to.chunks_mut(most) {
+            let pair = maps.pair(l, start..start + to.len());
+            let peaks = match self.row.form {
+                Form::Near { exact: false } => self.piece::<L, M::E, O, true, false, false>(l, pair, to),
+                Form::Near { exact: true } => self.piece::<L, M::E, O, true, true, false>(l, pair, to),
+                Form::Full { far } => {
+                    let tried = far.then(|| self.piece::<L, M::E, O, false, false, true>(l, pair, to));
+                    match tried {
+                        Some(peaks) if peaks.are_far() => peaks,
+                        _ => self.piece::<L, M::E, O, false, true, false>(l, pair, to),
+                    }
+                }
+            };
+            overflowed |= peaks.overflows::<O>();
+            start += to.len();
         }
         overflowed
     }
-}
 
-/// Entries up to which the next row finds room in the second-level cache beside this one.
-const AHEAD: usize = 1 << 15;
-
-/// Asks for a piece of a tensor.
-#[inline(always)]
-fn ask<L: Simd>(l: L, tensor: Tensor<'_>, range: Range<usize>) {
-    match tensor {
-        Tensor::F32(x) => lines(l, x.get(range).unwrap_or_default()),
-        Tensor::F16(x) => lines(l, x.get(range).unwrap_or_default()),
-        Tensor::Bf16(x) => lines(l, x.get(range).unwrap_or_default()),
-        Tensor::F64(_) => {}
+    #[inline(always)]
+    fn piece<L: Simd, E: Stored, O: Stored, const NEAR: bool, const EXACT: bool, const FAR: bool>(
+        &self,
+        l: L,
+        (t, s): (&[E], &[E]),
+        to: &mut [O],
+    ) -> Peaks {
+        let tile = Four::of(l);
+        let row = self.row;
+        let constants = Constants::new(tile, &row.at);
+        let (fix, factor) = (tile.splat(row.fix), tile.splat(row.factor));
+        let less = (tile.splat(row.less.0), tile.splat(row.less.1));
+        let head = if self.streams { to.as_ptr().align_offset(LINE).min(to.len()) } else { 0 };
+        let (first_t, t) = t.split_at_checked(head).unwrap_or_default();
+        let (first_s, s) = s.split_at_checked(head).unwrap_or_default();
+        let (first, to) = to.split_at_mut_checked(head).unwrap_or_default();
+        let width = Four::<L>::WIDTH;
+        let (whole_t, whole_s) = (t.chunks_exact(width), s.chunks_exact(width));
+        let (last_t, last_s) = (whole_t.remainder(), whole_s.remainder());
+        let mut whole = (whole_t, whole_s, to.chunks_exact_mut(width));
+        let zero = l.splat(0.0);
+        let (mut largest, mut weight, mut sizes, mut weights) = (zero, zero, zero, zero);
+        while let (Some(t), Some(s), Some(to)) = (whole.0.next(), whole.1.next(), whole.2.next()) {
+            tile.prefetch(t, self.ahead);
+            tile.prefetch(s, self.ahead);
+            let (t, s) = (E::load(tile, t), E::load(tile, s));
+            let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
+            let v = factor * excess;
+            if FAR || O::IS_HALF {
+                largest = tile.largest_magnitude(largest, v);
+            }
+            if FAR {
+                weight = tile.largest_of_four(weight, w);
+                sizes = sizes + tile.sum_of_four(tile.abs(v));
+                weights = weights + tile.sum_of_four(w);
+            }
+            if self.streams { O::stream(tile, v, to) } else { O::store(tile, v, to) }
+        }
+        for (t, s, to) in [(first_t, first_s, first), (last_t, last_s, whole.2.into_remainder())] {
+            if !to.is_empty() {
+                let (t, s) = (E::load(tile, t), E::load(tile, s));
+                let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
+                let v = factor * excess;
+                let present = |v| tile.select(tile.first(to.len()), v, tile.splat(0.0));
+                largest = tile.largest_magnitude(largest, present(v));
+                weight = tile.largest_of_four(weight, present(w));
+                O::store(tile, v, to);
+            }
+        }
+        if self.streams {
+            l.fence();
+        }
+        let unit = row.factor.abs();
+        Peaks {
+            largest: l.largest(largest),
+            weight: unit * l.largest(weight),
+            sizes: l.sum(sizes),
+            weights: f64::from(unit) * l.sum(weights),
+        }
     }
 }
 
-#[inline(always)]
-fn lines<L: Simd, E>(l: L, piece: &[E]) {
-    for line in piece.chunks(64 / size_of::<E>().max(1)) {
-        l.prefetch(line, 0);
+/// The largest number that was written and the largest w in its unit, and the sums of whole tiles.
+#[derive(Clone, Copy)]
+struct Peaks {
+    largest: f32,
+    weight: f32,
+    sizes: f64,
+    weights: f64,
+}
+
+impl Peaks {
+    /// Whether |p - q| is as large as the roundings of p and q allow: the largest beside the largest, so that each entry
+    /// is right, and all beside all, so that their sum is 0.
+    fn are_far(self) -> bool {
+        self.largest >= 0.5 * self.weight && self.sizes >= 0.5 * self.weights
+    }
+
+    /// Whether a finite number became infinite.
+    fn overflows<O: Stored>(self) -> bool {
+        O::IS_HALF && !(self.largest < O::LIMIT)
     }
 }
 
+/// w, and w (e^r - 1) about the final log-ratio.
 #[inline(always)]
-fn block<L: Simd, const NEAR: bool, const EXACT: bool>(
-    l: L,
-    (t, s): (&[f32], &[f32]),
-    row: &RowReference,
-    out: &mut [f32],
-) {
-    let constants = Constants::new(l, &row.at);
-    let (fix, factor) = (l.splat(row.fix), l.splat(row.factor));
-    let less = (l.splat(row.less.0), l.splat(row.less.1));
-    let (whole_t, whole_s) = (t.chunks_exact(L::WIDTH), s.chunks_exact(L::WIDTH));
-    let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());
-    let mut to = out.chunks_exact_mut(L::WIDTH);
-    let mut whole = (whole_t, whole_s);
-    while let (Some(t), Some(s), Some(out)) = (whole.0.next(), whole.1.next(), to.next()) {
-        let excess = step::<L, NEAR, EXACT>(l, (l.load_f32(t), l.load_f32(s)), &constants, less, fix);
-        l.store_f32(factor * excess, out);
-    }
-    if !rest_t.is_empty() {
-        let excess =
-            step::<L, NEAR, EXACT>(l, (l.load_f32(rest_t), l.load_f32(rest_s)), &constants, less, fix);
-        l.store_f32(factor * excess, to.into_remainder());
-    }
-}
-
-/// w (e^r - 1) about the final log-ratio.
-#[inline(always)]
-fn step<L: Simd, const NEAR: bool, const EXACT: bool>(
+fn position<L: Simd, const NEAR: bool, const EXACT: bool, const FAR: bool>(
     l: L,
     (t, s): (L::V, L::V),
     constants: &Constants<L>,
     less: (L::V, L::V),
     fix: L::V,
-) -> L::V {
+) -> (L::V, L::V) {
+    if FAR {
+        let w = l.exp2(constants.student(s));
+        return (w, fix * l.exp2(constants.teacher(t)) - w);
+    }
     let r = constants.ratio::<EXACT>(t, s, less);
     if NEAR {
         let w = l.exp2(constants.student(s));
         let u = w * r;
-        l.fma(u * r, q_near(l, r), u)
+        (w, l.fma(u * r, q_near(l, r), u))
     } else {
-        position(l, (t, s, r), constants, fix).0.excess
+        let at = careful(l, (t, s, r), constants, fix).0;
+        (at.w, at.excess)
     }
 }

@@ -9,16 +9,20 @@
 //!
 //! | kind | holds where | form |
 //! | --- | --- | --- |
-//! | tiny, near | every abs(r) <= 0.0866, 1.04 | one exponential, five moments of d, Q of degree 3 or 6 |
+//! | tiny, near | every abs(r) <= 0.0866, 1.04 | one exponential, moments of d, Q of degree 3 or 6 |
 //! | coarse | G >= (Z + sum p) / 4 | two exponentials, E and G as differences of sums |
 //! | full | always | two exponentials, each term by itself as the exact arithmetic would |
 //!
 //! How terms are added: [`sums`](super::sums).
 
-use super::Reference;
 use super::position::{Constants, Folded, position};
+use super::reference::Reference;
 use super::sums::{Accumulator, GROUP, Sums};
-use crate::simd::Simd;
+use crate::simd::{Four, Simd, Stored};
+
+/// Four vectors that are swept at a time, and truths of theirs.
+type Tile<L> = <Four<L> as Simd>::V;
+type Mask<L> = <Four<L> as Simd>::M;
 
 /// |r| up to which a block is tiny, and near: 1/8 and 3/2 of a bit.
 pub(super) const TINY: f64 = 0.086_64;
@@ -35,44 +39,47 @@ pub(super) enum Kind {
 
 /// Sweeps a block as this kind; the kind under which it holds if that is another.
 #[inline(always)]
-pub(super) fn sweep<L: Simd>(
+pub(super) fn sweep<L: Simd, E: Stored>(
     l: L,
     kind: Kind,
-    (t, s): (&[f32], &[f32]),
+    (t, s): (&[E], &[E]),
     at: &Reference,
+    folded: &Folded,
 ) -> Result<Sums, Kind> {
     match (kind, at.exact) {
-        (Kind::Tiny, false) => near::<L, true, false>(l, t, s, at),
-        (Kind::Tiny, true) => near::<L, true, true>(l, t, s, at),
-        (Kind::Near, false) => near::<L, false, false>(l, t, s, at),
-        (Kind::Near, true) => near::<L, false, true>(l, t, s, at),
-        (Kind::Coarse, false) => coarse::<L, false>(l, t, s, at),
-        (Kind::Coarse, true) => coarse::<L, true>(l, t, s, at),
-        (Kind::Full, false) => Ok(full::<L, false>(l, t, s, at)),
-        (Kind::Full, true) => Ok(full::<L, true>(l, t, s, at)),
+        (Kind::Tiny, false) => near::<L, E, true, false>(l, t, s, at, folded),
+        (Kind::Tiny, true) => near::<L, E, true, true>(l, t, s, at, folded),
+        (Kind::Near, false) => near::<L, E, false, false>(l, t, s, at, folded),
+        (Kind::Near, true) => near::<L, E, false, true>(l, t, s, at, folded),
+        (Kind::Coarse, false) => coarse::<L, E, false>(l, t, s, at),
+        (Kind::Coarse, true) => coarse::<L, E, true>(l, t, s, at),
+        (Kind::Full, false) => Ok(full::<L, E, false>(l, t, s, at)),
+        (Kind::Full, true) => Ok(full::<L, E, true>(l, t, s, at)),
     }
 }
 
-/// The loop of every kind: a step for each vector, and for what is left over.
+/// The loop of every kind: a step for each tile of vectors, and for what is left over.
 macro_rules! sweep_block {
     ($l:ident, $t:ident, $s:ident, $sums:ident, $step:ident::<$($generic:tt),+>($($constant:expr),*)) => {
+        let tile = Four::of($l);
+        let width = Four::<L>::WIDTH;
+        let all = tile.first(width);
         // Not zipped: a zip divides by the length of a piece, and may be a call that could panic.
-        let mut groups = ($t.chunks(GROUP * L::WIDTH), $s.chunks(GROUP * L::WIDTH));
+        let mut groups = ($t.chunks(GROUP * width), $s.chunks(GROUP * width));
         while let (Some(t), Some(s)) = (groups.0.next(), groups.1.next()) {
-            let (whole_t, whole_s) = (t.chunks_exact(L::WIDTH), s.chunks_exact(L::WIDTH));
+            let (whole_t, whole_s) = (t.chunks_exact(width), s.chunks_exact(width));
             let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());
-            let all = $l.first(L::WIDTH);
             let mut whole = (whole_t, whole_s);
             while let (Some(t), Some(s)) = (whole.0.next(), whole.1.next()) {
-                $l.prefetch(t, AHEAD);
-                $l.prefetch(s, AHEAD);
-                let (t, s) = ($l.load_f32(t), $l.load_f32(s));
-                $step::<L, $($generic),+, false>($l, t, s, all, $($constant,)* &mut $sums);
+                tile.prefetch(t, AHEAD);
+                tile.prefetch(s, AHEAD);
+                let (t, s) = (E::load(tile, t), E::load(tile, s));
+                $step::<L, $($generic),+, false>(tile, (t, s), all, $($constant,)* &mut $sums);
             }
             if !rest_t.is_empty() {
-                let (t, s) = ($l.load_f32(rest_t), $l.load_f32(rest_s));
-                let some = $l.first(rest_t.len());
-                $step::<L, $($generic),+, true>($l, t, s, some, $($constant,)* &mut $sums);
+                let (t, s) = (E::load(tile, rest_t), E::load(tile, rest_s));
+                let some = tile.first(rest_t.len());
+                $step::<L, $($generic),+, true>(tile, (t, s), some, $($constant,)* &mut $sums);
             }
             $sums.end_group();
         }
@@ -80,7 +87,7 @@ macro_rules! sweep_block {
 }
 
 /// Entries from a load to the prefetch beside it.
-const AHEAD: usize = 256;
+const AHEAD: usize = 512;
 
 /// `v`, and 0 in the lanes of no entry.
 #[inline(always)]
@@ -88,18 +95,26 @@ fn present<L: Simd, const TAIL: bool>(l: L, some: L::M, v: L::V) -> L::V {
     if TAIL { l.select(some, v, l.splat(0.0)) } else { v }
 }
 
+/// Bits, 0 or more, above which no exponent of a block is whose largest exponential is this.
 #[inline(always)]
-fn near<L: Simd, const TIGHT: bool, const EXACT: bool>(
+fn height(top: f64) -> f64 {
+    // The exponent of the number, and one more.
+    let biased = (top.to_bits() >> 52) as u32;
+    f64::from(biased.saturating_sub(1022))
+}
+
+#[inline(always)]
+fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
     l: L,
-    t: &[f32],
-    s: &[f32],
+    t: &[E],
+    s: &[E],
     at: &Reference,
+    folded: &Folded,
 ) -> Result<Sums, Kind> {
-    let constants = Constants::new(l, at);
-    let folded = Folded::new(l, at.c);
-    let mut sums = Accumulator::<L, 6, 4>::new(l);
-    sweep_block!(l, t, s, sums, near_step::<TIGHT, EXACT>(&constants, &folded));
-    let ([z, m, s2, a, b, far], [farthest, top_d, top_u, top]) = sums.finish();
+    let constants = Constants::new(Four::of(l), at);
+    let mut sums = Accumulator::<L, 6, 5>::new(l);
+    sweep_block!(l, t, s, sums, near_step::<TIGHT, EXACT>(&constants, folded));
+    let ([z, m, s2, a, b, far], [top, top_d, top_u, top_s2, farthest]) = sums.finish();
     let c = at.c;
     let spread = c * top_d;
     let limit = if TIGHT { TINY } else { NEAR };
@@ -117,12 +132,15 @@ fn near<L: Simd, const TIGHT: bool, const EXACT: bool>(
     let (most, least) = if TIGHT { (0.54, 0.95) } else { (0.75, 0.62) };
     let e = c * (m + c * a);
     let size = if spread > 0.0 { e.abs().max(least * c * c * s2 / spread) } else { 0.0 };
+    // No exponent is above the height, so that none is larger than twice it less the exponent.
+    let twice = 2.0 * height(top);
+    let nats = most * c * c * core::f64::consts::LN_2;
     Ok(Sums {
         z,
         e,
         g: c * c * (s2 - a + c * b),
-        far: most * c * c * far * core::f64::consts::LN_2,
-        farthest: most * c * c * farthest * core::f64::consts::LN_2,
+        far: nats * (twice * s2 - far),
+        farthest: nats * (twice * top_s2 + farthest),
         spread,
         largest: least * c * top_u,
         top,
@@ -131,35 +149,35 @@ fn near<L: Simd, const TIGHT: bool, const EXACT: bool>(
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "what a step needs, in registers")]
 fn near_step<L: Simd, const TIGHT: bool, const EXACT: bool, const TAIL: bool>(
-    l: L,
-    t: L::V,
-    s: L::V,
-    some: L::M,
-    constants: &Constants<L>,
-    folded: &Folded<L>,
-    sums: &mut Accumulator<L, 6, 4>,
+    l: Four<L>,
+    (t, s): (Tile<L>, Tile<L>),
+    some: Mask<L>,
+    constants: &Constants<Four<L>>,
+    folded: &Folded,
+    sums: &mut Accumulator<L, 6, 5>,
 ) {
     let x = constants.student(s);
-    let w = present::<L, TAIL>(l, some, l.exp2(x));
-    let d = present::<L, TAIL>(l, some, constants.difference::<EXACT>(t, s));
+    let w = present::<_, TAIL>(l, some, l.exp2(x));
+    let d = present::<_, TAIL>(l, some, constants.difference::<EXACT>(t, s));
     let u = w * d;
     let u2 = u * d;
-    let y = u2 * folded.at::<TIGHT>(l, d);
-    let error = u2 * l.abs(x);
+    let y = u2 * folded.at::<_, TIGHT>(l, d);
+    let one = l.one();
+    let (squares, depth) = (l.sum_of_four(u2), l.sum_of_products(u2, x));
     let [z, m, s2, a, b, far] = &mut sums.group;
-    *z = *z + w;
-    *m = *m + u;
-    *s2 = *s2 + u2;
-    *a = *a + y;
-    *b = l.fma(y, d, *b);
-    *far = *far + error;
-    let [farthest, top_d, top_u, top] = &mut sums.peaks;
-    *farthest = l.max(*farthest, error);
-    *top_d = l.max_abs(*top_d, d);
-    *top_u = l.max_abs(*top_u, u);
-    *top = l.max(*top, w);
+    *z = *z + l.sum_of_four(w);
+    *m = *m + l.sum_of_four(u);
+    *s2 = *s2 + squares;
+    *a = *a + l.sum_of_four(y);
+    *b = *b + l.sum_of_products(y, d);
+    *far = *far + depth;
+    let [top, top_d, top_u, top_s2, farthest] = &mut sums.peaks;
+    *top = l.largest_of_four(*top, w);
+    *top_d = l.largest_magnitude(*top_d, d);
+    *top_u = l.largest_magnitude(*top_u, u);
+    *top_s2 = one.max(*top_s2, squares);
+    *farthest = one.max(*farthest, one.splat(0.0) - depth);
 }
 
 /// Entries from which a block may be coarse: enough that roundings do not come together.
@@ -169,11 +187,16 @@ pub(super) const COARSE: usize = 256;
 pub(super) const SHARE: f64 = 0.25;
 
 #[inline(always)]
-fn coarse<L: Simd, const EXACT: bool>(l: L, t: &[f32], s: &[f32], at: &Reference) -> Result<Sums, Kind> {
-    let constants = Constants::new(l, at);
-    let mut sums = Accumulator::<L, 5, 3>::new(l);
+fn coarse<L: Simd, E: Stored, const EXACT: bool>(
+    l: L,
+    t: &[E],
+    s: &[E],
+    at: &Reference,
+) -> Result<Sums, Kind> {
+    let constants = Constants::new(Four::of(l), at);
+    let mut sums = Accumulator::<L, 6, 5>::new(l);
     sweep_block!(l, t, s, sums, coarse_step::<EXACT>(&constants));
-    let ([z, u, n, far, size], [farthest, largest, top]) = sums.finish();
+    let ([z, u, n, far, depth, size], [top, largest, top_z, farthest, deepest]) = sums.finish();
     let (u, n) = (at.fix * u, at.fix * n);
     let e = u - z;
     let g = at.c * n - e;
@@ -182,42 +205,58 @@ fn coarse<L: Simd, const EXACT: bool>(l: L, t: &[f32], s: &[f32], at: &Reference
         return Err(Kind::Full);
     }
     let ln2 = core::f64::consts::LN_2;
-    Ok(Sums { z, e, g, far: far * ln2, farthest: farthest * ln2, spread: f64::INFINITY, largest, top, size })
+    // As in a near block.
+    let twice = 2.0 * height(top);
+    Ok(Sums {
+        z,
+        e,
+        g,
+        far: ln2 * (far + twice * z - depth),
+        farthest: ln2 * (farthest + twice * top_z + deepest),
+        spread: f64::INFINITY,
+        largest,
+        top,
+        size,
+    })
 }
 
 #[inline(always)]
 fn coarse_step<L: Simd, const EXACT: bool, const TAIL: bool>(
-    l: L,
-    t: L::V,
-    s: L::V,
-    some: L::M,
-    constants: &Constants<L>,
-    sums: &mut Accumulator<L, 5, 3>,
+    l: Four<L>,
+    (t, s): (Tile<L>, Tile<L>),
+    some: Mask<L>,
+    constants: &Constants<Four<L>>,
+    sums: &mut Accumulator<L, 6, 5>,
 ) {
     let x = constants.student(s);
-    let w = present::<L, TAIL>(l, some, l.exp2(x));
+    let w = present::<_, TAIL>(l, some, l.exp2(x));
     let y = constants.teacher(t);
-    let p = present::<L, TAIL>(l, some, l.exp2(y));
+    let p = present::<_, TAIL>(l, some, l.exp2(y));
     let v = p * constants.difference::<EXACT>(t, s);
-    let error = l.fma(l.abs(y), l.fma(constants.c, l.abs(v), p), w * l.abs(x));
+    let one = l.one();
+    let error = l.sum_of_products(l.abs(y), l.fma(constants.c, l.abs(v), p));
     let excess = l.abs(p - w);
-    let [z, u, n, far, size] = &mut sums.group;
-    *size = *size + excess;
-    *z = *z + w;
-    *u = *u + p;
-    *n = *n + v;
+    let (weight, depth) = (l.sum_of_four(w), l.sum_of_products(w, x));
+    let [z, u, n, far, deep, size] = &mut sums.group;
+    *z = *z + weight;
+    *u = *u + l.sum_of_four(p);
+    *n = *n + l.sum_of_four(v);
     *far = *far + error;
-    let [farthest, largest, top] = &mut sums.peaks;
-    *farthest = l.max(*farthest, error);
-    *largest = l.max(*largest, excess);
-    *top = l.max(*top, w);
+    *deep = *deep + depth;
+    *size = *size + l.sum_of_four(excess);
+    let [top, largest, top_z, farthest, deepest] = &mut sums.peaks;
+    *top = l.largest_of_four(*top, w);
+    *largest = l.largest_of_four(*largest, excess);
+    *top_z = one.max(*top_z, weight);
+    *farthest = one.max(*farthest, error);
+    *deepest = one.max(*deepest, one.splat(0.0) - depth);
 }
 
 #[inline(always)]
-fn full<L: Simd, const EXACT: bool>(l: L, t: &[f32], s: &[f32], at: &Reference) -> Sums {
-    let constants = Constants::new(l, at);
+fn full<L: Simd, E: Stored, const EXACT: bool>(l: L, t: &[E], s: &[E], at: &Reference) -> Sums {
+    let constants = Constants::new(Four::of(l), at);
     #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-    let fix = l.splat(at.fix as f32);
+    let fix = Four::of(l).splat(at.fix as f32);
     let mut sums = Accumulator::<L, 5, 4>::new(l);
     sweep_block!(l, t, s, sums, full_step::<EXACT>(&constants, fix));
     let ([z, e, g, far, size], [farthest, spread, largest, top]) = sums.finish();
@@ -226,14 +265,12 @@ fn full<L: Simd, const EXACT: bool>(l: L, t: &[f32], s: &[f32], at: &Reference) 
 }
 
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "what a step needs, in registers")]
 fn full_step<L: Simd, const EXACT: bool, const TAIL: bool>(
-    l: L,
-    t: L::V,
-    s: L::V,
-    some: L::M,
-    constants: &Constants<L>,
-    fix: L::V,
+    l: Four<L>,
+    (t, s): (Tile<L>, Tile<L>),
+    some: Mask<L>,
+    constants: &Constants<Four<L>>,
+    fix: Tile<L>,
     sums: &mut Accumulator<L, 5, 4>,
 ) {
     let one = l.splat(1.0);
@@ -245,18 +282,18 @@ fn full_step<L: Simd, const EXACT: bool, const TAIL: bool>(
     let depth = l.abs(at.x);
     let own_error = l.fma(l.abs(at.y), l.fma(size, at.p, at.p), depth * at.w);
     let error = l.select(own, own_error, depth * g);
-    let excess = present::<L, TAIL>(l, some, at.excess);
+    let excess = present::<_, TAIL>(l, some, at.excess);
     let [z, e, sum, far, all] = &mut sums.group;
-    let w = present::<L, TAIL>(l, some, at.w);
-    *z = *z + w;
-    *e = *e + excess;
-    *all = *all + l.abs(excess);
-    *sum = *sum + present::<L, TAIL>(l, some, g);
-    let error = present::<L, TAIL>(l, some, error);
-    *far = *far + error;
+    let w = present::<_, TAIL>(l, some, at.w);
+    *z = *z + l.sum_of_four(w);
+    *e = *e + l.sum_of_four(excess);
+    *all = *all + l.sum_of_four(l.abs(excess));
+    *sum = *sum + l.sum_of_four(present::<_, TAIL>(l, some, g));
+    let error = present::<_, TAIL>(l, some, error);
+    *far = *far + l.sum_of_four(error);
     let [farthest, spread, largest, top] = &mut sums.peaks;
-    *top = l.max(*top, w);
-    *farthest = l.max(*farthest, error);
-    *spread = l.max(*spread, present::<L, TAIL>(l, some, size));
-    *largest = l.max_abs(*largest, excess);
+    *top = l.largest_of_four(*top, w);
+    *farthest = l.largest_of_four(*farthest, error);
+    *spread = l.largest_of_four(*spread, present::<_, TAIL>(l, some, size));
+    *largest = l.largest_magnitude(*largest, excess);
 }

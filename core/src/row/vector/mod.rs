@@ -7,12 +7,16 @@
 
 mod gradient;
 mod kinds;
+mod maps;
 mod position;
+mod reference;
+mod short;
 mod sums;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gradient::Gradient;
+pub(crate) use short::Buffers as ShortRows;
 
 use super::part::conclusive;
 use super::state::{FAR, RowState, is_centred};
@@ -20,91 +24,12 @@ use super::statistics::RowStatistics;
 use crate::Temperature;
 use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
-use crate::simd::{Simd, Stored, Vectors};
-use core::ops::Range;
+use crate::simd::{Four, Simd, Vectors};
 use kinds::{COARSE, Kind, NEAR, SHARE, TINY, sweep};
-use sums::{BLOCK, Sums, VECTORS};
-
-/// Where a sweep measures from, as the vectors hold it: in `f32`, with what each rounding moved made good.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reference {
-    /// Nats a unit of the inputs.
-    c: f64,
-    nats: f32,
-    nats_low: f32,
-    /// Bits a unit.
-    bits: f32,
-    /// The student's reference in units of the inputs, and in bits.
-    m: f32,
-    m_bits: f32,
-    /// The teacher's, about m + D.
-    m_teacher: f32,
-    m_teacher_bits: f32,
-    /// D, and the rest of it, which is 0 where differences are taken in one rounding.
-    d: f32,
-    d_low: f32,
-    /// What the teacher's exponentials are off for the rounding of its reference.
-    fix: f64,
-    /// What all exponentials are off, about m.
-    shift: f64,
-    exact: bool,
-}
-
-/// The nearest `f32`.
-#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-const fn single(x: f64) -> f32 {
-    x as f32
-}
-
-impl Reference {
-    /// `m` and `d` in units of the inputs, `c` nats a unit.
-    fn new<L: Simd>(c: f64, m: f32, d: f64, exact: bool) -> Self {
-        let bits = single(c * core::f64::consts::LOG2_E);
-        let per_unit = f64::from(bits);
-        let high = single(d);
-        let low = if exact { single(d - f64::from(high)) } else { 0.0 };
-        let whole = f64::from(high) + f64::from(low);
-        let m_teacher = single(f64::from(m) + whole);
-        let (m_bits, m_teacher_bits) =
-            (single(per_unit * f64::from(m)), single(per_unit * f64::from(m_teacher)));
-        // Where exponents are 0 in truth, in units of the inputs.
-        let origin = |x: f32, in_bits: f32| {
-            if L::FUSED { f64::from(in_bits) / per_unit } else { f64::from(x) }
-        };
-        let (student, teacher) = (origin(m, m_bits), origin(m_teacher, m_teacher_bits));
-        Self {
-            c,
-            nats: single(c),
-            nats_low: single(c - f64::from(single(c))),
-            bits,
-            m,
-            m_bits,
-            m_teacher,
-            m_teacher_bits,
-            d: high,
-            d_low: low,
-            fix: exp((teacher - student - whole) * c),
-            shift: exp((student - f64::from(m)) * c),
-            exact,
-        }
-    }
-
-    /// A student's reference so many bits higher.
-    fn raised(&self, bits: f64) -> f32 {
-        single(f64::from(self.m) + bits / f64::from(self.bits))
-    }
-
-    /// D in units of the inputs.
-    fn d(&self) -> f64 {
-        f64::from(self.d) + f64::from(self.d_low)
-    }
-}
-
-/// e^x of what is mostly a rounding.
-#[inline(always)]
-fn exp(x: f64) -> f64 {
-    if x.abs() <= 1e-3 { 1.0 + x * (1.0 + x * (0.5 + x / 6.0)) } else { libm::exp(x) }
-}
+use maps::{Halves, Maps, Singles};
+use position::Folded;
+use reference::Reference;
+use sums::{Sums, block};
 
 /// A bit for each of up to sixteen neighbouring rows.
 pub(crate) type Lanes = u32;
@@ -119,6 +44,7 @@ pub(crate) struct Statistics<'a, 's> {
     pub(crate) len: usize,
     /// One a row.
     pub(crate) to: &'s mut [RowStatistics],
+    pub(crate) short: &'s mut ShortRows,
 }
 
 impl Vectors for Statistics<'_, '_> {
@@ -127,25 +53,57 @@ impl Vectors for Statistics<'_, '_> {
 
     #[inline(always)]
     fn run<L: Simd>(self, l: L) -> Lanes {
-        let Self { tau, teacher, student, from, len, to } = self;
-        let c = 1.0 / tau.get();
+        let c = 1.0 / self.tau.get();
         // The constants of the sweep, products of powers of c, are then far from the ends of `f32`.
-        if !(MILDEST..=STEEPEST).contains(&c) || len < 2 {
+        if !(MILDEST..=STEEPEST).contains(&c) || self.len < 2 {
             return 0;
         }
-        let mut row =
-            Row { l, c, tau, teacher, student, from, len, coarse: true, buffers: [[0.0; BLOCK]; 2] };
+        if self.len <= short::LONGEST {
+            return short::statistics(l, self);
+        }
+        match (self.teacher, self.student) {
+            (Tensor::F16(teacher), Tensor::F16(student)) => self.rows(l, c, Halves { teacher, student }),
+            (Tensor::Bf16(teacher), Tensor::Bf16(student)) => self.rows(l, c, Halves { teacher, student }),
+            (teacher, student) => self.rows(l, c, Singles::new(teacher, student)),
+        }
+    }
+}
+
+impl Statistics<'_, '_> {
+    #[inline(always)]
+    fn rows<L: Simd, M: Maps>(self, l: L, c: f64, maps: M) -> Lanes {
+        let Self { tau, from, len, to, .. } = self;
+        let folded = &Folded::new(c);
+        let mut row = Row { l, c, folded, maps, from, len, coarse: true };
         let mut done = 0;
-        for (i, to) in to.iter_mut().enumerate() {
-            if let Some(statistics) = row.statistics() {
-                *to = statistics;
-                done |= 1 << i;
+        // Step by step for all, so that the waits of one row's few numbers are filled with another's.
+        let mut heads = [const { None }; ROWS];
+        let mut swept = [const { None }; ROWS];
+        for (to, from) in to.chunks_mut(ROWS).zip((from..).step_by(len * ROWS)) {
+            let n = to.len();
+            for (i, head) in heads.iter_mut().take(n).enumerate() {
+                row.from = from + i * len;
+                *head = row.head();
             }
-            row.from += len;
+            for (i, (swept, head)) in swept.iter_mut().zip(&heads).take(n).enumerate() {
+                row.from = from + i * len;
+                *swept = head.as_ref().map(|head| row.first(head));
+            }
+            for (i, (to, swept)) in to.iter_mut().zip(&mut swept).enumerate() {
+                row.from = from + i * len;
+                let settled = swept.take().and_then(|swept| row.settled(swept));
+                if let Some(statistics) = settled.and_then(|(at, sums)| certified(tau, &at, &sums)) {
+                    *to = statistics;
+                    done |= 1 << i;
+                }
+            }
         }
         done
     }
 }
+
+/// Rows that go together: those of a tile.
+const ROWS: usize = 16;
 
 /// Nats a unit between which rows are swept here.
 const MILDEST: f64 = 1e-4;
@@ -176,43 +134,23 @@ enum Move {
     GiveUp,
 }
 
-struct Row<'a, L> {
+struct Row<'c, L, M> {
     l: L,
     c: f64,
-    tau: Temperature,
-    teacher: Tensor<'a>,
-    student: Tensor<'a>,
+    folded: &'c Folded,
+    maps: M,
     from: usize,
     len: usize,
     coarse: bool,
-    buffers: [[f32; BLOCK]; 2],
 }
 
-/// A piece of a tensor as `f32`: lent, or widened into the buffer.
-#[inline(always)]
-pub(super) fn piece<'b, L: Simd>(
-    l: L,
-    tensor: Tensor<'b>,
-    range: Range<usize>,
-    buffer: &'b mut [f32; BLOCK],
-) -> &'b [f32] {
-    match tensor {
-        Tensor::F32(x) => x.get(range).unwrap_or_default(),
-        Tensor::F16(x) => widen(l, x.get(range).unwrap_or_default(), buffer),
-        Tensor::Bf16(x) => widen(l, x.get(range).unwrap_or_default(), buffer),
-        // Never asked for: its arithmetic is `f64`.
-        Tensor::F64(_) => &[],
-    }
-}
-
-#[inline(always)]
-fn widen<'b, L: Simd, E: Stored>(l: L, from: &[E], buffer: &'b mut [f32; BLOCK]) -> &'b [f32] {
-    let mut both = (buffer.chunks_mut(L::WIDTH), from.chunks(L::WIDTH));
-    while let (Some(to), Some(from)) = (both.0.next(), both.1.next()) {
-        l.prefetch(from, 512);
-        l.store_f32(E::load(l, from), to);
-    }
-    buffer.get(..from.len()).unwrap_or_default()
+/// A sweep of a row.
+struct Swept {
+    at: Reference,
+    /// D before it was rounded.
+    d: f64,
+    kind: Kind,
+    sums: Result<Sums, Move>,
 }
 
 /// What a sample of the row says.
@@ -223,59 +161,83 @@ struct Head {
     exact: bool,
 }
 
-/// Entries of a sample.
-const SAMPLE: usize = 16;
+/// Runs of a sample, which lie evenly in the row, and entries of one.
+const RUNS: usize = 16;
+const RUN: usize = 4;
 
-impl<L: Simd> Row<'_, L> {
+/// Entries of a sample, which is the row where that is shorter.
+const SAMPLE: usize = RUNS * RUN;
+
+impl<L: Simd, M: Maps> Row<'_, L, M> {
+    /// The sweep about the references of the row's head.
     #[inline(always)]
-    fn statistics(&mut self) -> Option<RowStatistics> {
-        let Head { mut d, mut m, kind, mut exact } = self.head()?;
+    fn first(&mut self, head: &Head) -> Swept {
+        self.coarse = true;
+        let mut at = Reference::new::<L>(self.c, head.m, head.d, head.exact);
+        let sums = self.sweep(&mut at, head.kind);
+        Swept { at, d: head.d, kind: head.kind, sums }
+    }
+
+    /// The row's sums, and what they are about: those of the first sweep where they hold, else about better
+    /// references.
+    #[inline(always)]
+    fn settled(&mut self, Swept { mut at, mut d, kind, mut sums }: Swept) -> Option<(Reference, Sums)> {
         self.coarse = true;
         for _ in 0..ATTEMPTS {
-            let mut at = Reference::new::<L>(self.c, m, d, exact);
-            match self.sweep(&mut at, kind) {
-                Ok(sums) => return self.certified(&at, &sums),
-                Err(Move::Ratio(nats)) => d = at.d() + nats / self.c,
-                Err(Move::Level(bits)) => m = at.raised(bits),
-                Err(Move::Exact) => exact = true,
-                Err(Move::Full) => self.coarse = false,
-                Err(Move::GiveUp) => return None,
+            let next = match sums {
+                Ok(sums) => match self.judge(&at, &sums) {
+                    Ok(()) => return Some((at, sums)),
+                    Err(next) => next,
+                },
+                Err(next) => next,
+            };
+            let (mut m, mut exact) = (at.m, at.exact);
+            match next {
+                Move::Ratio(nats) => d = at.d() + nats / self.c,
+                Move::Level(bits) => m = at.raised(bits),
+                Move::Exact => exact = true,
+                Move::Full => self.coarse = false,
+                Move::GiveUp => return None,
             }
             if !(d.is_finite() && m.is_finite()) {
                 return None;
             }
+            at = Reference::new::<L>(self.c, m, d, exact);
+            sums = self.sweep(&mut at, kind);
         }
         None
     }
 
-    /// References from sixteen entries that lie evenly in the row: the log-ratio of their sums, exact where all
-    /// differences are equal, and a student's reference between their mean and their largest.
+    /// References from a sample: the log-ratio of its sums, exact where all differences are equal, and a student's
+    /// reference between the mean and the largest.
     #[inline(always)]
     fn head(&mut self) -> Option<Head> {
-        let Self { l, c, teacher, student, from, len, .. } = self;
-        let n = (*len).min(SAMPLE);
-        let stride = (*len / SAMPLE).max(1);
+        let Self { l, c, folded, maps, from, len, .. } = self;
         let mut sample = [[0.0_f32; SAMPLE]; 2];
         let [t, s] = &mut sample;
-        for (i, (t, s)) in t.iter_mut().zip(s.iter_mut()).take(n).enumerate() {
-            let at = *from + i * stride;
-            (*t, *s) = (teacher.get_f32(at)?, student.get_f32(at)?);
+        let n = (*len).min(SAMPLE);
+        let (runs, stride) = if n < SAMPLE { (n.div_ceil(RUN), RUN) } else { (RUNS, *len / RUNS) };
+        for (i, (t, s)) in t.chunks_exact_mut(RUN).zip(s.chunks_exact_mut(RUN)).take(runs).enumerate() {
+            let at = i * stride;
+            maps.read(*from + at..*from + (at + RUN).min(*len), t, s);
         }
         let (t, s) = (t.get(..n)?, s.get(..n)?);
-        let top = s.iter().fold(f32::NEG_INFINITY, |top, &s| if s > top { s } else { top });
+        let tile = Four::of(*l);
+        let lowest = tile.splat(f32::NEG_INFINITY);
+        let top = tile.largest(tile.select(tile.first(s.len()), tile.load_f32(s), lowest));
         let first = f64::from(*t.first()?) - f64::from(*s.first()?);
         // Beyond, sums of inputs and references could overflow.
         if !(top.abs() <= 1e30 && first.abs() <= 1e30) {
             return None;
         }
         let at = Reference::new::<L>(*c, top, first, true);
-        let sums = sweep(*l, Kind::Full, (t, s), &at).ok()?;
+        let sums = sweep::<L, f32>(*l, Kind::Full, (t, s), &at, folded).ok()?;
         let mean = sums.e / sums.z;
         let ratio = libm::log1p(mean);
         if !ratio.is_finite() {
             return None;
         }
-        let spread = libm::sqrt(2.0 * ((sums.g / sums.z) / (1.0 + mean) - log1p_excess(mean)).max(0.0));
+        let spread = libm::sqrt(2.0 * divergence(sums.z, sums.e, sums.g).max(0.0));
         let kind = if spread <= TINY / 4.0 {
             Kind::Tiny
         } else if spread <= NEAR / 3.0 {
@@ -286,7 +248,7 @@ impl<L: Simd> Row<'_, L> {
             Kind::Full
         };
         let d = at.d() + ratio / *c;
-        #[allow(clippy::cast_precision_loss, reason = "at most 16")]
+        #[allow(clippy::cast_precision_loss, reason = "at most 64")]
         let level = libm::log2(sums.z / n as f64);
         let exact = d.abs() * *c > 0.75 * EXACT_FROM * spread;
         Some(Head { d, m: at.raised(0.5 * level), kind, exact })
@@ -298,12 +260,12 @@ impl<L: Simd> Row<'_, L> {
         let mut total = Sums::default();
         let mut from = 0;
         while from < self.len {
-            let n = (self.len - from).min(VECTORS * L::WIDTH);
+            let n = (self.len - from).min(block::<L>()).min(self.maps.most());
             let sums = self.block(from, n, at, &mut kind);
             if !(sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite()) {
                 return Err(Move::GiveUp);
             }
-            #[allow(clippy::cast_precision_loss, reason = "at most 1024")]
+            #[allow(clippy::cast_precision_loss, reason = "at most 4096")]
             let mean = sums.z / n as f64;
             if mean > HIGHEST {
                 let raised = Reference::new::<L>(self.c, at.raised(libm::log2(mean)), at.d(), at.exact);
@@ -318,7 +280,6 @@ impl<L: Simd> Row<'_, L> {
             total.add(&sums);
             from += n;
         }
-        self.judge(at, &total)?;
         Ok(total)
     }
 
@@ -334,8 +295,11 @@ impl<L: Simd> Row<'_, L> {
             return Err(Move::GiveUp);
         }
         // Roundings of equal terms come together: a mean that most entries share is to be small beside them.
+        let large = sums.spread > NEAR && is_large(sums);
         let shared = sums.spread > NEAR && e.abs() > SHARED * sums.size;
-        if shared || !conclusive(z, e, g) || !is_centred(z, e, sums.largest / sums.top.max(1e-30)) {
+        if large {
+            // Centred or not, nothing of it is lost.
+        } else if shared || !conclusive(z, e, g) || !is_centred(z, e, sums.largest / sums.top.max(1e-30)) {
             let nats = libm::log1p(e / z);
             return Err(if nats.is_finite() { Move::Ratio(nats) } else { Move::GiveUp });
         }
@@ -359,15 +323,14 @@ impl<L: Simd> Row<'_, L> {
 
     #[inline(always)]
     fn block(&mut self, from: usize, n: usize, at: &Reference, kind: &mut Kind) -> Sums {
-        let Self { l, teacher, student, coarse, buffers: [for_t, for_s], .. } = self;
+        let Self { l, folded, maps, coarse, .. } = self;
         let start = self.from + from;
-        let t = piece(*l, *teacher, start..start + n, for_t);
-        let s = piece(*l, *student, start..start + n, for_s);
+        let (t, s) = maps.pair(*l, start..start + n);
         loop {
             if *kind == Kind::Coarse && !(*coarse && n >= COARSE) {
                 *kind = Kind::Full;
             }
-            match sweep(*l, *kind, (t, s), at) {
+            match sweep::<L, M::E>(*l, *kind, (t, s), at, folded) {
                 Err(next) => *kind = next,
                 Ok(sums) => {
                     #[cfg(test)]
@@ -383,16 +346,33 @@ impl<L: Simd> Row<'_, L> {
             }
         }
     }
+}
 
-    #[inline(always)]
-    fn certified(&self, at: &Reference, sums: &Sums) -> Option<RowStatistics> {
-        let apart = at.d().abs() * self.c > 1e5;
-        let [z, e, g] = [sums.z, sums.e, sums.g].map(|x| x * at.shift);
-        let spread = sums.spread;
-        let state = RowState::swept((f64::from(at.m) * 0.25, at.d() * 0.25), (z, e, g), spread);
-        let statistics = state.finish(self.tau);
-        (!apart && statistics.is_regular()).then_some(statistics)
-    }
+/// The KL divergence of sums.
+#[inline(always)]
+fn divergence(z: f64, e: f64, g: f64) -> f64 {
+    let mean = e / z;
+    (g / z) / (1.0 + mean) - log1p_excess(mean)
+}
+
+/// Whether the roundings of sums are small beside the KL divergence whatever the references, and beside the largest
+/// |p - q|, of which that about the final log-ratio falls short by the mean of the others at most.
+#[inline(always)]
+fn is_large(sums: &Sums) -> bool {
+    let mean = sums.e / sums.z;
+    mean > -0.75
+        && mean < 3.0
+        && sums.largest >= (mean.abs() + 0.2 * (1.0 + mean)) * sums.top
+        && divergence(sums.z, sums.e, sums.g) >= 2.0 * SHARE
+}
+
+#[inline(always)]
+fn certified(tau: Temperature, at: &Reference, sums: &Sums) -> Option<RowStatistics> {
+    let apart = at.d().abs() * at.c > 1e5;
+    let [z, e, g] = [sums.z, sums.e, sums.g].map(|x| x * at.shift);
+    let state = RowState::swept((f64::from(at.m) * 0.25, at.d() * 0.25), (z, e, g), sums.spread);
+    let statistics = state.finish(tau);
+    (!apart && statistics.is_regular()).then_some(statistics)
 }
 
 /// The mean of a block's exponentials above which its reference is raised.

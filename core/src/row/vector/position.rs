@@ -1,7 +1,7 @@
 //! One position of a row pair in vectors: exponents, differences and log-ratios about a [`Reference`], and Q.
 
-use super::Reference;
-use crate::simd::Simd;
+use super::reference::Reference;
+use crate::simd::{Simd, horner};
 
 /// Q(r) = (e^r - 1 - r) / r^2, minimax on |r| <= 1/8 bit: relative error 2.0e-8.
 pub(super) const Q_TINY: [f64; 4] = [0.499_999_990, 0.166_666_671, 4.167_709_36e-2, 8.333_830_0e-3];
@@ -84,52 +84,38 @@ impl<L: Simd> Constants<L> {
 }
 
 /// The coefficients of Q in units of the inputs: the powers of c are theirs.
-pub(super) struct Folded<L: Simd> {
-    tiny: [L::V; 4],
-    near: [L::V; 7],
+pub(super) struct Folded {
+    tiny: [f32; 4],
+    near: [f32; 7],
 }
 
-impl<L: Simd> Folded<L> {
-    #[inline(always)]
-    pub(super) fn new(l: L, c: f64) -> Self {
-        let mut out = Self { tiny: [l.splat(0.0); 4], near: [l.splat(0.0); 7] };
-        fill(l, c, &mut out.tiny, &Q_TINY);
-        fill(l, c, &mut out.near, &Q_NEAR);
-        out
+impl Folded {
+    pub(super) fn new(c: f64) -> Self {
+        Self { tiny: folded(c, Q_TINY), near: folded(c, Q_NEAR) }
     }
 
     #[inline(always)]
-    pub(super) fn at<const TIGHT: bool>(&self, l: L, d: L::V) -> L::V {
-        if TIGHT { horner(l, d, &self.tiny) } else { horner(l, d, &self.near) }
+    pub(super) fn at<L: Simd, const TIGHT: bool>(&self, l: L, d: L::V) -> L::V {
+        if TIGHT { horner(l, d, self.tiny) } else { horner(l, d, self.near) }
     }
 }
 
-#[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-pub(super) fn fill<L: Simd, const N: usize>(l: L, c: f64, to: &mut [L::V; N], from: &[f64; N]) {
+fn folded<const N: usize>(c: f64, coefficients: [f64; N]) -> [f32; N] {
     let mut power = 1.0;
-    for (to, q) in to.iter_mut().zip(from) {
-        *to = l.splat((q * power) as f32);
+    coefficients.map(|q| {
+        let folded = (q * power) as f32;
         power *= c;
-    }
-}
-
-#[inline(always)]
-pub(super) fn horner<L: Simd, const N: usize>(l: L, x: L::V, coefficients: &[L::V; N]) -> L::V {
-    let mut terms = coefficients.iter().rev().copied();
-    let mut p = terms.next().unwrap_or_else(|| l.splat(0.0));
-    for c in terms {
-        p = l.fma(p, x, c);
-    }
-    p
+        folded
+    })
 }
 
 /// Q(r) on |r| <= 3/2 bits.
 #[inline(always)]
 pub(super) fn q_near<L: Simd>(l: L, r: L::V) -> L::V {
-    let mut coefficients = [l.splat(0.0); 7];
-    fill(l, 1.0, &mut coefficients, &Q_NEAR);
-    horner(l, r, &coefficients)
+    #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+    let coefficients = Q_NEAR.map(|q| q as f32);
+    horner(l, r, coefficients)
 }
 
 /// One position's w, e^r - 1 times w, and what else its terms are made of.

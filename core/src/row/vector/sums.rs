@@ -1,14 +1,18 @@
-//! The sums of a block: in lanes, eight terms to a group and eight groups to a block, and lanes in `f64`.
+//! The sums of a block: four vectors to a tile, sixteen tiles to a group, four groups to a block, and the lanes in
+//! `f64`.
 
-use crate::simd::Simd;
+use crate::simd::{Four, Simd};
+
+/// Tiles of a group. Sums run on levels, of tiles, groups and blocks: equal terms round one way, and few do not go far.
+pub(super) const GROUP: usize = 16;
+
+/// Entries of a block on this instruction set.
+pub(super) const fn block<L: Simd>() -> usize {
+    4 * GROUP * Four::<L>::WIDTH
+}
 
 /// The most entries of a block.
-pub(super) const BLOCK: usize = 1024;
-
-/// Vectors of a group, the first level of every sum, and of a block, the second: equal terms round one way, and few
-/// do not go far.
-pub(super) const GROUP: usize = 8;
-pub(super) const VECTORS: usize = GROUP * GROUP;
+pub(super) const BLOCK: usize = 4096;
 
 /// A block's sums in units of 2^m, and what says whether they hold.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,7 +59,7 @@ impl Sums {
     }
 }
 
-/// Two levels of `N` sums and the peaks of `M` magnitudes.
+/// `N` sums and the peaks of `M` magnitudes, in lanes.
 pub(super) struct Accumulator<L: Simd, const N: usize, const M: usize> {
     l: L,
     pub(super) group: [L::V; N],

@@ -2,8 +2,8 @@
 //! left to the exact arithmetic.
 #![allow(clippy::cast_possible_truncation, reason = "rows are made in f64")]
 
-use super::Statistics;
 use super::kinds::Kind;
+use super::{ShortRows, Statistics};
 use crate::row::{RowState, RowStatistics};
 use crate::simd::on;
 use crate::{Isa, Temperature};
@@ -44,7 +44,9 @@ fn sweep(isa: Isa, t: &[f32], s: &[f32]) -> (Option<RowStatistics>, Vec<(Kind, b
     SEEN.take();
     let mut to = [RowStatistics::default()];
     let (teacher, student) = (t.into(), s.into());
-    let row = Statistics { tau: Temperature::ONE, teacher, student, from: 0, len: t.len(), to: &mut to };
+    let short = &mut ShortRows::new();
+    let row =
+        Statistics { tau: Temperature::ONE, teacher, student, from: 0, len: t.len(), to: &mut to, short };
     let done = on(isa, row);
     ((done == 1).then_some(to[0]), SEEN.take())
 }
