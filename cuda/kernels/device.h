@@ -33,3 +33,10 @@ DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)b
 #endif
 
 template <class To, class From> DEVICE To bits(From from) { return __builtin_bit_cast(To, from); }
+
+DEVICE double exchange(u32 members, double value, u32 flip) {
+    const u64 word = bits<u64>(value);
+    const float low = exchange(members, bits<float>((u32)word), flip);
+    const float high = exchange(members, bits<float>((u32)(word >> 32)), flip);
+    return bits<double>((u64)bits<u32>(high) << 32 | bits<u32>(low));
+}

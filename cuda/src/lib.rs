@@ -1,4 +1,4 @@
-//! The CUDA kernels of densekd and their launch: channel-wise and pixel-wise distillation on NVIDIA GPUs.
+//! The CUDA kernels of densekd and their launch: the row losses on NVIDIA GPUs.
 //!
 //! The driver is found at run time (`libcuda.so.1`, or what the environment variable `DENSEKD_CUDA_LIBRARY` names):
 //! everything builds, starts and is tested where there is none, and says [`Error::NoDevice`] with the reason. The
@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | run a loss on tensors in host memory | [`Device::submit`] |
 //! | run it on device pointers in the order of a stream | [`Device::launch`] |
-//! | know what is covered | [`uncovered`] |
+//! | know what is covered | [`uncovered`], [`uncovered_statistics`] |
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
 
@@ -22,9 +22,12 @@ mod error;
     path = "gpu_elsewhere.rs"
 )]
 mod gpu;
+mod host;
 mod kernel;
+mod states;
 mod task;
 
-pub use coverage::uncovered;
-pub use device::{Device, DeviceCall, HostCall, Sum};
+pub use coverage::{uncovered, uncovered_statistics};
+pub use device::{Device, DeviceCall, KeptStates};
 pub use error::Error;
+pub use host::{HostCall, Sum};

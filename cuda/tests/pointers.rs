@@ -5,7 +5,7 @@
 use densekd_core::{
     DType, Inputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Upstream, run,
 };
-use densekd_cuda::{Device, DeviceCall};
+use densekd_cuda::{Device, DeviceCall, KeptStates};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
 
@@ -112,7 +112,9 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
             student: s,
             mask: None,
             factor: outcome.scale / outcome.divisor,
-            gradient: Some(g),
+            grad_student: Some(g),
+            grad_teacher: None,
+            states: KeptStates::Drop,
             workspace,
             sum,
             overflowed,

@@ -1,14 +1,14 @@
 //! The CUDA backend: a plan's tensors copied to a GPU, its kernels, the results copied back.
 
 use crate::backend::{Backend, BackendError, Statistics, Submission, Unsupported};
-use densekd_core::{DType, Element, Outcome, Overflowed, Plan, Tensor, TensorMut, narrow_into};
-use densekd_cuda::{Device, HostCall, Sum, uncovered};
+use densekd_core::{DType, Element, KeptStatistics, Outcome, Plan, Tensor, TensorMut, narrow_into};
+use densekd_cuda::{Device, HostCall, Sum, uncovered, uncovered_statistics};
 
 const NAME: &str = "cuda";
 
-/// Runs KL divergences and cross-entropies of softmaxes on an NVIDIA GPU, with the gradient to the student.
+/// Runs row losses on an NVIDIA GPU, with the gradients to both sides.
 ///
-/// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly. Every submission
+/// Tensors of two types, or a gradient of another, go through `f32`, which holds every half exactly. Every submission
 /// copies its tensors there and back: who has them on the device already uses [`Device::launch`].
 ///
 /// ```
@@ -43,16 +43,9 @@ impl Cuda {
     pub(crate) fn refusal(submission: &Submission<'_>) -> Option<Unsupported> {
         let types = [submission.teacher.dtype(), submission.student.dtype()];
         let of_plan = types.into_iter().find_map(|dtype| uncovered(submission.plan, dtype));
-        let of_outputs = || {
-            if submission.grad_teacher.is_some() {
-                Some("its kernels have no gradient to the teacher")
-            } else if matches!(submission.statistics, Statistics::Drop) {
-                None
-            } else {
-                Some("it keeps no statistics of rows: ask for value and gradient in one call")
-            }
-        };
-        of_plan.or_else(of_outputs).map(|reason| Unsupported { backend: NAME, reason })
+        let keeps = !matches!(submission.statistics, Statistics::Drop);
+        let of_statistics = || keeps.then(|| uncovered_statistics(submission.plan)).flatten();
+        of_plan.or_else(of_statistics).map(|reason| Unsupported { backend: NAME, reason })
     }
 }
 
@@ -76,45 +69,59 @@ impl Backend for Cuda {
         if let Some(refusal) = Self::refusal(&submission) {
             return Err(refusal.into());
         }
-        let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } =
-            submission;
+        let Submission {
+            plan,
+            teacher,
+            student,
+            mask,
+            upstream,
+            mut grad_student,
+            mut grad_teacher,
+            row_values,
+            statistics,
+        } = submission;
         let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
             (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
         });
         let (divisor, scale) = (plan.divisor(&mask), plan.recipe().scale());
         let factor = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
-        let gradient = grad_student.as_ref().map(TensorMut::dtype);
-        let Sum { sum, overflowed } = if teacher.dtype() == student.dtype()
-            && gradient.is_none_or(|gradient| gradient == student.dtype())
-        {
-            let mask = counted.as_deref();
-            self.device.submit(HostCall {
-                plan,
-                teacher,
-                student,
-                mask,
-                factor,
-                gradient: grad_student,
-                row_values,
-            })?
+        let call = HostCall {
+            plan,
+            teacher,
+            student,
+            mask: counted.as_deref(),
+            factor,
+            grad_student: None,
+            grad_teacher: None,
+            row_values,
+            statistics: match statistics {
+                Statistics::Drop => KeptStatistics::Drop,
+                Statistics::Write(kept) => KeptStatistics::Write(kept),
+                Statistics::Read(kept) => KeptStatistics::Read(kept),
+            },
+        };
+        let gradients =
+            [&grad_student, &grad_teacher].map(|gradient| gradient.as_ref().map(TensorMut::dtype));
+        let of_one_type =
+            gradients.into_iter().flatten().chain([teacher.dtype()]).all(|x| x == student.dtype());
+        let Sum { sum, overflowed } = if of_one_type {
+            self.device.submit(HostCall { grad_student, grad_teacher, ..call })?
         } else {
             let (teacher, student) = (widened(teacher), widened(student));
-            let mut wide = gradient.map(|_| vec![0.0_f32; student.len()]);
+            let [mut to_student, mut to_teacher] =
+                gradients.map(|of| of.map(|_| vec![0.0_f32; student.len()]));
             let mut done = self.device.submit(HostCall {
-                plan,
                 teacher: teacher[..].into(),
                 student: student[..].into(),
-                mask: counted.as_deref(),
-                factor,
-                gradient: wide.as_deref_mut().map(Into::into),
-                row_values,
+                grad_student: to_student.as_deref_mut().map(Into::into),
+                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+                ..call
             })?;
-            if let (Some(gradient), Some(wide)) = (&mut grad_student, &wide) {
-                done.overflowed |= narrow(wide, gradient);
-            }
+            done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+            done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
             done
         };
-        Ok(Outcome { sum, divisor, scale, overflowed: Overflowed { student: overflowed, teacher: false } })
+        Ok(Outcome { sum, divisor, scale, overflowed })
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {
@@ -136,7 +143,8 @@ fn widened(tensor: Tensor<'_>) -> Vec<f32> {
 }
 
 /// Whether a finite number became infinite.
-fn narrow(from: &[f32], to: &mut TensorMut<'_>) -> bool {
+fn narrow(from: Option<&[f32]>, to: Option<&mut TensorMut<'_>>) -> bool {
+    let (Some(from), Some(to)) = (from, to) else { return false };
     match to {
         TensorMut::F32(x) => narrow_into(x.iter_mut(), from),
         TensorMut::F64(x) => narrow_into(x.iter_mut(), from),
