@@ -93,7 +93,7 @@ DEVICE float difference_of_targets(const State &whole, const Two &two, Temperatu
         const float reference_s = is_finite(whole.s) ? whole.s : 0.0f;
         const float q = x.student * k.weight(x.s, reference_s) / whole.student;
         const float r = k.nats(x.log_ratio, whole.log_ratio);
-        if (__builtin_fabsf(r) <= 1.0f) return Pair{q, -q * __builtin_fmaf(r * r, second_order(r), r)};
+        if (__builtin_fabsf(r) <= 1.0f) return Pair{q, -q * expm1_near(r)};
         return Pair{q, q - x.teacher * k.weight(x.t, whole.t) / whole.teacher};
     };
     const Pair own = excess(two.own), rest = excess(two.rest);
@@ -109,15 +109,17 @@ template <class Rest> DEVICE double decoupled(const Rest &entries) {
     two.rest.kl = two.rest.entropy = 0.0f;
     const State whole = merge(Alone(), two, k, false);
     if (task.gradient) {
-        const Gradient inside(rest, k);
+        const Distributions inside(rest, k);
+        // Where the teacher has no other class, the student's still take the target's pull.
+        const float per_student = rest.student > 0.0f ? 1.0f / rest.student : 0.0f;
         const float pull = task.of_target * difference_of_targets(whole, two, k);
         entries.write([&](u64 c) INLINE {
             if (whole.is_nan()) return __builtin_nanf("");
             if (whole.is_empty()) return 0.0f;
             if (c == entries.own) return pull;
             const Logits x = entries.at(c);
-            const float q = k.weight(x.s, is_finite(rest.s) ? rest.s : 0.0f) * inside.per_student;
-            const float of_rest = task.of_rest == 0.0f ? 0.0f : task.of_rest * inside.at(x.t, x.s);
+            const float q = inside.student_weight(x.s) * per_student;
+            const float of_rest = task.of_rest == 0.0f ? 0.0f : -task.of_rest * inside.at(x.t, x.s).excess;
             return of_rest - pull * q;
         });
     }

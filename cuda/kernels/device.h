@@ -40,3 +40,10 @@ template <class To, class From> DEVICE To bits(From from) { return __builtin_bit
 
 // Of lambdas: one that is called in two places is a call with its captures in memory otherwise.
 #define INLINE __attribute__((always_inline))
+
+DEVICE double exchange(u32 members, double value, u32 flip) {
+    const u64 word = bits<u64>(value);
+    const float low = exchange(members, bits<float>((u32)word), flip);
+    const float high = exchange(members, bits<float>((u32)(word >> 32)), flip);
+    return bits<double>((u64)bits<u32>(high) << 32 | bits<u32>(low));
+}

@@ -104,13 +104,6 @@ template <class T> struct Line {
     }
 };
 
-DEVICE double exchange(u32 members, double value, u32 flip) {
-    const u64 word = bits<u64>(value);
-    const float low = exchange(members, bits<float>((u32)word), flip);
-    const float high = exchange(members, bits<float>((u32)(word >> 32)), flip);
-    return bits<double>((u64)bits<u32>(low) | (u64)bits<u32>(high) << 32);
-}
-
 // Sums over a warp, the same in every lane.
 template <int N> DEVICE void sum_of_warp(double (&values)[N]) {
 #pragma unroll

@@ -7,6 +7,7 @@ use densekd_core::DType;
 pub(crate) enum Source {
     Rows,
     Columns,
+    Terms,
     Whole,
     Vectors,
     Energy,
@@ -32,6 +33,7 @@ impl Kernel {
     pub(crate) const THREADS: u32 = 256;
 
     pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
+    pub(crate) const TERMS_WHOLE: Self = Self { source: Source::Terms, name: "densekd_terms_whole" };
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
     pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
     pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
@@ -70,6 +72,14 @@ impl Typed {
         COLUMNS_SHORT: Columns "densekd_columns_short";
         COLUMNS_PARTS: Columns "densekd_columns_parts";
         COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
+        TERMS_ROWS_LANES8: Terms "densekd_terms_rows_lanes8";
+        TERMS_ROWS_LANES32: Terms "densekd_terms_rows_lanes32";
+        TERMS_ROWS_BLOCK: Terms "densekd_terms_rows_block";
+        TERMS_ROWS_PARTS: Terms "densekd_terms_rows_parts";
+        TERMS_ROWS_GRADIENT: Terms "densekd_terms_rows_gradient";
+        TERMS_COLUMNS_SHORT: Terms "densekd_terms_columns_short";
+        TERMS_COLUMNS_PARTS: Terms "densekd_terms_columns_parts";
+        TERMS_COLUMNS_GRADIENT: Terms "densekd_terms_columns_gradient";
         LINES_MOMENTS: Vectors "densekd_lines_moments";
         LINES_COMPARE: Vectors "densekd_lines_compare";
         LINES_PULL: Vectors "densekd_lines_pull";

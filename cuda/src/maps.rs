@@ -2,8 +2,9 @@
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
 use crate::Error;
-use crate::device::{Device, address, bytes, bytes_mut};
+use crate::device::Device;
 use crate::form::Form;
+use crate::host::{address, bytes, bytes_mut};
 use densekd_core::{DType, MapPlan, Overflowed, Tensor, TensorMut};
 use std::ffi::c_void;
 

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{Loss, Order, Plan, Recipe, RowOptions, Shape, Term};
+use densekd_core::{KeptStatistics, Loss, Order, Overflowed, Plan, Recipe, RowOptions, Shape, Term};
 use densekd_cuda::{Device, Error, HostCall, MapHostCall, MapSum, Sum};
 use densekd_device::Device as Simulated;
 
@@ -18,8 +18,10 @@ fn submit(device: &Device) -> Result<Sum, Error> {
         student: student[..].into(),
         mask: Some(&mask),
         factor: 1.0,
-        gradient: Some((&mut gradient[..]).into()),
+        grad_student: Some((&mut gradient[..]).into()),
+        grad_teacher: None,
         row_values: None,
+        statistics: KeptStatistics::Drop,
     })
 }
 
@@ -79,7 +81,7 @@ fn every_failure_has_its_type_and_leaves_nothing() {
     simulated.set("DRIVER", "12040").unwrap();
     assert!(matches!(Device::open(7), Err(Error::NoDevice { .. })));
 
-    assert_eq!(submit(&Device::open(0).unwrap()), Ok(Sum { sum: 0.0, overflowed: false }));
+    assert_eq!(submit(&Device::open(0).unwrap()), Ok(Sum { sum: 0.0, overflowed: Overflowed::default() }));
     for allocation in 1..=7 {
         let result = after(&simulated, "cuMemAlloc_v2", allocation, 2);
         assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{result:?}");

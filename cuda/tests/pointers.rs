@@ -6,7 +6,7 @@ use densekd_core::{
     DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Term,
     Upstream, run, run_map,
 };
-use densekd_cuda::{Device, DeviceCall, MapDeviceCall};
+use densekd_cuda::{Device, DeviceCall, KeptStates, MapDeviceCall};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
 
@@ -190,7 +190,9 @@ fn rows_may_lie_anywhere(device: &Device, driver: &Driver) {
             student: s,
             mask: None,
             factor: outcome.scale / outcome.divisor,
-            gradient: Some(g),
+            grad_student: Some(g),
+            grad_teacher: None,
+            states: KeptStates::Drop,
             workspace,
             sum,
             overflowed,

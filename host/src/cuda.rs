@@ -2,19 +2,20 @@
 
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
 use densekd_core::{
-    Arithmetic, DType, Element, MapCall, MapOptions, MapPlan, Outcome, Overflowed, Plan, Tensor, TensorMut,
-    narrow_into,
+    Arithmetic, DType, Element, KeptStatistics, MapCall, MapOptions, MapPlan, Outcome, Plan, Tensor,
+    TensorMut, narrow_into,
 };
-use densekd_cuda::{Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map};
+use densekd_cuda::{
+    Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map, uncovered_statistics,
+};
 
 const NAME: &str = "cuda";
 
-/// Runs KL divergences and cross-entropies of softmaxes on an NVIDIA GPU, with the gradient to the student, and the map
-/// losses of [`uncovered_map`], with both gradients.
+/// Runs row losses and the map losses of [`uncovered_map`] on an NVIDIA GPU, with the gradients to both sides.
 ///
-/// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly, those of a map loss
-/// through `f64` where its kernels have it. Every submission copies its tensors there and back: who has them on the device already uses
-/// [`Device::launch`] or [`Device::launch_map`].
+/// Tensors of two types, or a gradient of another, go through `f32`, which holds every half exactly, those of a map loss
+/// through `f64` where its kernels have it. Every submission copies its tensors there and back: who has them on the
+/// device already uses [`Device::launch`] or [`Device::launch_map`].
 ///
 /// ```
 /// use densekd::{Backend, BackendError, Cuda};
@@ -48,18 +49,15 @@ impl Cuda {
     pub(crate) fn refusal(submission: &Submission<'_>) -> Option<Unsupported> {
         let types = [submission.teacher.dtype(), submission.student.dtype()];
         let of_plan = types.into_iter().find_map(|dtype| uncovered(submission.plan, dtype));
-        let of_outputs = || {
-            if matches!(submission.student, Student::Overwritten(_)) {
-                Some("its kernels leave the student as it is: give the gradient a tensor of its own")
-            } else if submission.grad_teacher.is_some() {
-                Some("its kernels have no gradient to the teacher")
-            } else if matches!(submission.statistics, Statistics::Drop) {
-                None
-            } else {
-                Some("it keeps no statistics of rows: ask for value and gradient in one call")
-            }
+        let overwrites = matches!(submission.student, Student::Overwritten(_));
+        let of_student = || {
+            overwrites
+                .then_some("its kernels leave the student as it is: give the gradient a tensor of its own")
         };
-        of_plan.or_else(of_outputs).map(|reason| Unsupported { backend: NAME, reason })
+        let keeps = !matches!(submission.statistics, Statistics::Drop);
+        let of_statistics = || keeps.then(|| uncovered_statistics(submission.plan)).flatten();
+        let reason = of_plan.or_else(of_student).or_else(of_statistics);
+        reason.map(|reason| Unsupported { backend: NAME, reason })
     }
 
     /// Runs a map loss on tensors of other types, which `R` holds.
@@ -71,7 +69,7 @@ impl Cuda {
         for<'a> Tensor<'a>: From<&'a [R]>,
         for<'a> TensorMut<'a>: From<&'a mut [R]>,
     {
-        let MapHostCall { teacher, student, grad_student, grad_teacher, .. } = call;
+        let MapHostCall { teacher, student, mut grad_student, mut grad_teacher, .. } = call;
         let (teacher, student) = (teacher.map(widened::<R>), widened::<R>(student));
         let room = |gradient: &Option<TensorMut<'_>>| {
             gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()])
@@ -86,12 +84,8 @@ impl Cuda {
             grad_student: to_student.as_deref_mut().map(Into::into),
             grad_teacher: to_teacher.as_deref_mut().map(Into::into),
         })?;
-        let narrowed = |to: Option<TensorMut<'_>>, from: &Option<Vec<R>>| match (to, from) {
-            (Some(mut to), Some(from)) => narrow(from, &mut to),
-            _ => false,
-        };
-        let student = narrowed(grad_student, &to_student);
-        done.overflowed.add(Overflowed { student, teacher: narrowed(grad_teacher, &to_teacher) });
+        done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+        done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
         Ok(done)
     }
 
@@ -141,46 +135,60 @@ impl Backend for Cuda {
         if let Some(refusal) = Self::refusal(&submission) {
             return Err(refusal.into());
         }
-        let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } =
-            submission;
+        let Submission {
+            plan,
+            teacher,
+            student,
+            mask,
+            upstream,
+            mut grad_student,
+            mut grad_teacher,
+            row_values,
+            statistics,
+        } = submission;
         let student = student.as_tensor();
         let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
             (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
         });
         let (divisor, scale) = (plan.divisor(&mask), plan.recipe().scale());
         let factor = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
-        let gradient = grad_student.as_ref().map(TensorMut::dtype);
-        let Sum { sum, overflowed } = if teacher.dtype() == student.dtype()
-            && gradient.is_none_or(|gradient| gradient == student.dtype())
-        {
-            let mask = counted.as_deref();
-            self.device.submit(HostCall {
-                plan,
-                teacher,
-                student,
-                mask,
-                factor,
-                gradient: grad_student,
-                row_values,
-            })?
+        let call = HostCall {
+            plan,
+            teacher,
+            student,
+            mask: counted.as_deref(),
+            factor,
+            grad_student: None,
+            grad_teacher: None,
+            row_values,
+            statistics: match statistics {
+                Statistics::Drop => KeptStatistics::Drop,
+                Statistics::Write(kept) => KeptStatistics::Write(kept),
+                Statistics::Read(kept) => KeptStatistics::Read(kept),
+            },
+        };
+        let gradients =
+            [&grad_student, &grad_teacher].map(|gradient| gradient.as_ref().map(TensorMut::dtype));
+        let of_one_type =
+            gradients.into_iter().flatten().chain([teacher.dtype()]).all(|x| x == student.dtype());
+        let Sum { sum, overflowed } = if of_one_type {
+            self.device.submit(HostCall { grad_student, grad_teacher, ..call })?
         } else {
             let (teacher, student) = (widened::<f32>(teacher), widened::<f32>(student));
-            let mut wide = gradient.map(|_| vec![0.0_f32; student.len()]);
+            let [mut to_student, mut to_teacher] =
+                gradients.map(|of| of.map(|_| vec![0.0_f32; student.len()]));
             let mut done = self.device.submit(HostCall {
-                plan,
                 teacher: teacher[..].into(),
                 student: student[..].into(),
-                mask: counted.as_deref(),
-                factor,
-                gradient: wide.as_deref_mut().map(Into::into),
-                row_values,
+                grad_student: to_student.as_deref_mut().map(Into::into),
+                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+                ..call
             })?;
-            if let (Some(gradient), Some(wide)) = (&mut grad_student, &wide) {
-                done.overflowed |= narrow(wide, gradient);
-            }
+            done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+            done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
             done
         };
-        Ok(Outcome { sum, divisor, scale, overflowed: Overflowed { student: overflowed, teacher: false } })
+        Ok(Outcome { sum, divisor, scale, overflowed })
     }
 
     fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
@@ -249,7 +257,8 @@ fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {
 }
 
 /// Whether a finite number became infinite.
-fn narrow<R: Arithmetic>(from: &[R], to: &mut TensorMut<'_>) -> bool {
+fn narrow<R: Arithmetic>(from: Option<&[R]>, to: Option<&mut TensorMut<'_>>) -> bool {
+    let (Some(from), Some(to)) = (from, to) else { return false };
     match to {
         TensorMut::F32(x) => narrow_into(x.iter_mut(), from),
         TensorMut::F64(x) => narrow_into(x.iter_mut(), from),
