@@ -27,12 +27,6 @@ struct ClassTask {
 
 namespace classes {
 
-// A thread that walks a position.
-struct Thread : Alone {
-    static constexpr u32 SIZE = 1;
-    DEVICE u32 lane() const { return 0; }
-};
-
 // A counted position of a student, with or without a teacher, without the class of its label.
 template <class T, class Team> struct Rest {
     static constexpr bool HAS_INSIDE = false;
@@ -204,10 +198,10 @@ template <class T, class Team> DEVICE void all_smoothed(const ClassTask &task) {
 
 } // namespace classes
 
-#define KERNELS_OF(T)                                                                                                \
-    KERNEL(THREADS) void densekd_dkd_planes_##T(ClassTask task) { classes::all_decoupled<T, classes::Thread>(task); } \
-    KERNEL(THREADS) void densekd_dkd_last_##T(ClassTask task) { classes::all_decoupled<T, Lanes<32>>(task); }        \
-    KERNEL(THREADS) void densekd_smooth_planes_##T(ClassTask task) { classes::all_smoothed<T, classes::Thread>(task); } \
+#define KERNELS_OF(T)                                                                                         \
+    KERNEL(THREADS) void densekd_dkd_planes_##T(ClassTask task) { classes::all_decoupled<T, Alone>(task); }   \
+    KERNEL(THREADS) void densekd_dkd_last_##T(ClassTask task) { classes::all_decoupled<T, Lanes<32>>(task); } \
+    KERNEL(THREADS) void densekd_smooth_planes_##T(ClassTask task) { classes::all_smoothed<T, Alone>(task); } \
     KERNEL(THREADS) void densekd_smooth_last_##T(ClassTask task) { classes::all_smoothed<T, Lanes<32>>(task); }
 
 KERNELS_OF(f32)

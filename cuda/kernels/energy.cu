@@ -128,7 +128,7 @@ template <class T> DEVICE void of_last(const EnergyTask &task) {
         }, sums);
 #pragma unroll
         for (int j = 0; j < WIDTH; j++) sum[0] += sums[j];
-        sum_of_warp(sum);
+        Lanes<32>().sum(sum);
         if (thread_index() % 32 == 0) task.energies[i] = sum[0];
     });
 }

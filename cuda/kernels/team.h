@@ -19,6 +19,8 @@ template <class Derived> struct Reduces {
 
 // One thread.
 struct Alone : Reduces<Alone> {
+    static constexpr int SIZE = 1;
+
     DEVICE u32 lane() const { return 0; }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&)[N]) const {}

@@ -167,7 +167,7 @@ template <int N, class F> DEVICE void each_vector(const VectorTask &task, F f) {
 #pragma unroll
             for (int i = 0; i < N; i++) sums[i] += from[i];
         }
-        sum_of_warp(sums);
+        Lanes<32>().sum(sums);
         if (thread_index() % 32 == 0) f(vector, sums);
     }
 }

@@ -104,14 +104,6 @@ template <class T> struct Line {
     }
 };
 
-// Sums over a warp, the same in every lane.
-template <int N> DEVICE void sum_of_warp(double (&values)[N]) {
-#pragma unroll
-    for (u32 flip = 16; flip > 0; flip /= 2)
-#pragma unroll
-        for (int i = 0; i < N; i++) values[i] += exchange(~0u, values[i], flip);
-}
-
 // A part of a vector whose numbers lie together in lines: a block's.
 template <class T> struct Lines {
     static constexpr u64 PART = 8 * THREADS, AT_ONCE = 1; // packs; vectors of a block
@@ -159,7 +151,7 @@ template <class T> struct Lines {
     template <int N> DEVICE bool sum(double (&values)[N]) const {
         constexpr u32 WARPS = THREADS / 32;
         SHARED double of_warp[N][WARPS];
-        sum_of_warp(values);
+        Lanes<32>().sum(values);
         if (thread_index() % 32 == 0) {
 #pragma unroll
             for (int i = 0; i < N; i++) of_warp[i][thread_index() / 32] = values[i];
