@@ -113,7 +113,7 @@ pub struct Outputs<'a> {
 /// use densekd_core::KeptStatistics;
 /// assert!(matches!(KeptStatistics::default(), KeptStatistics::Drop));
 /// ```
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub enum KeptStatistics<'a> {
     /// One call does it all.
     #[default]

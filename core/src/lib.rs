@@ -99,7 +99,7 @@ pub use plan::Plan;
 pub use prepared::PreparedTeacher;
 pub use preset::Preset;
 pub use recipe::{Divergence, Divisor, Ignore, Norm, Recipe, RowOptions, Samples};
-pub use row::{RowState, RowStatistics};
+pub use row::{RowState, RowStatistics, RowSums};
 pub use row_loss::RowLoss;
 pub use segments::{Found, Lent, Overwritten, Segmented, Segments};
 pub use shape::{Layout, Order, Shape};

@@ -27,9 +27,23 @@ DEVICE float exchange(u32 members, float value, u32 flip) {
 DEVICE float exp2_approx(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 DEVICE float log2_approx(float x) { return __nvvm_lg2_approx_ftz_f(x); }
 
+// a * b rounded by itself, never as a part of a fused sum.
+DEVICE float product(float a, float b) { return __nvvm_mul_rn_f(a, b); }
+DEVICE double square_root(double x) { return __nvvm_sqrt_rn_d(x); }
+
 DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)bits); }
 #else
 #include "host.h"
 #endif
 
 template <class To, class From> DEVICE To bits(From from) { return __builtin_bit_cast(To, from); }
+
+// Of lambdas: one that is called in two places is a call with its captures in memory otherwise.
+#define INLINE __attribute__((always_inline))
+
+DEVICE double exchange(u32 members, double value, u32 flip) {
+    const u64 word = bits<u64>(value);
+    const float low = exchange(members, bits<float>((u32)word), flip);
+    const float high = exchange(members, bits<float>((u32)(word >> 32)), flip);
+    return bits<double>((u64)bits<u32>(high) << 32 | bits<u32>(low));
+}

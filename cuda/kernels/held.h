@@ -11,14 +11,19 @@ template <class T> struct Pack {
     template <class Of> DEVICE static Pack of(Of number) {
         Pack pack;
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            if constexpr (WIDTH == 4)
-                pack.words[i] = bits<u32>(number(i));
-            else
-                pack.words[i] = number(2 * i).stored | (u32)number(2 * i + 1).stored << 16;
-        }
+        for (int i = 0; i < 4; i++) pack.words[i] = word(i, number);
         return pack;
     }
+
+    template <class Of> DEVICE static u32 word(int i, Of number) {
+        if constexpr (WIDTH == 4)
+            return bits<u32>(number(i));
+        else
+            return number(2 * i).stored | (u32)number(2 * i + 1).stored << 16;
+    }
+
+    // The next word in the place of the first, and so round; four times is none.
+    DEVICE void turn() { words = {words[1], words[2], words[3], words[0]}; }
 
     DEVICE T operator[](int i) const {
         if constexpr (WIDTH == 4)
@@ -45,6 +50,7 @@ template <class T, class Team, int PACKS> struct Held {
 
     u32 counted; // a bit an item
     int lane;
+    u64 start; // index of the first entry in the tensor
     int lead, length; // entries of the first pack that belong to others; entries
 
     DEVICE static Stored &stored() {
@@ -53,9 +59,9 @@ template <class T, class Team, int PACKS> struct Held {
     }
 
     DEVICE Held(const Task &task, const Team &team, u64 row, u64 from, int length)
-        : counted(0), lane((int)team.lane()), length(length) {
-        const T *const teacher = (const T *)task.teacher + row * task.length + from;
-        const T *const student = (const T *)task.student + row * task.length + from;
+        : counted(0), lane((int)team.lane()), start(row * task.length + from), length(length) {
+        const T *const teacher = (const T *)task.teacher + start;
+        const T *const student = (const T *)task.student + start;
         lead = (int)((u64)student / sizeof(T) % WIDTH);
         if (lead + length > CAPACITY) lead = 0;
         const Counted counts_at = task.counted(row);
@@ -63,12 +69,16 @@ template <class T, class Team, int PACKS> struct Held {
         for (int pack = 0; pack < PACKS; pack++) {
             const int first = first_of(pack);
             const Pack<T> t = read(teacher, first), s = read(student, first);
-            u32 counts = 0;
+            u32 counts = 0, inside = 0;
 #pragma unroll
-            for (int i = 0; i < WIDTH; i++)
-                if (first + i >= 0 && first + i < length && counts_at[from + first + i]) counts |= 1u << i;
+            for (int i = 0; i < WIDTH; i++) {
+                if (first + i < 0 || first + i >= length) continue;
+                inside |= 1u << i;
+                if (counts_at[from + first + i]) counts |= 1u << i;
+            }
+            const u32 present = task.is_after ? inside : counts;
             const auto clean = [&](int i) {
-                return counts >> i & 1 ? Logits::of(load(t[i]), load(s[i])) : Logits::nothing();
+                return present >> i & 1 ? Logits::of(load(t[i]), load(s[i])) : Logits::nothing();
             };
             stored().t[pack][thread_index()] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).t); }).words;
             stored().s[pack][thread_index()] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).s); }).words;
@@ -86,18 +96,44 @@ template <class T, class Team, int PACKS> struct Held {
         }
     }
 
-    DEVICE void write_gradient(const Task &task, u64 row, u64 from, const State &whole) const {
-        T *const to = (T *)task.gradient + row * task.length + from;
-        const Scaled<T> gradient(task, whole);
+    // Calls f for every pair of logits, and whether it counts; f is much code.
+    template <class F> DEVICE void each_pair(F f) const {
+#pragma unroll 1
+        for (int pack = 0; pack < PACKS; pack++) {
+            if (is_outside(first_of(pack))) break;
+            Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]};
+            u32 counts = counted >> pack * WIDTH;
+#pragma unroll 1
+            for (int word = 0; word < 4; word++, t.turn(), s.turn()) {
+#pragma unroll
+                for (int i = 0; i < WIDTH / 4; i++, counts >>= 1) f(Logits{load(t[i]), load(s[i])}, counts & 1);
+            }
+        }
+    }
+
+    // Writes what `at` makes of the entries to their places in a tensor like the student; whether a finite number
+    // became infinite. WORDS: `at` is much code, and stands there for the numbers of one word only.
+    template <bool WORDS, class F> DEVICE bool write(void *tensor, F at) const {
+        T *const to = (T *)tensor + start;
         bool overflows = false;
 #pragma unroll 1
         for (int pack = 0; pack < PACKS; pack++) {
             const int first = first_of(pack);
             if (is_outside(first)) break;
-            const Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]};
-            const Pack<T> out = Pack<T>::of([&](int i) {
-                return gradient.at({load(t[i]), load(s[i])}, counted >> (pack * WIDTH + i) & 1, overflows);
-            });
+            Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]}, out;
+            u32 counts = counted >> pack * WIDTH;
+            const auto number = [&](int i) {
+                return at(Logits{load(t[i]), load(s[i])}, counts >> i & 1, overflows);
+            };
+            if constexpr (WORDS) {
+#pragma unroll 1
+                for (int word = 0; word < 4; word++, t.turn(), s.turn(), counts >>= WIDTH / 4) {
+                    out.words[0] = Pack<T>::word(0, number);
+                    out.turn();
+                }
+            } else {
+                out = Pack<T>::of(number);
+            }
             if (is_whole(to, first)) {
                 *(u32x4 *)(to + first) = out.words;
             } else {
@@ -106,7 +142,7 @@ template <class T, class Team, int PACKS> struct Held {
                     if (first + i >= 0 && first + i < length) to[first + i] = out[i];
             }
         }
-        if (overflows && !whole.is_nan()) set_bits(task.overflowed, 1);
+        return overflows;
     }
 
   private:

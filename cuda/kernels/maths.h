@@ -79,6 +79,15 @@ DEVICE float second_order(float r) {
     return q;
 }
 
+// e^r - 1 on |r| <= 1.
+DEVICE float expm1_near(float r) { return __builtin_fmaf(r * r, second_order(r), r); }
+
+// k(r) = r e^r - e^r + 1 on |r| <= 1.
+DEVICE float bregman_near(float r) {
+    const float q = second_order(r);
+    return r * r * (1.0f - q + r * q);
+}
+
 // log(1 + e) and c(e) by the series of s = e / (2 + e), for |e| <= 1/2.
 struct Correction {
     float log1p, c;
@@ -137,10 +146,7 @@ struct Terms {
 
     DEVICE static Terms of(const State &x, const Reference &at, Temperature k) {
         const float w = x.student * k.weight(x.s, at.s), r = k.nats(x.log_ratio, at.log_ratio);
-        if (__builtin_fabsf(r) <= 1.0f) {
-            const float q = second_order(r), square = w * r * r;
-            return {w, __builtin_fmaf(square, q, w * r), square * (1.0f - q + r * q)};
-        }
+        if (__builtin_fabsf(r) <= 1.0f) return {w, w * expm1_near(r), w * bregman_near(r)};
         // Far apart, w e^r loses where w underflows: the teacher's own exponent does not.
         const float p = x.teacher * k.weight(x.t, at.t) * at.teacher_scale;
         return {w, p - w, (p > 0.0f ? p * r : 0.0f) - (p - w)};
@@ -246,21 +252,40 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
     return whole;
 }
 
-// q - p at an entry of a row.
-struct Gradient {
+// One entry of two distributions, p the teacher's and q the student's.
+struct Point {
+    bool has_p, has_q; // whether there is a logit: a probability that underflows is not missing
+    float p, q;
+    float excess; // p - q, to its own digits
+    float ratio;  // log p - log q; infinite where one alone is missing, 0 where both are
+};
+
+// The entries of a row as probabilities: NaN in a row of NaN, 0 on both sides where the teacher has nothing.
+struct Distributions {
     State row;
     Temperature k;
     float per_student, per_teacher;
 
-    DEVICE Gradient(const State &row, Temperature k)
-        : row(row), k(k), per_student(row.student > 0.0f ? 1.0f / row.student : 0.0f),
-          per_teacher(row.teacher > 0.0f ? 1.0f / row.teacher : 0.0f) {}
+    DEVICE Distributions(const State &row, Temperature k)
+        : row(row), k(k), per_student(share_of(row.student)), per_teacher(share_of(row.teacher)) {}
 
-    DEVICE float at(float t, float s) const {
-        if (row.is_empty()) return 0.0f;
-        const float q = k.weight(s, is_finite(row.s) ? row.s : 0.0f) * per_student;
+    // Weights about the row's references, of which the probabilities are shares.
+    DEVICE float teacher_weight(float t) const { return k.weight(t, is_finite(row.t) ? row.t : 0.0f); }
+    DEVICE float student_weight(float s) const { return k.weight(s, is_finite(row.s) ? row.s : 0.0f); }
+
+    DEVICE Point at(float t, float s) const {
+        Point x;
+        x.has_p = t > -INFINITE, x.has_q = s > -INFINITE;
+        x.p = teacher_weight(t) * per_teacher, x.q = student_weight(s) * per_student;
         const float r = k.nats(difference(t, s), row.log_ratio);
-        if (__builtin_fabsf(r) <= 1.0f) return -q * __builtin_fmaf(r * r, second_order(r), r);
-        return q - k.weight(t, row.t) * per_teacher;
+        const bool is_near = __builtin_fabsf(r) <= 1.0f;
+        x.excess = is_near ? x.q * expm1_near(r) : x.p - x.q;
+        x.ratio = x.has_p == x.has_q ? (x.has_p ? r : 0.0f) : x.has_p ? INFINITE : -INFINITE;
+        return x;
+    }
+
+  private:
+    DEVICE float share_of(float sum) const {
+        return row.is_nan() ? __builtin_nanf("") : row.is_empty() || sum == 0.0f ? 0.0f : 1.0f / sum;
     }
 };

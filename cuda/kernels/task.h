@@ -12,23 +12,55 @@ struct Counted {
     DEVICE bool operator[](u64 entry) const { return !mask || mask[along ? entry : 0]; }
 };
 
+// How two rows differ. Those up to SMOOTHED_CE are of softmaxes, the others of numbers as they are.
+enum Divergence : u32 { KL, CE, REVERSE_KL, JS, MSE, SMOOTHED_KL, SMOOTHED_CE, NUMBERS, MEANS };
+
+struct Totals; // of a row's terms, see terms.h
+
 // The same bytes as `Task` in src/task.rs.
 //
 // Tensors are [outer, axis, inner]: outer * inner rows of `length` entries, `inner` apart.
 struct Task {
     const void *teacher, *student;
-    void *gradient;            // like them, or null: the value alone
+    void *to_student;          // the gradient, like them, or null
+    void *to_teacher;
     const u8 *mask;            // a byte a position, 0 = ignored, or null
     double *values;            // one a row
     State *parts;              // of rows in parts: one a part
-    State *whole;              // of rows in parts: one a row
-    u32 *overflowed;           // bit 0: a finite gradient became infinite
+    State *whole;              // one a row: of rows in parts, of rows whose states are kept, or null
+    Totals *part_totals;       // of rows in parts: one a part
+    Totals *totals;            // of rows in parts: one a row
+    u32 *overflowed;           // bit 0: a finite gradient to the student became infinite; bit 1: one to the teacher
     u64 rows, length, inner;
+    u64 summed;                // rows from this one on count for nothing
     u64 parts_of_row;
     u64 mask_rows;             // rows that share the mask of their entries; 0: each row has one byte of its own
+    double factor;             // the gradient's, of numbers
+    double unit;               // what numbers are multiplied by
     Temperature temperature;
-    float mantissa, power;     // the gradient's factor as a product, so that a tiny one is not lost
-    u32 with_entropy;          // cross-entropy in place of the KL divergence
+    float mantissa, power;     // the factor of shares as a product, so that a tiny one is not lost
+    float eps;
+    Divergence divergence;
+    u32 is_after;              // ignored entries take part in the softmax, their terms are left out
+    u32 is_known;              // `whole` was kept by an earlier launch
+
+    DEVICE bool is_of_numbers() const { return divergence >= NUMBERS; }
+    DEVICE bool with_entropy() const { return divergence == CE; }
+
+    // The state of a row that is not merged in this launch.
+    DEVICE State known(u64 row) const {
+        return row >= summed ? State::nothing() : is_of_numbers() ? State::of(0.0f, 0.0f) : whole[row];
+    }
+
+    // The state of a row, merged of its entries or known.
+    template <class Team, class Entries>
+    DEVICE State state(const Team &team, const Entries &entries, u64 row) const {
+        if (is_known || is_of_numbers()) return known(row);
+        const State merged =
+            row < summed ? merge(team, entries, temperature, with_entropy()) : State::nothing();
+        if (whole && team.lane() == 0) whole[row] = merged;
+        return merged;
+    }
 
     DEVICE Counted counted(u64 row) const {
         if (!mask) return {nullptr, false};
@@ -38,7 +70,7 @@ struct Task {
     DEVICE double value_of(const State &row) const {
         if (row.is_nan()) return __builtin_nan("");
         if (row.is_empty()) return 0.0;
-        return with_entropy ? (double)row.kl + (double)row.entropy : (double)row.kl;
+        return with_entropy() ? (double)row.kl + (double)row.entropy : (double)row.kl;
     }
 };
 
@@ -63,6 +95,19 @@ DEVICE bf16 rounded(bf16, float x) {
     return {x != x ? (u16)0x7fff : (u16)((word + 0x7fff + (word >> 16 & 1)) >> 16)};
 }
 
+// Rounded; whether it is infinite then.
+template <class T> DEVICE T stored_as(float x, bool &is_infinite) {
+    // Adding 0 turns -0 into 0.
+    const T stored = rounded(T{}, x + 0.0f);
+    is_infinite |= __builtin_fabsf(load(stored)) == INFINITE;
+    return stored;
+}
+
+// A finite gradient, scaled once, before it is rounded.
+template <class T> DEVICE T scaled(const Task &task, float exact, bool &overflows) {
+    return stored_as<T>(exact * task.mantissa * task.power, overflows);
+}
+
 // A pair of logits as entries of a row: NaN and +inf in either spoil both, so that one test finds them.
 struct Logits {
     float t, s;
@@ -73,21 +118,59 @@ struct Logits {
     DEVICE static Logits nothing() { return {-INFINITE, -INFINITE}; }
 };
 
-// The gradient of entries, scaled once, before it is rounded.
-template <class T> struct Scaled {
+// Writes the gradients that are asked for at the entries that this thread has, of a row of some form.
+template <class Form, class Entries>
+DEVICE void write_gradients(const Task &task, const Entries &entries, const Form &row) {
+    u32 overflowed = 0;
+    const auto student = [&](Logits x, bool counts, bool &overflows) { return row.student(x, counts, overflows); };
+    if (task.to_student && entries.template write<Form::HAS_TEACHER>(task.to_student, student)) overflowed |= 1;
+    if constexpr (Form::HAS_TEACHER) {
+        const auto teacher = [&](Logits x, bool counts, bool &overflows) {
+            return row.teacher(x, counts, overflows);
+        };
+        if (task.to_teacher && entries.template write<true>(task.to_teacher, teacher)) overflowed |= 2;
+    }
+    if (overflowed) set_bits(task.overflowed, overflowed);
+}
+
+// A row of which the state says all: a KL divergence or cross-entropy, and its gradient q - p to the student.
+template <class T> struct Settled {
+    static constexpr bool HAS_TEACHER = false;
     const Task &task;
-    Gradient gradient;
-    bool is_nan;
+    Distributions of;
 
-    DEVICE Scaled(const Task &task, const State &row)
-        : task(task), gradient(row, task.temperature), is_nan(row.is_nan()) {}
+    DEVICE Settled(const Task &task, const State &row) : task(task), of(row, task.temperature) {}
 
-    DEVICE T at(Logits x, bool counts, bool &overflows) const {
-        const float exact = is_nan ? __builtin_nanf("") : gradient.at(x.t, x.s);
-        // Adding 0 turns -0 into 0.
-        const float wide = counts ? exact * task.mantissa * task.power + 0.0f : 0.0f;
-        const T stored = rounded(T{}, wide);
-        overflows |= __builtin_fabsf(load(stored)) == INFINITE;
-        return stored;
+    template <class Team, class Entries>
+    DEVICE static Settled of_row(const Task &task, const Team &team, const Entries &entries, u64 row) {
+        return {task, task.state(team, entries, row)};
+    }
+    DEVICE static Settled known(const Task &task, u64 row) { return {task, task.known(row)}; }
+
+    DEVICE double value() const { return task.value_of(of.row); }
+
+    DEVICE T student(Logits x, bool counts, bool &overflows) const {
+        return scaled<T>(task, counts ? -of.at(x.t, x.s).excess : 0.0f, overflows);
+    }
+};
+
+// What is done with a part of a long row, given its team and its entries: in the first pass its state is taken, of
+// rows of any form; in the last its gradients are written.
+struct StateOfPart {
+    const Task &task;
+
+    template <class Team, class Entries>
+    DEVICE void operator()(const Team &team, const Entries &entries, u64, u64 part) const {
+        const State state = merge(team, entries, task.temperature, task.with_entropy());
+        if (team.lane() == 0) task.parts[part] = state;
+    }
+};
+
+template <class Form> struct GradientsOfPart {
+    const Task &task;
+
+    template <class Team, class Entries>
+    DEVICE void operator()(const Team &, const Entries &entries, u64 row, u64) const {
+        write_gradients(task, entries, Form::known(task, row));
     }
 };

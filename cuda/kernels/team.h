@@ -6,12 +6,12 @@ struct Larger {
     DEVICE static float of(float a, float b) { return __builtin_fmaxf(a, b); }
 };
 struct Plus {
-    DEVICE static float of(float a, float b) { return a + b; }
+    template <class Value> DEVICE static Value of(Value a, Value b) { return a + b; }
 };
 
 template <class Derived> struct Reduces {
     template <int N> DEVICE void max(float (&values)[N]) const { self().template reduce<Larger>(values); }
-    template <int N> DEVICE void sum(float (&values)[N]) const { self().template reduce<Plus>(values); }
+    template <class Value, int N> DEVICE void sum(Value (&values)[N]) const { self().template reduce<Plus>(values); }
 
   private:
     DEVICE const Derived &self() const { return static_cast<const Derived &>(*this); }
@@ -19,7 +19,11 @@ template <class Derived> struct Reduces {
 
 // One thread.
 struct Alone : Reduces<Alone> {
-    template <class Op, int N> DEVICE void reduce(float (&)[N]) const {}
+    static constexpr int SIZE = 1;
+
+    DEVICE u32 lane() const { return 0; }
+
+    template <class Op, class Value, int N> DEVICE void reduce(Value (&)[N]) const {}
 };
 
 // So many neighbouring lanes of a warp; other teams of the warp may be elsewhere.
@@ -28,7 +32,7 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
 
     DEVICE u32 lane() const { return thread_index() % LANES; }
 
-    template <class Op, int N> DEVICE void reduce(float (&values)[N]) const {
+    template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
         const u32 first = thread_index() % 32 / LANES * LANES;
         const u32 members = (LANES == 32 ? ~0u : (1u << LANES % 32) - 1) << first;
 #pragma unroll
@@ -45,9 +49,9 @@ template <int THREADS> struct Block : Reduces<Block<THREADS>> {
 
     DEVICE u32 lane() const { return thread_index(); }
 
-    template <class Op, int N> DEVICE void reduce(float (&values)[N]) const {
+    template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
         static_assert(N <= MOST);
-        SHARED float of_warp[MOST][WARPS];
+        SHARED Value of_warp[MOST][WARPS];
         Lanes<32>().template reduce<Op>(values);
         if (thread_index() % 32 == 0) {
 #pragma unroll

@@ -23,8 +23,8 @@ KERNEL(THREADS) void densekd_whole(Task task) {
     const u64 first = block_index() * (u64)WARPS + thread_index() / 32, step = block_count() * (u64)WARPS;
     for (u64 row = first; row < task.rows; row += step) {
         const Parts parts{task.parts + row * task.parts_of_row, task.parts_of_row, team.lane()};
-        const State whole = merge(team, parts, task.temperature, task.with_entropy);
-        if (team.lane() == 0) task.whole[row] = whole, task.values[row] = task.value_of(whole);
+        const State whole = task.state(team, parts, row);
+        if (team.lane() == 0) task.values[row] = task.value_of(whole);
     }
 }
 

@@ -3,9 +3,9 @@
 
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
-use crate::task::{STRETCH, Strategy, Task};
-use crate::{Error, uncovered};
-use densekd_core::{DType, Plan, Tensor, TensorMut};
+use crate::task::{Asked, Form, How, STATE, STRETCH, Strategy, TOTALS, Task};
+use crate::{Error, uncovered, uncovered_statistics};
+use densekd_core::{DType, Plan};
 use std::ffi::c_void;
 
 /// What a device says of itself.
@@ -30,52 +30,8 @@ pub(crate) struct Properties {
 /// ```
 #[derive(Debug)]
 pub struct Device {
-    gpu: Gpu,
+    pub(crate) gpu: Gpu,
     properties: Properties,
-}
-
-fn address(buffer: &gpu::Buffer<'_>) -> u64 {
-    buffer.address()
-}
-
-/// One use of a plan on tensors in host memory.
-///
-/// ```
-/// use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
-/// use densekd_cuda::{Device, HostCall};
-/// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
-/// let (teacher, student) = ([0.0_f32, 1.0, 2.0], [2.0_f32, 1.0, 0.0]);
-/// let mut gradient = [0.0_f32; 3];
-/// let call = HostCall {
-///     plan: &plan,
-///     teacher: teacher[..].into(),
-///     student: student[..].into(),
-///     mask: None,
-///     factor: plan.recipe().scale(),
-///     gradient: Some((&mut gradient[..]).into()),
-///     row_values: None,
-/// };
-/// if let Ok(device) = Device::open(0) {
-///     assert!(device.submit(call)?.sum > 0.0);
-/// }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct HostCall<'a> {
-    /// The plan.
-    pub plan: &'a Plan,
-    /// The teacher's elements.
-    pub teacher: Tensor<'a>,
-    /// The student's elements, of the same type.
-    pub student: Tensor<'a>,
-    /// A byte a position `[N, H, W]`, 0 for one that is left out.
-    pub mask: Option<&'a [u8]>,
-    /// What the gradient of the sum of rows is multiplied by: weight, tau^2, divisor and what comes from above.
-    pub factor: f64,
-    /// Where the gradient to the student goes, of the same type.
-    pub gradient: Option<TensorMut<'a>>,
-    /// Where each row's divergence goes.
-    pub row_values: Option<&'a mut [f64]>,
 }
 
 /// One use of a plan on tensors in device memory, in the order of a stream.
@@ -84,19 +40,31 @@ pub struct HostCall<'a> {
 ///
 /// ```
 /// use densekd_core::{DType, Plan};
-/// use densekd_cuda::DeviceCall;
+/// use densekd_cuda::{DeviceCall, KeptStates};
 /// /// The value alone, of tensors that another library holds.
 /// fn value(plan: &Plan, [teacher, student, workspace, sum, overflowed]: [u64; 5]) -> DeviceCall<'_> {
-///     let (mask, gradient, factor, stream) = (None, None, 1.0, std::ptr::null_mut());
-///     let dtype = DType::Bf16;
-///     DeviceCall { plan, dtype, teacher, student, mask, factor, gradient, workspace, sum, overflowed, stream }
+///     DeviceCall {
+///         plan,
+///         dtype: DType::Bf16,
+///         teacher,
+///         student,
+///         mask: None,
+///         factor: 1.0,
+///         grad_student: None,
+///         grad_teacher: None,
+///         states: KeptStates::Drop,
+///         workspace,
+///         sum,
+///         overflowed,
+///         stream: std::ptr::null_mut(),
+///     }
 /// }
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct DeviceCall<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// The type of teacher, student and gradient.
+    /// The type of teacher, student and gradients.
     pub dtype: DType,
     /// The teacher's elements.
     pub teacher: u64,
@@ -107,53 +75,79 @@ pub struct DeviceCall<'a> {
     /// What the gradient of the sum of rows is multiplied by: weight, tau^2, divisor and what comes from above.
     pub factor: f64,
     /// Where the gradient to the student goes.
-    pub gradient: Option<u64>,
+    pub grad_student: Option<u64>,
+    /// Where the gradient to the teacher goes.
+    pub grad_teacher: Option<u64>,
+    /// What becomes of the rows' states.
+    pub states: KeptStates,
     /// [`Device::workspace`] bytes, at a multiple of 16. Afterwards it begins with each row's divergence, an `f64`.
     pub workspace: u64,
     /// Where the sum of rows goes, an `f64`.
     pub sum: u64,
-    /// Where a `u32` goes: 0, or 1 where a finite gradient became infinite.
+    /// Where a `u32` goes: bit 0 where a finite gradient to the student became infinite, bit 1 where one to the teacher.
     pub overflowed: u64,
     /// The stream (`CUstream`), null for the default one.
     pub stream: *mut c_void,
 }
 
-/// What became of a [`HostCall`].
+/// What becomes of the rows' states between two calls, of the value and of the gradient: [`Device::STATE`] bytes a row at
+/// a multiple of 4, in device memory. What one call writes another of the same plan and tensors may read.
 ///
 /// ```
-/// let sum = densekd_cuda::Sum { sum: 6.0, overflowed: false };
-/// assert_eq!(sum.sum / 3.0, 2.0);
+/// assert_eq!(densekd_cuda::KeptStates::default(), densekd_cuda::KeptStates::Drop);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Sum {
-    /// Sum of the rows' divergences.
-    pub sum: f64,
-    /// Whether the gradient holds an infinity that was a finite number.
-    pub overflowed: bool,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeptStates {
+    /// One call does it all.
+    #[default]
+    Drop,
+    /// The first of two calls writes them here.
+    Write(u64),
+    /// The second of two calls reads them here, and does not merge rows again.
+    Read(u64),
 }
 
 /// Where everything lies in the workspace, in bytes from its beginning.
 struct Workspace {
     parts: usize,
     whole: usize,
+    part_totals: usize,
+    totals: usize,
     sums: usize,
     bytes: usize,
 }
 
 impl Workspace {
+    /// The same for every call of a plan, so that one workspace serves them all.
     fn of(plan: &Plan, strategy: Strategy) -> Self {
         let rows = plan.rows();
-        let (parts, whole) = strategy.states(rows);
-        let at_parts = (rows * size_of::<f64>()).next_multiple_of(16);
-        let at_whole = at_parts.saturating_add(parts);
-        let sums = at_whole.saturating_add(whole);
-        // Each level has at most half of what the one before has, and one.
-        let levels = rows.div_ceil(2048) + 64;
-        Self { parts: at_parts, whole: at_whole, sums, bytes: sums.saturating_add(levels * size_of::<f64>()) }
+        let parts = match strategy.parts_of_row() {
+            1 => 0,
+            parts => rows.saturating_mul(usize::try_from(parts).unwrap_or(usize::MAX)),
+        };
+        let of_rows = if parts == 0 { 0 } else { rows };
+        let mut end = 0_usize;
+        let mut take = |count: usize, size: usize| {
+            let start = end.next_multiple_of(16);
+            end = start.saturating_add(count.saturating_mul(size));
+            start
+        };
+        take(rows, size_of::<f64>());
+        Self {
+            parts: take(parts, STATE),
+            whole: take(of_rows, STATE),
+            part_totals: take(parts, TOTALS),
+            totals: take(of_rows, TOTALS),
+            sums: take(Device::levels(rows), 1),
+            bytes: end,
+        }
     }
 }
 
 impl Device {
+    /// Bytes of a row's state, see [`KeptStates`].
+    pub const STATE: usize = STATE;
+
     /// How many devices the driver counts.
     ///
     /// # Errors
@@ -192,70 +186,8 @@ impl Device {
     /// # Errors
     /// [`Error::Unsupported`] where [`uncovered`] has a reason.
     pub fn workspace(plan: &Plan, dtype: DType) -> Result<usize, Error> {
-        Ok(Workspace::of(plan, strategy(plan, dtype)?).bytes)
-    }
-
-    /// Runs a plan on tensors in host memory: copies them to the device, and the results back.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] and [`Error::Length`] before anything is done, [`Error::OutOfMemory`], or what the
-    /// driver answers. All device memory is free again in any case.
-    pub fn submit(&self, call: HostCall<'_>) -> Result<Sum, Error> {
-        let HostCall { plan, teacher, student, mask, factor, mut gradient, mut row_values } = call;
-        let (dtype, elements) = (student.dtype(), plan.shape().len());
-        let types = [Some(teacher.dtype()), gradient.as_ref().map(TensorMut::dtype)];
-        if types.into_iter().flatten().any(|other| other != dtype) {
-            return Err(Error::Unsupported { reason: "its kernels take tensors of one type" });
-        }
-        let lengths = [
-            ("teacher", Some(teacher.len()), elements),
-            ("student", Some(student.len()), elements),
-            ("mask", mask.map(<[u8]>::len), plan.shape().images() * plan.shape().positions()),
-            ("gradient", gradient.as_ref().map(TensorMut::len), elements),
-            ("row_values", row_values.as_ref().map(|values| values.len()), plan.rows()),
-        ];
-        for (buffer, found, wanted) in lengths {
-            if let Some(found) = found.filter(|&found| found != wanted) {
-                return Err(Error::Length { buffer, found, wanted });
-            }
-        }
-        let workspace = Self::workspace(plan, dtype)?;
-
-        let gpu = self.gpu.enter()?;
-        let teacher = gpu.upload(bytes(teacher))?;
-        let student = gpu.upload(bytes(student))?;
-        let mask = mask.map(|mask| gpu.upload(mask)).transpose()?;
-        let to =
-            gradient.as_ref().map(|gradient| gpu.buffer(bytes(gradient.as_tensor()).len())).transpose()?;
-        let workspace = gpu.buffer(workspace)?;
-        let (sum, overflowed) = (gpu.buffer(size_of::<f64>())?, gpu.buffer(size_of::<u32>())?);
-        let call = DeviceCall {
-            plan,
-            dtype,
-            teacher: teacher.address(),
-            student: student.address(),
-            mask: mask.as_ref().map(address),
-            factor,
-            gradient: to.as_ref().map(address),
-            workspace: workspace.address(),
-            sum: sum.address(),
-            overflowed: overflowed.address(),
-            stream: std::ptr::null_mut(),
-        };
-        // SAFETY: the buffers are as long as the plan says, and freed below or after an error of the driver's, which
-        // waits for kernels before it frees. The default stream is always there.
-        unsafe { self.start(&gpu, &call) }?;
-        gpu.synchronise(std::ptr::null_mut())?;
-        if let (Some(gradient), Some(from)) = (&mut gradient, &to) {
-            gpu.download(from, bytes_mut(gradient))?;
-        }
-        if let Some(values) = &mut row_values {
-            gpu.download(&workspace, bytemuck::cast_slice_mut(values))?;
-        }
-        let (mut total, mut flags) = ([0.0_f64], [0_u32]);
-        gpu.download(&sum, bytemuck::cast_slice_mut(&mut total))?;
-        gpu.download(&overflowed, bytemuck::cast_slice_mut(&mut flags))?;
-        Ok(Sum { sum: total[0], overflowed: flags[0] != 0 })
+        let asked = Asked { masked: false, to_teacher: false, known: false };
+        Ok(Workspace::of(plan, strategy(plan, dtype, asked)?).bytes)
     }
 
     /// Starts a plan on tensors in device memory, in the order of the caller's stream, and returns before it is done.
@@ -267,8 +199,8 @@ impl Device {
     /// # Safety
     /// Every address is of device memory of this device, as long as the plan says, at a multiple of its numbers' size
     /// (`workspace`: of 16), and lives until the stream has done all of it; nobody else writes what is read, or touches
-    /// what is written, meanwhile. `gradient`, `workspace`, `sum` and `overflowed` overlap nothing. The stream is null
-    /// or one of the device's primary context.
+    /// what is written, meanwhile. Gradients, states, `workspace`, `sum` and `overflowed` overlap nothing. The stream is
+    /// null or one of the device's primary context.
     pub unsafe fn launch(&self, call: &DeviceCall<'_>) -> Result<(), Error> {
         let gpu = self.gpu.enter()?;
         // SAFETY: the caller's promise.
@@ -288,21 +220,37 @@ impl Device {
 
     /// # Safety
     /// As [`Device::launch`].
-    unsafe fn start(&self, gpu: &Entered<'_>, call: &DeviceCall<'_>) -> Result<(), Error> {
+    pub(crate) unsafe fn start(&self, gpu: &Entered<'_>, call: &DeviceCall<'_>) -> Result<(), Error> {
         let plan = call.plan;
-        let strategy = strategy(plan, call.dtype)?;
+        let kept = match call.states {
+            KeptStates::Drop => None,
+            KeptStates::Write(kept) | KeptStates::Read(kept) => Some(kept),
+        };
+        if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan)) {
+            return Err(Error::Unsupported { reason });
+        }
+        let asked = Asked {
+            masked: call.mask.is_some(),
+            to_teacher: call.grad_teacher.is_some(),
+            known: matches!(call.states, KeptStates::Read(_)),
+        };
+        let strategy = strategy(plan, call.dtype, asked)?;
+        let in_parts = strategy.parts_of_row() > 1;
         let at = Workspace::of(plan, strategy);
         let address = |offset: usize| call.workspace + offset as u64;
         let mut task = Task {
             teacher: call.teacher,
             student: call.student,
-            gradient: call.gradient.unwrap_or_default(),
+            to_student: call.grad_student.unwrap_or_default(),
+            to_teacher: call.grad_teacher.unwrap_or_default(),
             mask: call.mask.unwrap_or_default(),
             values: call.workspace,
             parts: address(at.parts),
-            whole: address(at.whole),
+            whole: kept.unwrap_or(if in_parts { address(at.whole) } else { 0 }),
+            part_totals: address(at.part_totals),
+            totals: address(at.totals),
             overflowed: call.overflowed,
-            ..Task::new(plan, strategy, call.factor)
+            ..Task::new(plan, strategy, call.factor, asked)
         };
         // SAFETY: `overflowed` is a `u32` of the caller's.
         unsafe { gpu.zero(call.overflowed, call.stream) }?;
@@ -315,30 +263,52 @@ impl Device {
         let rows = plan.rows() as u64;
         match strategy {
             Strategy::Whole(kernel, per_block) => run(kernel, rows, per_block)?,
-            Strategy::Parts { states, gradient, per_row, per_block } => {
-                run(states, rows * per_row, per_block)?;
-                run(Kernel::WHOLE, rows, u64::from(Kernel::THREADS / 32))?;
-                if call.gradient.is_some() {
-                    run(gradient, rows * per_row, per_block)?;
+            Strategy::Parts { states, totals, gradient, per_row, per_block } => {
+                let (parts, rows_of_block) = (rows * per_row, u64::from(Kernel::THREADS / 32));
+                let merges = !asked.known && !How::of(plan).is_of_numbers();
+                if merges {
+                    run(states, parts, per_block)?;
+                }
+                // Where the state is known already, its value is still to be written.
+                if merges || totals.is_none() {
+                    run(Kernel::WHOLE, rows, rows_of_block)?;
+                }
+                if let Some(totals) = totals {
+                    run(totals, parts, per_block)?;
+                    run(Kernel::TERMS_WHOLE, rows, rows_of_block)?;
+                }
+                if call.grad_student.is_some() || call.grad_teacher.is_some() {
+                    run(gradient, parts, per_block)?;
                 }
             }
         }
         // SAFETY: as above, and the sums of all levels but the last lie in the workspace.
-        unsafe { self.total(gpu, call, address(at.sums)) }
+        unsafe { self.total(gpu, (call.workspace, rows), address(at.sums), call.sum, call.stream) }
     }
 
-    /// Adds the rows' values, a stretch a block, then the stretches' sums, until one is left.
+    /// Bytes for the sums of so many values at all levels: each has at most half of what the one before has, and one.
+    pub(crate) const fn levels(values: usize) -> usize {
+        (values.div_ceil(2048) + 64) * size_of::<f64>()
+    }
+
+    /// Adds so many values to one `sum`, a stretch a block, then the stretches' sums, until one is left.
     ///
     /// # Safety
-    /// As [`Device::launch`]; from `sums` on the workspace has room for all levels.
-    unsafe fn total(&self, gpu: &Entered<'_>, call: &DeviceCall<'_>, mut sums: u64) -> Result<(), Error> {
-        let (mut values, mut count) = (call.workspace, call.plan.rows() as u64);
+    /// As [`Device::launch`]; from `sums` on there are [`Device::levels`] bytes.
+    pub(crate) unsafe fn total(
+        &self,
+        gpu: &Entered<'_>,
+        (mut values, mut count): (u64, u64),
+        mut sums: u64,
+        sum: u64,
+        stream: *mut c_void,
+    ) -> Result<(), Error> {
         loop {
             let stretches = count.div_ceil(STRETCH);
-            let mut to = if stretches == 1 { call.sum } else { sums };
+            let mut to = if stretches == 1 { sum } else { sums };
             let parameters = &mut [(&raw mut values).cast(), (&raw mut count).cast(), (&raw mut to).cast()];
             // SAFETY: the kernel's parameters are two addresses with the count between; the rest is the caller's.
-            unsafe { gpu.launch(Kernel::TOTAL, self.blocks(stretches), call.stream, parameters) }?;
+            unsafe { gpu.launch(Kernel::TOTAL, self.blocks(stretches), stream, parameters) }?;
             if stretches == 1 {
                 return Ok(());
             }
@@ -347,32 +317,16 @@ impl Device {
     }
 
     /// Blocks for so many pieces: the kernels stride over what is more than the device holds at once.
-    fn blocks(&self, pieces: u64) -> u32 {
+    pub(crate) fn blocks(&self, pieces: u64) -> u32 {
         u32::try_from(pieces).unwrap_or(u32::MAX).clamp(1, self.properties.multiprocessors.saturating_mul(32))
     }
 }
 
-fn strategy(plan: &Plan, dtype: DType) -> Result<Strategy, Error> {
+pub(crate) const LACKS_TYPE: Error = Error::Unsupported { reason: "its kernels lack the type" };
+
+fn strategy(plan: &Plan, dtype: DType, asked: Asked) -> Result<Strategy, Error> {
     if let Some(reason) = uncovered(plan, dtype) {
         return Err(Error::Unsupported { reason });
     }
-    Strategy::of(plan, dtype).ok_or(Error::Unsupported { reason: "its kernels lack the type" })
-}
-
-fn bytes(tensor: Tensor<'_>) -> &[u8] {
-    match tensor {
-        Tensor::F32(x) => bytemuck::cast_slice(x),
-        Tensor::F64(x) => bytemuck::cast_slice(x),
-        Tensor::F16(x) => bytemuck::cast_slice(x),
-        Tensor::Bf16(x) => bytemuck::cast_slice(x),
-    }
-}
-
-fn bytes_mut<'a>(tensor: &'a mut TensorMut<'_>) -> &'a mut [u8] {
-    match tensor {
-        TensorMut::F32(x) => bytemuck::cast_slice_mut(x),
-        TensorMut::F64(x) => bytemuck::cast_slice_mut(x),
-        TensorMut::F16(x) => bytemuck::cast_slice_mut(x),
-        TensorMut::Bf16(x) => bytemuck::cast_slice_mut(x),
-    }
+    Strategy::of(plan, dtype, Form::of(plan, asked)).ok_or(LACKS_TYPE)
 }

@@ -90,6 +90,14 @@ pub enum Error {
         /// What is not covered.
         reason: &'static str,
     },
+    /// Kept statistics that were never filled.
+    #[error(
+        "the kept statistics of row {row} were never filled: run the value with statistics to write first"
+    )]
+    Statistics {
+        /// The first such row.
+        row: usize,
+    },
     /// A buffer of another length than the plan asks for.
     #[error("{buffer}: the length is {found}, but the plan wants {wanted}")]
     Length {
@@ -115,6 +123,7 @@ impl Error {
             Self::Lost { .. } => "device_lost",
             Self::Driver { .. } => "driver",
             Self::Unsupported { .. } => "unsupported",
+            Self::Statistics { .. } => "statistics",
             Self::Length { .. } => "length",
         }
     }

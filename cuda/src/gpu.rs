@@ -24,14 +24,18 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 3;
+    const COUNT: usize = 7;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
         match self {
             Self::Rows => include_str!("../ptx/rows.ptx"),
             Self::Columns => include_str!("../ptx/columns.ptx"),
+            Self::Terms => include_str!("../ptx/terms.ptx"),
             Self::Whole => include_str!("../ptx/whole.ptx"),
+            Self::Vectors => include_str!("../ptx/vectors.ptx"),
+            Self::Energy => include_str!("../ptx/energy.ptx"),
+            Self::Classes => include_str!("../ptx/classes.ptx"),
         }
     }
 }

@@ -7,7 +7,18 @@ use densekd_core::DType;
 pub(crate) enum Source {
     Rows,
     Columns,
+    Terms,
     Whole,
+    Vectors,
+    Energy,
+    Classes,
+}
+
+impl Source {
+    /// Whether there are kernels for `f64` in it.
+    const fn has_f64(self) -> bool {
+        matches!(self, Self::Vectors | Self::Energy)
+    }
 }
 
 /// A kernel.
@@ -22,7 +33,10 @@ impl Kernel {
     pub(crate) const THREADS: u32 = 256;
 
     pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
+    pub(crate) const TERMS_WHOLE: Self = Self { source: Source::Terms, name: "densekd_terms_whole" };
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
+    pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
+    pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
 }
 
 /// The forms of one kernel for each type of numbers.
@@ -31,7 +45,12 @@ macro_rules! typed {
         $(#[$doc])*
         pub(crate) const $constant: Typed = Typed {
             source: Source::$source,
-            names: [concat!($name, "_f32"), concat!($name, "_f16"), concat!($name, "_bf16")],
+            names: [
+                concat!($name, "_f32"),
+                concat!($name, "_f16"),
+                concat!($name, "_bf16"),
+                concat!($name, "_f64"),
+            ],
         };
     )*};
 }
@@ -40,7 +59,7 @@ macro_rules! typed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typed {
     source: Source,
-    names: [&'static str; 3],
+    names: [&'static str; 4],
 }
 
 impl Typed {
@@ -53,15 +72,38 @@ impl Typed {
         COLUMNS_SHORT: Columns "densekd_columns_short";
         COLUMNS_PARTS: Columns "densekd_columns_parts";
         COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
+        TERMS_ROWS_LANES8: Terms "densekd_terms_rows_lanes8";
+        TERMS_ROWS_LANES32: Terms "densekd_terms_rows_lanes32";
+        TERMS_ROWS_BLOCK: Terms "densekd_terms_rows_block";
+        TERMS_ROWS_PARTS: Terms "densekd_terms_rows_parts";
+        TERMS_ROWS_GRADIENT: Terms "densekd_terms_rows_gradient";
+        TERMS_COLUMNS_SHORT: Terms "densekd_terms_columns_short";
+        TERMS_COLUMNS_PARTS: Terms "densekd_terms_columns_parts";
+        TERMS_COLUMNS_GRADIENT: Terms "densekd_terms_columns_gradient";
+        LINES_MOMENTS: Vectors "densekd_lines_moments";
+        LINES_COMPARE: Vectors "densekd_lines_compare";
+        LINES_PULL: Vectors "densekd_lines_pull";
+        APART_MOMENTS: Vectors "densekd_apart_moments";
+        APART_COMPARE: Vectors "densekd_apart_compare";
+        APART_PULL: Vectors "densekd_apart_pull";
+        ENERGY_PLANES: Energy "densekd_energy_planes";
+        ENERGY_LAST: Energy "densekd_energy_last";
+        ENERGY_PULL_PLANES: Energy "densekd_energy_pull_planes";
+        ENERGY_PULL_LAST: Energy "densekd_energy_pull_last";
+        DKD_PLANES: Classes "densekd_dkd_planes";
+        DKD_LAST: Classes "densekd_dkd_last";
+        SMOOTH_PLANES: Classes "densekd_smooth_planes";
+        SMOOTH_LAST: Classes "densekd_smooth_last";
     }
 
     /// The one for a type; `None` for a type without kernels.
     pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
-        let [f32, f16, bf16] = self.names;
+        let [f32, f16, bf16, f64] = self.names;
         let name = match dtype {
             DType::F32 => f32,
             DType::F16 => f16,
             DType::Bf16 => bf16,
+            DType::F64 if self.source.has_f64() => f64,
             _ => return None,
         };
         Some(Kernel { source: self.source, name })

@@ -1,4 +1,4 @@
-//! The CUDA kernels of densekd and their launch: channel-wise and pixel-wise distillation on NVIDIA GPUs.
+//! The CUDA kernels of densekd and their launch: the row losses, and some losses of whole maps, on NVIDIA GPUs.
 //!
 //! The driver is found at run time (`libcuda.so.1`, or what the environment variable `DENSEKD_CUDA_LIBRARY` names):
 //! everything builds, starts and is tested where there is none, and says [`Error::NoDevice`] with the reason. The
@@ -8,23 +8,34 @@
 //! | --- | --- |
 //! | run a loss on tensors in host memory | [`Device::submit`] |
 //! | run it on device pointers in the order of a stream | [`Device::launch`] |
-//! | know what is covered | [`uncovered`] |
+//! | the same of a loss of whole maps | [`Device::submit_map`], [`Device::launch_map`] |
+//! | know what is covered | [`uncovered`], [`uncovered_statistics`], [`uncovered_map`] |
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
 
+mod classes;
 mod coverage;
 mod device;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
+mod energy;
 mod error;
+mod form;
 #[cfg_attr(
     not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))),
     path = "gpu_elsewhere.rs"
 )]
 mod gpu;
+mod host;
 mod kernel;
+mod maps;
+mod states;
 mod task;
+mod vectors;
 
-pub use coverage::uncovered;
-pub use device::{Device, DeviceCall, HostCall, Sum};
+pub use coverage::{uncovered, uncovered_statistics};
+pub use device::{Device, DeviceCall, KeptStates};
 pub use error::Error;
+pub use form::uncovered_map;
+pub use host::{HostCall, Sum};
+pub use maps::{MapDeviceCall, MapHostCall, MapSum};

@@ -1,7 +1,7 @@
-//! What a kernel is asked for, and which kernels a plan takes: decided by the rows' length alone.
+//! What a kernel is asked for, and which kernels a call takes: decided by the rows' length and by what is asked.
 
 use crate::kernel::{Kernel, Typed};
-use densekd_core::{DType, Divergence, Norm, Plan};
+use densekd_core::{DType, Divergence, Ignore, Norm, Plan, Samples};
 
 /// The parameter of the kernels: the same bytes as `Task` in `kernels/task.h`.
 #[repr(C)]
@@ -9,65 +9,159 @@ use densekd_core::{DType, Divergence, Norm, Plan};
 pub(crate) struct Task {
     pub(crate) teacher: u64,
     pub(crate) student: u64,
-    pub(crate) gradient: u64,
+    pub(crate) to_student: u64,
+    pub(crate) to_teacher: u64,
     pub(crate) mask: u64,
     pub(crate) values: u64,
     pub(crate) parts: u64,
     pub(crate) whole: u64,
+    pub(crate) part_totals: u64,
+    pub(crate) totals: u64,
     pub(crate) overflowed: u64,
     pub(crate) rows: u64,
     pub(crate) length: u64,
     pub(crate) inner: u64,
+    pub(crate) summed: u64,
     pub(crate) parts_of_row: u64,
     pub(crate) mask_rows: u64,
+    pub(crate) factor: f64,
+    pub(crate) unit: f64,
     pub(crate) per_bit: f32,
     pub(crate) per_nat: f32,
     pub(crate) tau: f32,
     pub(crate) mantissa: f32,
     pub(crate) power: f32,
-    pub(crate) with_entropy: u32,
+    pub(crate) eps: f32,
+    pub(crate) divergence: u32,
+    pub(crate) is_after: u32,
+    pub(crate) is_known: u32,
 }
 
-const _: () = assert!(size_of::<Task>() == 128 && align_of::<Task>() == 8);
+const _: () = assert!(size_of::<Task>() == 192 && align_of::<Task>() == 8);
 
 /// Bytes of `State` in `kernels/maths.h`.
 pub(crate) const STATE: usize = 32;
 
+/// Bytes of `Totals` in `kernels/terms.h`.
+pub(crate) const TOTALS: usize = 48;
+
 /// Neighbours that one block of `densekd_total` adds.
 pub(crate) const STRETCH: u64 = 4096;
+
+/// What a call asks for beyond its plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) masked: bool,
+    pub(crate) to_teacher: bool,
+    /// The rows' states are there.
+    pub(crate) known: bool,
+}
+
+/// What a row needs besides its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Nothing: KL divergence or cross-entropy, and the gradient to the student.
+    Settled,
+    /// The sum of its terms.
+    Summed,
+}
+
+impl Form {
+    pub(crate) fn of(plan: &Plan, asked: Asked) -> Self {
+        let how = How::of(plan);
+        // The entropy that a cross-entropy has over the KL divergence is not kept.
+        let is_of_state = how == How::Kl || (how == How::Ce && !asked.known);
+        if !is_of_state || asked.to_teacher || is_after(plan, asked) { Self::Summed } else { Self::Settled }
+    }
+}
+
+/// `Divergence` in `kernels/task.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    Kl,
+    Ce,
+    ReverseKl,
+    Js,
+    Mse,
+    SmoothedKl,
+    SmoothedCe,
+    Numbers,
+    Means,
+}
+
+impl How {
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let options = plan.recipe().options();
+        let smoothed = options.eps.get() > 0.0;
+        match (options.norm, options.divergence, smoothed) {
+            (Norm::ChannelMean, ..) => Self::Means,
+            (Norm::None, ..) => Self::Numbers,
+            (_, Divergence::Kl, false) => Self::Kl,
+            (_, Divergence::Kl, true) => Self::SmoothedKl,
+            (_, Divergence::Ce, false) => Self::Ce,
+            (_, Divergence::Ce, true) => Self::SmoothedCe,
+            (_, Divergence::ReverseKl, _) => Self::ReverseKl,
+            (_, Divergence::Js, _) => Self::Js,
+            (_, Divergence::Mse, _) => Self::Mse,
+        }
+    }
+
+    /// Whether rows are no distributions.
+    pub(crate) const fn is_of_numbers(self) -> bool {
+        matches!(self, Self::Numbers | Self::Means)
+    }
+}
+
+fn is_after(plan: &Plan, asked: Asked) -> bool {
+    asked.masked && plan.recipe().options().ignore == Ignore::After
+}
 
 /// How the rows of a plan are spread over the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strategy {
     /// Each row on one chip: one launch. Rows that a block does.
     Whole(Kernel, u64),
-    /// Each row in parts: states, then rows, then the gradient. Parts that a block does.
-    Parts { states: Kernel, gradient: Kernel, per_row: u64, per_block: u64 },
+    /// Each row in parts: states of parts, then of rows; of summed rows totals of parts, then of rows; then the gradient.
+    /// Parts that a block does.
+    Parts { states: Kernel, totals: Option<Kernel>, gradient: Kernel, per_row: u64, per_block: u64 },
 }
 
 impl Strategy {
     /// For numbers of this type; `None` where there are no kernels for it.
-    pub(crate) fn of(plan: &Plan, dtype: DType) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, dtype: DType, form: Form) -> Option<Self> {
         let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
         let pack = 16 / dtype.size() as u64;
         let threads = u64::from(Kernel::THREADS);
+        let of_form = |settled: Typed, summed: Typed| match form {
+            Form::Settled => settled.of(dtype),
+            Form::Summed => summed.of(dtype),
+        };
         let part = if inner > 1 { 128 } else { 1024 * pack };
         if length > part {
-            let (states, gradient, per_block) = if inner > 1 {
-                (Typed::COLUMNS_PARTS, Typed::COLUMNS_GRADIENT, threads)
+            let (states, totals, gradient, per_block) = if inner > 1 {
+                let gradient = of_form(Typed::COLUMNS_GRADIENT, Typed::TERMS_COLUMNS_GRADIENT);
+                (Typed::COLUMNS_PARTS, Typed::TERMS_COLUMNS_PARTS, gradient, threads)
             } else {
-                (Typed::ROWS_PARTS, Typed::ROWS_GRADIENT, 1)
+                let gradient = of_form(Typed::ROWS_GRADIENT, Typed::TERMS_ROWS_GRADIENT);
+                (Typed::ROWS_PARTS, Typed::TERMS_ROWS_PARTS, gradient, 1)
             };
-            let (states, gradient) = (states.of(dtype)?, gradient.of(dtype)?);
-            return Some(Self::Parts { states, gradient, per_row: length.div_ceil(part), per_block });
+            return Some(Self::Parts {
+                states: states.of(dtype)?,
+                totals: (form == Form::Summed).then_some(totals.of(dtype)?),
+                gradient: gradient?,
+                per_row: length.div_ceil(part),
+                per_block,
+            });
         }
         let (kernel, rows) = match inner {
-            2.. => (Typed::COLUMNS_SHORT, threads),
-            _ if length <= 16 * pack => (Typed::ROWS_LANES8, threads / 8),
-            _ if length <= 128 * pack => (Typed::ROWS_LANES32, threads / 32),
-            _ => (Typed::ROWS_BLOCK, 1),
+            2.. => (of_form(Typed::COLUMNS_SHORT, Typed::TERMS_COLUMNS_SHORT), threads),
+            _ if length <= 16 * pack => (of_form(Typed::ROWS_LANES8, Typed::TERMS_ROWS_LANES8), threads / 8),
+            _ if length <= 128 * pack => {
+                (of_form(Typed::ROWS_LANES32, Typed::TERMS_ROWS_LANES32), threads / 32)
+            }
+            _ => (of_form(Typed::ROWS_BLOCK, Typed::TERMS_ROWS_BLOCK), 1),
         };
-        Some(Self::Whole(kernel.of(dtype)?, rows))
+        Some(Self::Whole(kernel?, rows))
     }
 
     /// Parts of a row.
@@ -77,39 +171,36 @@ impl Strategy {
             Self::Parts { per_row, .. } => per_row,
         }
     }
-
-    /// Bytes for the states of parts, and of rows.
-    pub(crate) fn states(self, rows: usize) -> (usize, usize) {
-        match self {
-            Self::Whole(..) => (0, 0),
-            Self::Parts { per_row, .. } => {
-                let parts = usize::try_from(per_row).unwrap_or(usize::MAX);
-                (rows.saturating_mul(parts).saturating_mul(STATE), rows.saturating_mul(STATE))
-            }
-        }
-    }
 }
 
 impl Task {
     /// The numbers of a plan, without its addresses. `factor` multiplies the gradient of the sum of rows, tau apart.
     #[allow(clippy::cast_possible_truncation, reason = "the kernels' arithmetic is f32")]
-    pub(crate) fn new(plan: &Plan, strategy: Strategy, factor: f64) -> Self {
+    pub(crate) fn new(plan: &Plan, strategy: Strategy, factor: f64, asked: Asked) -> Self {
         let options = plan.recipe().options();
-        let tau = options.tau.get();
-        let (mantissa, power) = split(factor / tau);
+        let (tau, how) = (options.tau.get(), How::of(plan));
+        let unit = if how == How::Numbers { 1.0 } else { 1.0 / tau };
+        let (mantissa, power) = split(factor * unit);
+        let images = if options.samples == Samples::First { plan.shape().images() as u64 } else { 1 };
         Self {
             rows: plan.rows() as u64,
             length: plan.row_len() as u64,
             inner: plan.layout().inner() as u64,
+            summed: plan.rows() as u64 / images,
             parts_of_row: strategy.parts_of_row(),
             // A channel's entries are the positions of its image; a position is one.
-            mask_rows: if options.norm == Norm::Channel { plan.shape().channels() as u64 } else { 0 },
+            mask_rows: if options.norm == Norm::Spatial { 0 } else { plan.shape().channels() as u64 },
+            factor: factor * unit,
+            unit,
             per_bit: (std::f64::consts::LOG2_E / tau) as f32,
             per_nat: (1.0 / tau) as f32,
             tau: tau as f32,
             mantissa,
             power,
-            with_entropy: u32::from(options.divergence == Divergence::Ce),
+            eps: options.eps.get() as f32,
+            divergence: how as u32,
+            is_after: u32::from(is_after(plan, asked)),
+            is_known: u32::from(asked.known),
             ..Self::default()
         }
     }
@@ -118,20 +209,22 @@ impl Task {
 /// A number as the product of two in `f32`, of which the second is a power of two: what is multiplied by both is rounded
 /// once, however small the number.
 #[allow(clippy::cast_possible_truncation, reason = "the first is of ordinary size, the second exact")]
-fn split(x: f64) -> (f32, f32) {
+pub(crate) fn split(x: f64) -> (f32, f32) {
     let exponent = if x == 0.0 { 0.0 } else { x.abs().log2().floor().clamp(-149.0, 127.0) };
     let power = exponent.exp2();
     ((x / power) as f32, power as f32)
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use densekd_core::{Order, Recipe, RowOptions, Shape};
 
     fn strategy(options: RowOptions, shape: [usize; 4], order: Order, dtype: DType) -> Option<&'static str> {
         let plan = Plan::new(Recipe::new(options).ok()?, Shape::new(shape).ok()?, order).ok()?;
-        Some(match Strategy::of(&plan, dtype)? {
+        let asked = Asked { masked: false, to_teacher: false, known: false };
+        Some(match Strategy::of(&plan, dtype, Form::of(&plan, asked))? {
             Strategy::Whole(kernel, _) => kernel.name,
             Strategy::Parts { states, .. } => states.name,
         })
@@ -156,6 +249,31 @@ mod tests {
         assert_eq!(names(RowOptions::PI, Order::Nchw, 19, 100), Some("densekd_columns_short_f32"));
         assert_eq!(names(RowOptions::PI, Order::Nhwc, 19, 100), Some("densekd_rows_lanes8_f32"));
         assert_eq!(names(RowOptions::CWD, Order::Nhwc, 19, 129), Some("densekd_columns_parts_f32"));
+    }
+
+    #[test]
+    fn what_the_state_does_not_say_is_summed() {
+        let form = |options, [masked, to_teacher, known]: [bool; 3]| {
+            let shape = Shape::new([1, 2, 3, 3]).unwrap();
+            let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
+            Form::of(&plan, Asked { masked, to_teacher, known })
+        };
+        let with = |divergence| RowOptions { divergence, ..RowOptions::CWD };
+        let after = RowOptions { ignore: Ignore::After, ..RowOptions::CWD };
+        let (kl, ce) = (RowOptions::CWD, with(Divergence::Ce));
+        for (options, asked) in
+            [(kl, [true, false, true]), (ce, [true, false, false]), (after, [false, false, false])]
+        {
+            assert_eq!(form(options, asked), Form::Settled);
+        }
+        for (options, asked) in [
+            (kl, [false, true, false]),
+            (ce, [false, false, true]),
+            (after, [true, false, false]),
+            (with(Divergence::Js), [false, false, false]),
+        ] {
+            assert_eq!(form(options, asked), Form::Summed);
+        }
     }
 
     #[test]

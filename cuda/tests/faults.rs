@@ -2,8 +2,8 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
-use densekd_cuda::{Device, Error, HostCall, Sum};
+use densekd_core::{KeptStatistics, Loss, Order, Overflowed, Plan, Recipe, RowOptions, Shape, Term};
+use densekd_cuda::{Device, Error, HostCall, MapHostCall, MapSum, Sum};
 use densekd_device::Device as Simulated;
 
 /// Rows in parts, so that every kind of launch is made.
@@ -18,13 +18,44 @@ fn submit(device: &Device) -> Result<Sum, Error> {
         student: student[..].into(),
         mask: Some(&mask),
         factor: 1.0,
-        gradient: Some((&mut gradient[..]).into()),
+        grad_student: Some((&mut gradient[..]).into()),
+        grad_teacher: None,
         row_values: None,
+        statistics: KeptStatistics::Drop,
     })
 }
 
-/// What one call's failure comes to; the device is whole and empty afterwards.
+/// A map loss with both gradients.
+fn submit_map(device: &Device) -> Result<MapSum, Error> {
+    let shape = Shape::new([1, 2, 5, 10]).unwrap();
+    let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw).unwrap() else {
+        unreachable!()
+    };
+    let (teacher, student) = (vec![1.0_f32; shape.len()], vec![0.5_f32; shape.len()]);
+    let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
+    device.submit_map(MapHostCall {
+        plan: &plan,
+        teacher: Some(teacher[..].into()),
+        student: student[..].into(),
+        classes: None,
+        upstream: 1.0,
+        grad_student: Some((&mut to_student[..]).into()),
+        grad_teacher: Some((&mut to_teacher[..]).into()),
+    })
+}
+
 fn after(simulated: &Simulated, function: &str, nth: u64, code: i32) -> Result<Sum, Error> {
+    after_of(simulated, submit, function, nth, code)
+}
+
+/// What one call's failure comes to; the device is whole and empty afterwards.
+fn after_of<T>(
+    simulated: &Simulated,
+    submit: fn(&Device) -> Result<T, Error>,
+    function: &str,
+    nth: u64,
+    code: i32,
+) -> Result<T, Error> {
     simulated.reset();
     let device = Device::open(0)?;
     simulated.fault(function, nth, code).unwrap();
@@ -50,7 +81,7 @@ fn every_failure_has_its_type_and_leaves_nothing() {
     simulated.set("DRIVER", "12040").unwrap();
     assert!(matches!(Device::open(7), Err(Error::NoDevice { .. })));
 
-    assert_eq!(submit(&Device::open(0).unwrap()), Ok(Sum { sum: 0.0, overflowed: false }));
+    assert_eq!(submit(&Device::open(0).unwrap()), Ok(Sum { sum: 0.0, overflowed: Overflowed::default() }));
     for allocation in 1..=7 {
         let result = after(&simulated, "cuMemAlloc_v2", allocation, 2);
         assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{result:?}");
@@ -58,6 +89,15 @@ fn every_failure_has_its_type_and_leaves_nothing() {
     for launch in 1..=4 {
         let result = after(&simulated, "cuLaunchKernel", launch, 701);
         assert!(matches!(result, Err(Error::Launch { code: 701, .. })), "{result:?}");
+    }
+    for allocation in 1..=7 {
+        let result = after_of(&simulated, submit_map, "cuMemAlloc_v2", allocation, 2);
+        assert!(matches!(result, Err(Error::OutOfMemory { .. })), "{result:?}");
+    }
+    // Energies, moments, scales, comparison, values, their sum; slopes and gradient, twice.
+    for launch in 1..=11 {
+        let result = after_of(&simulated, submit_map, "cuLaunchKernel", launch, 701);
+        assert!(matches!(result, Err(Error::Launch { code: 701, .. })), "{launch} {result:?}");
     }
     for (function, nth, code) in
         [("cuModuleLoadDataEx", 1, 218), ("cuMemcpyHtoD_v2", 2, 1), ("cuMemcpyDtoH_v2", 1, 1)]

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use densekd_core::{
-    DType, Inputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Upstream, run,
+    DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Term,
+    Upstream, run, run_map,
 };
-use densekd_cuda::{Device, DeviceCall};
+use densekd_cuda::{Device, DeviceCall, KeptStates, MapDeviceCall};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
 
@@ -83,15 +84,92 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
     let device = Device::open(0).unwrap();
     let driver = Driver::open();
     assert!(driver.current().is_null());
+    rows_may_lie_anywhere(&device, &driver);
+    maps_may_lie_anywhere(&device, &driver);
+}
+
+fn numbers(count: usize, step: usize) -> Vec<f32> {
+    (0..count).map(|i| f32::from(u8::try_from(i * step % 97).unwrap()) / 16.0).collect()
+}
+
+/// Room for tensors of so many bytes, which begin so many numbers after a boundary.
+fn places<const K: usize>(driver: &Driver, bytes: usize, skips: [u64; K]) -> [u64; K] {
+    skips.map(|skip| driver.allocate(bytes + 16) + 4 * skip)
+}
+
+fn maps_may_lie_anywhere(device: &Device, driver: &Driver) {
+    for (loss, order) in
+        [(Loss::Pkd, Order::Nchw), (Loss::Pkd, Order::Nhwc), (Loss::At, Order::Nchw), (Loss::At, Order::Nhwc)]
+    {
+        for (width, skips) in [(19, [1, 1, 1, 1]), (301, [3, 2, 0, 1]), (4096, [1, 2, 3, 0])] {
+            let shape = Shape::new([1, 3, 1, width]).unwrap();
+            let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else {
+                unreachable!()
+            };
+            let (teacher, student) = (numbers(shape.len(), 37), numbers(shape.len(), 53));
+            let [mut to_student, mut to_teacher] = [vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]];
+            let mut state = vec![0.0; plan.scratch()];
+            let inputs = MapInputs::new(&plan, Some(teacher[..].into()), &student[..]).unwrap();
+            let (mut student_sink, mut teacher_sink) =
+                (Slab::new(&mut to_student, 0), Slab::new(&mut to_teacher, 0));
+            let outcome =
+                run_map(inputs, Upstream::ONE, &mut state, Some(&mut student_sink), Some(&mut teacher_sink))
+                    .unwrap();
+
+            driver.set_current(driver.context);
+            let [t, s, gs, gt] = places(driver, 4 * shape.len(), skips);
+            driver.upload(t, &teacher);
+            driver.upload(s, &student);
+            let workspace = driver.allocate(Device::map_workspace(&plan, DType::F32).unwrap());
+            let (sum, overflowed) = (driver.allocate(8), driver.allocate(4));
+            driver.set_current(std::ptr::null_mut());
+            let call = MapDeviceCall {
+                plan: &plan,
+                dtype: DType::F32,
+                teacher: Some(t),
+                student: s,
+                classes: None,
+                upstream: 1.0,
+                grad_student: Some(gs),
+                grad_teacher: Some(gt),
+                workspace,
+                sum,
+                overflowed,
+                stream: std::ptr::null_mut(),
+            };
+            // SAFETY: all addresses are of allocations above, as long as the plan says.
+            assert_eq!(unsafe { device.launch_map(&call) }, Ok(outcome.divisor));
+            // SAFETY: the default stream.
+            unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
+            assert!(driver.current().is_null());
+
+            driver.set_current(driver.context);
+            let mut found = [0.0_f64];
+            driver.download(&mut found, sum);
+            assert!(
+                (found[0] - outcome.sum).abs() <= 1e-6 * outcome.sum,
+                "{loss:?} {width}: {found:?} {outcome:?}"
+            );
+            for (from, wanted) in [(gs, &to_student), (gt, &to_teacher)] {
+                let mut found = vec![0.0_f32; shape.len()];
+                driver.download(&mut found, from);
+                let largest = wanted.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+                for (found, wanted) in found.iter().zip(wanted) {
+                    assert!((found - wanted).abs() <= 2e-6 * largest, "{loss:?} {width}: {found} {wanted}");
+                }
+            }
+            driver.set_current(std::ptr::null_mut());
+        }
+    }
+}
+
+fn rows_may_lie_anywhere(device: &Device, driver: &Driver) {
     for (width, skips) in
         [(19, [1, 1, 1]), (301, [3, 3, 3]), (4093, [1, 2, 3]), (4096, [1, 1, 1]), (5000, [2, 2, 0])]
     {
         let shape = Shape::new([1, 3, 1, width]).unwrap();
         let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
-        let numbers = |step: usize| -> Vec<f32> {
-            (0..shape.len()).map(|i| f32::from(u8::try_from(i * step % 97).unwrap()) / 16.0).collect()
-        };
-        let (teacher, student) = (numbers(37), numbers(53));
+        let (teacher, student) = (numbers(shape.len(), 37), numbers(shape.len(), 53));
         let mut wanted = vec![0.0_f32; shape.len()];
         let inputs = Inputs::new(&plan, &teacher[..], &student[..], Mask::ALL).unwrap();
         let outputs = Outputs { grad_student: Some(&mut Slab::new(&mut wanted, 0)), ..Outputs::default() };
@@ -99,7 +177,7 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
 
         driver.set_current(driver.context);
         let bytes = size_of_val(&wanted[..]);
-        let [t, s, g] = skips.map(|skip: u64| driver.allocate(bytes + 16) + 4 * skip);
+        let [t, s, g] = places(driver, bytes, skips);
         driver.upload(t, &teacher);
         driver.upload(s, &student);
         let workspace = driver.allocate(Device::workspace(&plan, DType::F32).unwrap());
@@ -112,7 +190,9 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
             student: s,
             mask: None,
             factor: outcome.scale / outcome.divisor,
-            gradient: Some(g),
+            grad_student: Some(g),
+            grad_teacher: None,
+            states: KeptStates::Drop,
             workspace,
             sum,
             overflowed,

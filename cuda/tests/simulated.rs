@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use densekd_core::{
-    Divergence, Element, Inputs, Mask, Norm, Order, Outcome, Outputs, Plan, Recipe, RowOptions, Shape, Slab,
-    Temperature, Tensor, Upstream, run,
+    Divergence, Element, Epsilon, Ignore, Inputs, KeptStatistics, Mask, Norm, Order, Outcome, Outputs,
+    Overflowed, Plan, Recipe, RowOptions, RowStatistics, Samples, Shape, Slab, Temperature, Tensor,
+    TensorMut, Upstream, run,
 };
 use densekd_cuda::{Device, HostCall, Sum};
 use half::{bf16, f16};
@@ -29,70 +30,184 @@ struct Case {
     shape: [usize; 4],
     order: Order,
     masked: bool,
+    /// Ask for the gradient to the teacher, too.
+    to_teacher: bool,
     distance: f32,
     /// What one entry of each channel differs by, beyond that.
     outlier: f32,
+    /// Entries of -inf, and NaN in some rows.
+    strange: bool,
 }
 
-fn compare<E: Element>(case: Case, (half, subnormal): (f64, f64))
+impl Case {
+    const CWD: Self = Self {
+        options: RowOptions::CWD,
+        shape: [2, 3, 1, 64],
+        order: Order::Nchw,
+        masked: false,
+        to_teacher: false,
+        distance: 1.0,
+        outlier: 0.0,
+        strange: false,
+    };
+
+    /// What the terms of a row come to at most where they may cancel, as those of a divergence cannot: no log-ratio is
+    /// above twice the distance. Its terms are right to 4e-7 in f32, and so is their sum, beside that.
+    fn slack(&self) -> f64 {
+        let cancels = self.options.eps.get() > 0.0 || self.options.ignore == Ignore::After;
+        if cancels { 4e-7 * 2.0 * f64::from(self.distance) } else { 0.0 }
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::new(Recipe::new(self.options).unwrap(), Shape::new(self.shape).unwrap(), self.order).unwrap()
+    }
+}
+
+/// The tensors of a case.
+struct Tensors<E> {
+    teacher: Vec<E>,
+    student: Vec<E>,
+    counted: Vec<u8>,
+}
+
+impl<E: Element> Tensors<E> {
+    fn of(case: Case) -> Self {
+        let mut random = fastrand::Rng::with_seed(case.shape.iter().sum::<usize>() as u64);
+        let shape = Shape::new(case.shape).unwrap();
+        let mut one = |center: f32, spread: f32| center + spread * (2.0 * random.f32() - 1.0);
+        let base: Vec<f32> = (0..shape.len()).map(|_| one(0.0, 4.0)).collect();
+        let outlier = |i: usize| if i.is_multiple_of(shape.positions()) { case.outlier } else { 0.0 };
+        let teacher: Vec<f32> =
+            base.iter().enumerate().map(|(i, &x)| one(x + outlier(i), case.distance)).collect();
+        let mut narrowed = |x: &f32| match one(0.0, 1.0) {
+            0.99.. if case.strange => E::narrow(f32::NAN),
+            0.7.. if case.strange => E::narrow(f32::NEG_INFINITY),
+            _ => E::narrow(*x),
+        };
+        let teacher = teacher.iter().map(&mut narrowed).collect();
+        let student = base.iter().map(&mut narrowed).collect();
+        let counted =
+            (0..shape.images() * shape.positions()).map(|_| u8::from(one(0.0, 1.0) > -0.6)).collect();
+        Self { teacher, student, counted }
+    }
+}
+
+/// What either machine makes of a case.
+#[derive(Default)]
+struct Answer {
+    sum: f64,
+    rows: Vec<f64>,
+    /// To the student, to the teacher.
+    gradients: [Vec<f64>; 2],
+    overflowed: Overflowed,
+}
+
+fn on_cpu<E: Element>(case: Case, tensors: &Tensors<E>, statistics: KeptStatistics<'_>) -> (Answer, f64)
 where
     for<'a> Tensor<'a>: From<&'a [E]>,
-    for<'a> densekd_core::TensorMut<'a>: From<&'a mut [E]>,
 {
-    let mut random = fastrand::Rng::with_seed(case.shape.iter().sum::<usize>() as u64);
-    let shape = Shape::new(case.shape).unwrap();
-    let plan = Plan::new(Recipe::new(case.options).unwrap(), shape, case.order).unwrap();
-    let mut one = |center: f32, spread: f32| center + spread * (2.0 * random.f32() - 1.0);
-    let base: Vec<f32> = (0..shape.len()).map(|_| one(0.0, 4.0)).collect();
-    let outlier = |i: usize| if i.is_multiple_of(shape.positions()) { case.outlier } else { 0.0 };
-    let teacher: Vec<E> =
-        base.iter().enumerate().map(|(i, &x)| E::narrow(one(x + outlier(i), case.distance))).collect();
-    let student: Vec<E> = base.iter().map(|&x| E::narrow(x)).collect();
-    let counted: Vec<u8> =
-        (0..shape.images() * shape.positions()).map(|_| u8::from(one(0.0, 1.0) > -0.6)).collect();
-    let mask = if case.masked { Mask::new(shape, None, Some(&counted)).unwrap() } else { Mask::ALL };
-
-    let mut wanted = vec![0.0_f64; shape.len()];
+    let plan = case.plan();
+    let mask =
+        if case.masked { Mask::new(plan.shape(), None, Some(&tensors.counted)).unwrap() } else { Mask::ALL };
+    let inputs = Inputs::new(&plan, &tensors.teacher[..], &tensors.student[..], mask).unwrap();
     let mut rows = vec![0.0; plan.rows()];
-    let inputs = Inputs::new(&plan, &teacher[..], &student[..], mask).unwrap();
+    let mut gradients = [0; 2].map(|_| vec![0.0_f64; plan.shape().len()]);
+    let [student, teacher] = &mut gradients;
+    let (mut student, mut teacher) = (Slab::new(student, 0), Slab::new(teacher, 0));
     let outputs = Outputs {
-        grad_student: Some(&mut Slab::new(&mut wanted, 0)),
+        grad_student: Some(&mut student),
+        grad_teacher: if case.to_teacher { Some(&mut teacher) } else { None },
         row_values: Some(&mut rows),
+        statistics,
         ..Outputs::default()
     };
-    let outcome: Outcome = run(&inputs, Upstream::ONE, outputs).unwrap();
+    let Outcome { sum, divisor, scale, overflowed } = run(&inputs, Upstream::ONE, outputs).unwrap();
+    let factor = if divisor == 0.0 { 0.0 } else { scale / divisor };
+    (Answer { sum, rows, gradients, overflowed }, factor)
+}
 
-    let mut found = vec![E::default(); shape.len()];
-    let mut values = vec![-1.0; plan.rows()];
-    let factor = if outcome.divisor == 0.0 { 0.0 } else { outcome.scale / outcome.divisor };
+fn on_gpu<E: Element>(case: Case, tensors: &Tensors<E>, factor: f64, statistics: KeptStatistics<'_>) -> Answer
+where
+    for<'a> Tensor<'a>: From<&'a [E]>,
+    for<'a> TensorMut<'a>: From<&'a mut [E]>,
+{
+    let plan = case.plan();
+    let mut rows = vec![-1.0; plan.rows()];
+    let mut gradients = [0; 2].map(|_| vec![E::default(); plan.shape().len()]);
+    let [student, teacher] = &mut gradients;
     let call = HostCall {
         plan: &plan,
-        teacher: teacher[..].into(),
-        student: student[..].into(),
-        mask: case.masked.then_some(&counted[..]),
+        teacher: tensors.teacher[..].into(),
+        student: tensors.student[..].into(),
+        mask: case.masked.then_some(&tensors.counted[..]),
         factor,
-        gradient: Some((&mut found[..]).into()),
-        row_values: Some(&mut values),
+        grad_student: Some((&mut student[..]).into()),
+        grad_teacher: case.to_teacher.then(|| (&mut teacher[..]).into()),
+        row_values: Some(&mut rows),
+        statistics,
     };
     let Sum { sum, overflowed } = device().submit(call).unwrap();
-    assert!(!overflowed);
-    let close = |what: &str, found: f64, wanted: f64, tolerance: f64| {
-        assert!((found - wanted).abs() <= tolerance, "{case:?} {}: {what} {found} {wanted}", E::DTYPE);
+    Answer { sum, rows, gradients: gradients.map(|x| x.iter().map(|x| x.widen()).collect()), overflowed }
+}
+
+/// What may be off beyond what all cases may.
+#[derive(Clone, Copy, Default)]
+struct Beyond {
+    /// A share of each entry of a gradient, where it is rounded to a half; and that of the least numbers.
+    half: f64,
+    gradient: f64,
+    value: f64,
+}
+
+const F32: Beyond = Beyond { half: 0.0, gradient: 0.0, value: 0.0 };
+const F16: Beyond = Beyond { half: 1.0 / 2048.0, gradient: 1.0 / 33_554_432.0, ..F32 };
+const BF16: Beyond = Beyond { half: 1.0 / 256.0, ..F32 };
+
+fn agree(what: &str, case: Case, found: &Answer, wanted: &Answer, beyond: Beyond) {
+    let slack = case.slack() + beyond.value;
+    let what = format!("{case:?} {what}");
+    assert_eq!(found.overflowed, wanted.overflowed, "{what}");
+    let close = |of: &str, found: f64, wanted: f64, tolerance: f64| {
+        let same = found == wanted || (found.is_nan() && wanted.is_nan());
+        let near = wanted.is_finite() && (found - wanted).abs() <= tolerance;
+        assert!(same || near, "{what}: {of} {found} {wanted}");
     };
-    close("sum", sum, outcome.sum, VALUE * outcome.sum);
-    for (&found, &wanted) in values.iter().zip(&rows) {
-        close("row", found, wanted, VALUE * wanted + 1e-30);
+    close(
+        "sum",
+        found.sum,
+        wanted.sum,
+        VALUE * wanted.sum.abs() + wanted.rows.iter().map(|_| slack).sum::<f64>(),
+    );
+    for (&found, &wanted) in found.rows.iter().zip(&wanted.rows) {
+        close("row", found, wanted, VALUE * wanted.abs() + slack + 1e-30);
     }
-    let largest = wanted.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
-    for (&found, &wanted) in found.iter().zip(&wanted) {
-        close("gradient", found.widen(), wanted, GRADIENT * largest + half * wanted.abs() + subnormal);
+    for (of, found, wanted) in [
+        ("gradient to the student", &found.gradients[0], &wanted.gradients[0]),
+        ("gradient to the teacher", &found.gradients[1], &wanted.gradients[1]),
+    ] {
+        let finite = wanted.iter().filter(|x| x.is_finite());
+        let largest = finite.fold(0.0_f64, |most, x| most.max(x.abs()));
+        for (&found, &wanted) in found.iter().zip(wanted) {
+            close(of, found, wanted, GRADIENT * largest + beyond.half * wanted.abs() + beyond.gradient);
+        }
     }
+}
+
+fn compare<E: Element>(case: Case, beyond: Beyond)
+where
+    for<'a> Tensor<'a>: From<&'a [E]>,
+    for<'a> TensorMut<'a>: From<&'a mut [E]>,
+{
+    let tensors = Tensors::<E>::of(case);
+    let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Drop);
+    let found = on_gpu(case, &tensors, factor, KeptStatistics::Drop);
+    agree(&E::DTYPE.to_string(), case, &found, &wanted, beyond);
 }
 
 fn all_types(case: Case) {
-    compare::<f32>(case, (0.0, 0.0));
-    compare::<f16>(case, (2.0_f64.powi(-11), 2.0_f64.powi(-25)));
-    compare::<bf16>(case, (2.0_f64.powi(-8), 0.0));
+    compare::<f32>(case, F32);
+    compare::<f16>(case, F16);
+    compare::<bf16>(case, BF16);
 }
 
 #[test]
@@ -100,15 +215,7 @@ fn rows_of_every_length_agree_with_the_core() {
     for width in [1, 2, 19, 64, 65, 300, 1001, 4096, 4097, 8193, 13_000] {
         for distance in [3.0, 1e-3] {
             for masked in [false, true] {
-                let shape = [2, 3, 1, width];
-                all_types(Case {
-                    options: RowOptions::CWD,
-                    shape,
-                    order: Order::Nchw,
-                    masked,
-                    distance,
-                    outlier: 0.0,
-                });
+                all_types(Case { shape: [2, 3, 1, width], masked, distance, ..Case::CWD });
             }
         }
     }
@@ -124,7 +231,7 @@ fn columns_of_every_length_agree_with_the_core() {
         (RowOptions::CWD, Order::Nhwc, [3, 3, 7, 7]),
     ] {
         for masked in [false, true] {
-            all_types(Case { options, shape, order, masked, distance: 1.0, outlier: 0.0 });
+            all_types(Case { options, shape, order, masked, ..Case::CWD });
         }
     }
 }
@@ -135,7 +242,7 @@ fn cross_entropy_agrees_with_the_core() {
     for norm in [Norm::Channel, Norm::Spatial] {
         let options = RowOptions { divergence: Divergence::Ce, norm, tau, ..RowOptions::CWD };
         for shape in [[2, 19, 6, 7], [1, 2, 70, 70]] {
-            all_types(Case { options, shape, order: Order::Nchw, masked: true, distance: 2.0, outlier: 0.0 });
+            all_types(Case { options, shape, masked: true, distance: 2.0, ..Case::CWD });
         }
     }
 }
@@ -144,7 +251,100 @@ fn cross_entropy_agrees_with_the_core() {
 fn a_bad_first_guess_of_the_log_ratio_is_made_good() {
     // Close rows but for one entry, so that the middle of all differences is off by half of its.
     for width in [19, 300, 1001, 5000] {
-        let (options, shape) = (RowOptions::CWD, [2, 3, 1, width]);
-        all_types(Case { options, shape, order: Order::Nchw, masked: false, distance: 1e-3, outlier: 3.6 });
+        all_types(Case { shape: [2, 3, 1, width], distance: 1e-3, outlier: 3.6, ..Case::CWD });
+    }
+}
+
+/// Every pair of a normalisation and a divergence that there is, at tau = 1.
+fn all_options() -> Vec<RowOptions> {
+    let with = |norm, divergence| RowOptions { norm, divergence, tau: Temperature::ONE, ..RowOptions::CWD };
+    let mut all = Vec::new();
+    for norm in [Norm::Channel, Norm::Spatial] {
+        for divergence in
+            [Divergence::Kl, Divergence::Ce, Divergence::ReverseKl, Divergence::Js, Divergence::Mse]
+        {
+            all.push(with(norm, divergence));
+        }
+        for divergence in [Divergence::Kl, Divergence::Ce] {
+            let eps = Epsilon::new(1e-5).unwrap();
+            all.push(RowOptions { eps, ..with(norm, divergence) });
+            all.push(RowOptions { ignore: Ignore::After, ..with(norm, divergence) });
+        }
+    }
+    all.push(with(Norm::ChannelMean, Divergence::Mse));
+    all.push(with(Norm::None, Divergence::Mse));
+    all
+}
+
+#[test]
+fn every_divergence_and_both_gradients_agree_with_the_core() {
+    for options in all_options() {
+        // Rows of 8 lanes, of a warp, of a block, in parts; and the same apart.
+        for (shape, order) in [
+            ([2, 5, 4, 5], Order::Nchw),
+            ([1, 2, 10, 20], Order::Nchw),
+            ([1, 2, 30, 30], Order::Nchw),
+            ([1, 2, 45, 97], Order::Nchw),
+            ([2, 7, 9, 9], Order::Nhwc),
+            ([1, 3, 15, 20], Order::Nhwc),
+            ([1, 131, 3, 3], Order::Nchw),
+        ] {
+            for (masked, distance) in [(false, 3.0), (true, 1.0), (false, 1e-2)] {
+                all_types(Case { options, shape, order, masked, to_teacher: true, distance, ..Case::CWD });
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_means_what_it_means_to_the_core() {
+    for options in all_options() {
+        for shape in [[2, 2, 1, 1], [2, 3, 1, 2], [2, 3, 1, 19], [1, 9, 10, 20], [1, 2, 45, 97]] {
+            for masked in [false, true] {
+                let case = Case { options, shape, masked, to_teacher: true, strange: true, ..Case::CWD };
+                compare::<f32>(case, F32);
+                compare::<f16>(case, F16);
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_but_the_first_count_for_nothing() {
+    for options in all_options() {
+        let options = RowOptions { samples: Samples::First, ..options };
+        for (shape, order) in
+            [([3, 5, 4, 5], Order::Nchw), ([2, 2, 65, 65], Order::Nchw), ([2, 4, 12, 12], Order::Nhwc)]
+        {
+            compare::<f32>(Case { options, shape, order, to_teacher: true, masked: true, ..Case::CWD }, F32);
+        }
+    }
+}
+
+#[test]
+fn either_machine_reads_the_statistics_of_the_other() {
+    let softmax = |options: &RowOptions| matches!(options.norm, Norm::Channel | Norm::Spatial);
+    for options in all_options().into_iter().filter(softmax) {
+        for (shape, distance) in [([2, 5, 4, 5], 1.0), ([1, 2, 45, 97], 1e-2), ([1, 131, 3, 3], 3.0)] {
+            for to_teacher in [false, true] {
+                let case = Case { options, shape, distance, to_teacher, masked: true, ..Case::CWD };
+                let tensors = Tensors::<f32>::of(case);
+                let mut kept = vec![RowStatistics::default(); case.plan().rows()];
+                let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Write(&mut kept));
+                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept));
+                agree("of the CPU's", case, &found, &wanted, F32);
+
+                let mut kept = vec![RowStatistics::default(); case.plan().rows()];
+                on_gpu(case, &tensors, factor, KeptStatistics::Write(&mut kept));
+                let (found, _) = on_cpu(case, &tensors, KeptStatistics::Read(&kept));
+                // Its sums are right to 2e-7: so is the logarithm of one in a cross-entropy, and so are the shares'
+                // sum, to which slopes that have a part in common keep it.
+                let value = if options.divergence == Divergence::Ce { 2e-7 } else { 0.0 };
+                let gradient = if case.slack() > 0.0 { 4e-7 * factor } else { 0.0 };
+                agree("of the GPU's", case, &found, &wanted, Beyond { gradient, value, ..F32 });
+                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept));
+                agree("of its own", case, &found, &wanted, F32);
+            }
+        }
     }
 }

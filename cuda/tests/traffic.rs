@@ -2,40 +2,125 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
-use densekd_cuda::{Device, HostCall};
+use densekd_core::{Divergence, KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, Shape, Term};
+use densekd_cuda::{Device, HostCall, MapHostCall};
 use densekd_device::Device as Simulated;
 
+/// Runs a kernel for rows on chip: with one gradient, or with both.
+fn a_row_is_read_once(
+    device: &Device,
+    simulated: &Simulated,
+    kernel: &str,
+    dims: [usize; 4],
+    options: RowOptions,
+) {
+    let shape = Shape::new(dims).unwrap();
+    let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
+    let (teacher, student) = (vec![1.0_f32; shape.len()], vec![0.5_f32; shape.len()]);
+    let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
+    let both = kernel.contains("terms");
+    let call = HostCall {
+        plan: &plan,
+        teacher: teacher[..].into(),
+        student: student[..].into(),
+        mask: None,
+        factor: 1.0,
+        grad_student: Some((&mut to_student[..]).into()),
+        grad_teacher: both.then(|| (&mut to_teacher[..]).into()),
+        row_values: None,
+        statistics: KeptStatistics::Drop,
+    };
+    device.submit(call).unwrap();
+    let counted = simulated.counters(kernel);
+    let tensor = 4 * shape.len() as u64;
+    let written = if both { 2 * tensor } else { tensor };
+    assert_eq!(counted.launches, 1, "{kernel}");
+    assert_eq!(counted.global_read, 2 * tensor, "{kernel}");
+    assert_eq!(counted.global_written, written + 8 * plan.rows() as u64, "{kernel}");
+    assert_eq!(counted.wide_accesses, (2 * tensor + written) / 16, "{kernel}");
+    assert_eq!((counted.bank_conflicts, counted.local_bytes, counted.atomics), (0, 0, 0), "{kernel}");
+    assert_eq!(counted.sectors, counted.ideal_sectors, "{kernel}");
+}
+
+// One test, as there is one device in a process.
 #[test]
-fn a_row_on_chip_is_read_once_in_whole_sectors() {
+fn memory_is_read_in_whole_sectors_and_no_more_often_than_said() {
     // SAFETY: the only test of its process, before anything else reads the environment.
     unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
     let (device, simulated) = (Device::open(0).unwrap(), Simulated::open().unwrap());
-    for (kernel, dims) in [
-        ("densekd_rows_lanes8_f32", [4, 16, 8, 8]),
-        ("densekd_rows_lanes32_f32", [1, 16, 16, 32]),
-        ("densekd_rows_block_f32", [1, 4, 64, 64]),
+    rows_on_chip_are_read_once(&device, &simulated);
+    channels_are_read_once_a_pass(&device, &simulated);
+    energies_are_read_once_a_pass(&device, &simulated);
+}
+
+fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
+    for (team, dims, divergence) in [
+        ("lanes8", [4, 16, 8, 8], Divergence::Js),
+        ("lanes32", [1, 16, 16, 32], Divergence::Kl),
+        ("block", [1, 4, 64, 64], Divergence::ReverseKl),
     ] {
-        let shape = Shape::new(dims).unwrap();
-        let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
-        let (teacher, student) = (vec![1.0_f32; shape.len()], vec![0.5_f32; shape.len()]);
-        let mut gradient = vec![0.0_f32; shape.len()];
-        let call = HostCall {
-            plan: &plan,
-            teacher: teacher[..].into(),
-            student: student[..].into(),
-            mask: None,
-            factor: 1.0,
-            gradient: Some((&mut gradient[..]).into()),
-            row_values: None,
-        };
-        device.submit(call).unwrap();
-        let counted = simulated.counters(kernel);
-        let tensor = 4 * shape.len() as u64;
-        assert_eq!(counted.global_read, 2 * tensor, "{kernel}");
-        assert_eq!(counted.global_written, tensor + 8 * plan.rows() as u64, "{kernel}");
-        assert_eq!(counted.wide_accesses, 3 * tensor / 16, "{kernel}");
-        assert_eq!((counted.bank_conflicts, counted.local_bytes, counted.atomics), (0, 0, 0), "{kernel}");
-        assert_eq!(counted.sectors, counted.ideal_sectors, "{kernel}");
+        let cwd = RowOptions::CWD;
+        a_row_is_read_once(device, simulated, &format!("densekd_rows_{team}_f32"), dims, cwd);
+        let options = RowOptions { divergence, ..cwd };
+        a_row_is_read_once(device, simulated, &format!("densekd_terms_rows_{team}_f32"), dims, options);
+    }
+}
+
+/// Runs a map loss at its defaults, for value and both gradients.
+fn run(device: &Device, loss: Loss, order: Order, dims: [usize; 4]) {
+    let shape = Shape::new(dims).unwrap();
+    let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else { unreachable!() };
+    let number = |step: usize| move |i: usize| f32::from(u8::try_from(i * step % 251).unwrap());
+    let teacher: Vec<f32> = (0..shape.len()).map(number(7)).collect();
+    let student: Vec<f32> = (0..shape.len()).map(number(11)).collect();
+    let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
+    let call = MapHostCall {
+        plan: &plan,
+        teacher: Some(teacher[..].into()),
+        student: student[..].into(),
+        classes: None,
+        upstream: 1.0,
+        grad_student: Some((&mut to_student[..]).into()),
+        grad_teacher: Some((&mut to_teacher[..]).into()),
+    };
+    device.submit_map(call).unwrap();
+}
+
+/// Bytes of the whole sectors that were touched, against what the maps themselves have: a little is read beside them.
+fn is_little_more(sectors: u64, bytes: u64) -> bool {
+    (bytes..bytes + bytes / 8).contains(&(32 * sectors))
+}
+
+fn channels_are_read_once_a_pass(device: &Device, simulated: &Simulated) {
+    let dims = [2, 2, 64, 64];
+    let tensor = 4 * dims.iter().product::<usize>() as u64;
+    run(device, Loss::Pkd, Order::Nchw, dims);
+    for pass in ["moments", "compare"] {
+        let counted = simulated.counters(&format!("densekd_lines_{pass}_f32"));
+        assert!(is_little_more(counted.sectors, 2 * tensor), "{pass} {counted:?}");
+        assert_eq!(counted.wide_accesses, 2 * tensor / 16, "{pass}");
+        assert_eq!((counted.local_bytes, counted.atomics), (0, 0), "{pass}");
+    }
+    let pulled = simulated.counters("densekd_lines_pull_f32");
+    assert!(is_little_more(pulled.sectors, 6 * tensor), "{pulled:?}");
+    assert_eq!((pulled.global_written, pulled.wide_accesses), (2 * tensor, 6 * tensor / 16));
+    assert_eq!((pulled.local_bytes, pulled.atomics), (0, 0));
+}
+
+fn energies_are_read_once_a_pass(device: &Device, simulated: &Simulated) {
+    let dims = [1, 64, 32, 32];
+    let (tensor, energies) = (4 * dims.iter().product::<usize>() as u64, 8 * 32 * 32);
+    for (order, form) in [(Order::Nchw, "planes"), (Order::Nhwc, "last")] {
+        run(device, Loss::At, order, dims);
+        let measured = simulated.counters(&format!("densekd_energy_{form}_f32"));
+        // Teacher and student.
+        assert_eq!((measured.global_read, measured.global_written), (2 * tensor, 2 * energies), "{form}");
+        assert_eq!((measured.wide_accesses, measured.atomics), (2 * tensor / 16, 0), "{form}");
+        assert_eq!((measured.bank_conflicts, measured.local_bytes), (0, 0), "{form}");
+        let pulled = simulated.counters(&format!("densekd_energy_pull_{form}_f32"));
+        assert_eq!((pulled.global_written, pulled.wide_accesses), (2 * tensor, 4 * tensor / 16), "{form}");
+        // The slopes of positions are read once for 8 channels of each warp.
+        assert!(32 * pulled.sectors <= 4 * tensor * 3 / 2, "{form} {pulled:?}");
+        assert_eq!((pulled.local_bytes, pulled.atomics), (0, 0), "{form}");
     }
 }

@@ -63,9 +63,9 @@ impl Backend for Auto {
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        match self.cuda.map_capability(submission.plan) {
-            Ok(()) => self.cuda.submit_map(submission),
-            Err(refusal) => self.pass_over(refusal).submit_map(submission),
+        match Cuda::map_refusal(&submission) {
+            None => self.cuda.submit_map(submission),
+            Some(refusal) => self.pass_over(refusal).submit_map(submission),
         }
     }
 

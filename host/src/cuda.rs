@@ -1,15 +1,21 @@
 //! The CUDA backend: a plan's tensors copied to a GPU, its kernels, the results copied back.
 
-use crate::backend::{Backend, BackendError, Statistics, Student, Submission, Unsupported};
-use densekd_core::{DType, Element, Outcome, Overflowed, Plan, Tensor, TensorMut, narrow_into};
-use densekd_cuda::{Device, HostCall, Sum, uncovered};
+use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
+use densekd_core::{
+    Arithmetic, DType, Element, KeptStatistics, MapCall, MapOptions, MapPlan, Outcome, Plan, Tensor,
+    TensorMut, narrow_into,
+};
+use densekd_cuda::{
+    Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map, uncovered_statistics,
+};
 
 const NAME: &str = "cuda";
 
-/// Runs KL divergences and cross-entropies of softmaxes on an NVIDIA GPU, with the gradient to the student.
+/// Runs row losses and the map losses of [`uncovered_map`] on an NVIDIA GPU, with the gradients to both sides.
 ///
-/// Tensors of two types, or a gradient of a third, go through `f32`, which holds every half exactly. Every submission
-/// copies its tensors there and back: who has them on the device already uses [`Device::launch`].
+/// Tensors of two types, or a gradient of another, go through `f32`, which holds every half exactly, those of a map loss
+/// through `f64` where its kernels have it. Every submission copies its tensors there and back: who has them on the
+/// device already uses [`Device::launch`] or [`Device::launch_map`].
 ///
 /// ```
 /// use densekd::{Backend, BackendError, Cuda};
@@ -43,18 +49,69 @@ impl Cuda {
     pub(crate) fn refusal(submission: &Submission<'_>) -> Option<Unsupported> {
         let types = [submission.teacher.dtype(), submission.student.dtype()];
         let of_plan = types.into_iter().find_map(|dtype| uncovered(submission.plan, dtype));
-        let of_outputs = || {
-            if matches!(submission.student, Student::Overwritten(_)) {
-                Some("its kernels leave the student as it is: give the gradient a tensor of its own")
-            } else if submission.grad_teacher.is_some() {
-                Some("its kernels have no gradient to the teacher")
-            } else if matches!(submission.statistics, Statistics::Drop) {
-                None
-            } else {
-                Some("it keeps no statistics of rows: ask for value and gradient in one call")
-            }
+        let overwrites = matches!(submission.student, Student::Overwritten(_));
+        let of_student = || {
+            overwrites
+                .then_some("its kernels leave the student as it is: give the gradient a tensor of its own")
         };
-        of_plan.or_else(of_outputs).map(|reason| Unsupported { backend: NAME, reason })
+        let keeps = !matches!(submission.statistics, Statistics::Drop);
+        let of_statistics = || keeps.then(|| uncovered_statistics(submission.plan)).flatten();
+        let reason = of_plan.or_else(of_student).or_else(of_statistics);
+        reason.map(|reason| Unsupported { backend: NAME, reason })
+    }
+
+    /// Runs a map loss on tensors of other types, which `R` holds.
+    fn submit_wide<R: Arithmetic + Element>(
+        &self,
+        call: MapHostCall<'_>,
+    ) -> Result<MapSum, densekd_cuda::Error>
+    where
+        for<'a> Tensor<'a>: From<&'a [R]>,
+        for<'a> TensorMut<'a>: From<&'a mut [R]>,
+    {
+        let MapHostCall { teacher, student, mut grad_student, mut grad_teacher, .. } = call;
+        let (teacher, student) = (teacher.map(widened::<R>), widened::<R>(student));
+        let room = |gradient: &Option<TensorMut<'_>>| {
+            gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()])
+        };
+        let (mut to_student, mut to_teacher) = (room(&grad_student), room(&grad_teacher));
+        let mut done = self.device.submit_map(MapHostCall {
+            plan: call.plan,
+            teacher: teacher.as_deref().map(Into::into),
+            student: student[..].into(),
+            classes: call.classes,
+            upstream: call.upstream,
+            grad_student: to_student.as_deref_mut().map(Into::into),
+            grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+        })?;
+        done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+        done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
+        Ok(done)
+    }
+
+    /// The one type of all tensors of a map loss, or else the type that they go through.
+    fn map_type(submission: &MapSubmission<'_>) -> Result<DType, DType> {
+        let MapSubmission { plan, teacher, student, grad_student, grad_teacher, .. } = submission;
+        let gradients = [grad_student.as_ref(), grad_teacher.as_ref()];
+        let others = gradients.into_iter().flatten().map(TensorMut::dtype).chain(teacher.map(|x| x.dtype()));
+        let student = student.dtype();
+        if others.clone().all(|other| other == student) {
+            return Ok(student);
+        }
+        let is_wide = others.chain([student]).any(|dtype| dtype == DType::F64);
+        Err(if is_wide || uncovered_map(plan, DType::F64).is_none() { DType::F64 } else { DType::F32 })
+    }
+
+    /// The same of a map loss.
+    pub(crate) fn map_refusal(submission: &MapSubmission<'_>) -> Option<Unsupported> {
+        let of_projection = || {
+            let projection = submission.projection;
+            (projection.weight.is_some() || projection.bias.is_some() || submission.grad_projection.is_some())
+                .then_some("its kernels take no projection")
+        };
+        let (Ok(dtype) | Err(dtype)) = Self::map_type(submission);
+        let reason = uncovered_map(submission.plan, dtype).or_else(of_projection);
+        reason.map(|reason| Unsupported { backend: NAME, reason })
     }
 }
 
@@ -78,46 +135,92 @@ impl Backend for Cuda {
         if let Some(refusal) = Self::refusal(&submission) {
             return Err(refusal.into());
         }
-        let Submission { plan, teacher, student, mask, upstream, mut grad_student, row_values, .. } =
-            submission;
+        let Submission {
+            plan,
+            teacher,
+            student,
+            mask,
+            upstream,
+            mut grad_student,
+            mut grad_teacher,
+            row_values,
+            statistics,
+        } = submission;
         let student = student.as_tensor();
         let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
             (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
         });
         let (divisor, scale) = (plan.divisor(&mask), plan.recipe().scale());
         let factor = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
-        let gradient = grad_student.as_ref().map(TensorMut::dtype);
-        let Sum { sum, overflowed } = if teacher.dtype() == student.dtype()
-            && gradient.is_none_or(|gradient| gradient == student.dtype())
-        {
-            let mask = counted.as_deref();
-            self.device.submit(HostCall {
-                plan,
-                teacher,
-                student,
-                mask,
-                factor,
-                gradient: grad_student,
-                row_values,
-            })?
+        let call = HostCall {
+            plan,
+            teacher,
+            student,
+            mask: counted.as_deref(),
+            factor,
+            grad_student: None,
+            grad_teacher: None,
+            row_values,
+            statistics: match statistics {
+                Statistics::Drop => KeptStatistics::Drop,
+                Statistics::Write(kept) => KeptStatistics::Write(kept),
+                Statistics::Read(kept) => KeptStatistics::Read(kept),
+            },
+        };
+        let gradients =
+            [&grad_student, &grad_teacher].map(|gradient| gradient.as_ref().map(TensorMut::dtype));
+        let of_one_type =
+            gradients.into_iter().flatten().chain([teacher.dtype()]).all(|x| x == student.dtype());
+        let Sum { sum, overflowed } = if of_one_type {
+            self.device.submit(HostCall { grad_student, grad_teacher, ..call })?
         } else {
-            let (teacher, student) = (widened(teacher), widened(student));
-            let mut wide = gradient.map(|_| vec![0.0_f32; student.len()]);
+            let (teacher, student) = (widened::<f32>(teacher), widened::<f32>(student));
+            let [mut to_student, mut to_teacher] =
+                gradients.map(|of| of.map(|_| vec![0.0_f32; student.len()]));
             let mut done = self.device.submit(HostCall {
-                plan,
                 teacher: teacher[..].into(),
                 student: student[..].into(),
-                mask: counted.as_deref(),
-                factor,
-                gradient: wide.as_deref_mut().map(Into::into),
-                row_values,
+                grad_student: to_student.as_deref_mut().map(Into::into),
+                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+                ..call
             })?;
-            if let (Some(gradient), Some(wide)) = (&mut grad_student, &wide) {
-                done.overflowed |= narrow(wide, gradient);
-            }
+            done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+            done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
             done
         };
-        Ok(Outcome { sum, divisor, scale, overflowed: Overflowed { student: overflowed, teacher: false } })
+        Ok(Outcome { sum, divisor, scale, overflowed })
+    }
+
+    fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
+        uncovered_map(plan, DType::F32).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
+    }
+
+    fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
+        let call = submission.call()?;
+        if let Some(refusal) = Self::map_refusal(&submission) {
+            return Err(refusal.into());
+        }
+        if submission.grad_teacher.is_some() && !submission.plan.has_teacher_gradient() {
+            return Err(densekd_core::Error::TeacherGradient.into());
+        }
+        let dtype = Self::map_type(&submission);
+        let MapSubmission { plan, teacher, student, upstream, grad_student, grad_teacher, .. } = submission;
+        let classes = ignore_index(plan).map(|index| classes(&call, index)).transpose()?;
+        let to = MapHostCall {
+            plan,
+            teacher,
+            student,
+            classes: classes.as_deref(),
+            upstream: upstream.get(),
+            grad_student,
+            grad_teacher,
+        };
+        let done = match dtype {
+            Ok(_) => self.device.submit_map(to)?,
+            Err(DType::F32) => self.submit_wide::<f32>(to)?,
+            Err(_) => self.submit_wide::<f64>(to)?,
+        };
+        Ok(Outcome { sum: done.sum, divisor: done.divisor, scale: plan.scale(), overflowed: done.overflowed })
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {
@@ -126,12 +229,27 @@ impl Backend for Cuda {
     }
 }
 
-fn widened(tensor: Tensor<'_>) -> Vec<f32> {
-    fn all<E: Element>(elements: &[E]) -> Vec<f32> {
+/// The label of positions to leave out, of a loss over classes.
+const fn ignore_index(plan: &MapPlan) -> Option<i64> {
+    match plan.options() {
+        MapOptions::Dkd(options) => Some(options.ignore_index),
+        MapOptions::SmoothCe(options) => Some(options.ignore_index),
+        _ => None,
+    }
+}
+
+/// The classes of positions as the kernels take them.
+fn classes(call: &MapCall<'_>, ignore_index: i64) -> Result<Vec<i32>, densekd_core::Error> {
+    let class = |class: Option<usize>| class.map_or(-1, |class| i32::try_from(class).unwrap_or(i32::MAX));
+    Ok(call.classes(ignore_index)?.map(class).collect())
+}
+
+fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {
+    fn all<E: Element, R: Arithmetic>(elements: &[E]) -> Vec<R> {
         elements.iter().map(|x| x.widen()).collect()
     }
     match tensor {
-        Tensor::F32(x) => x.to_vec(),
+        Tensor::F32(x) => all(x),
         Tensor::F64(x) => all(x),
         Tensor::F16(x) => all(x),
         Tensor::Bf16(x) => all(x),
@@ -139,7 +257,8 @@ fn widened(tensor: Tensor<'_>) -> Vec<f32> {
 }
 
 /// Whether a finite number became infinite.
-fn narrow(from: &[f32], to: &mut TensorMut<'_>) -> bool {
+fn narrow<R: Arithmetic>(from: Option<&[R]>, to: Option<&mut TensorMut<'_>>) -> bool {
+    let (Some(from), Some(to)) = (from, to) else { return false };
     match to {
         TensorMut::F32(x) => narrow_into(x.iter_mut(), from),
         TensorMut::F64(x) => narrow_into(x.iter_mut(), from),

@@ -1,7 +1,7 @@
 //! One call of a map loss: inputs, passes, result.
 
 use super::view::{PIECE, View, head, place, walk};
-use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side};
+use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side, Targets};
 use crate::access::Sink;
 use crate::element::Tensor;
 use crate::isa::Isa;
@@ -332,6 +332,16 @@ impl<'a> MapCall<'a> {
         let scale = outcome.gradient_scale(upstream);
         weight.iter_mut().chain(bias).for_each(|x| *x = if scale == 0.0 { 0.0 } else { *x * scale });
         Ok(())
+    }
+
+    /// The class of every position of the map, in the order of the labels; none where the position is left out.
+    ///
+    /// # Errors
+    /// [`Error::LabelsMissing`], [`Error::Length`] for labels of another size than the map's, [`Error::Label`] for
+    /// one that is no channel of it.
+    pub fn classes(&self, ignore_index: i64) -> Result<impl Iterator<Item = Option<usize>> + use<'a>, Error> {
+        let MapInputs { plan, labels, mask, .. } = self.inputs;
+        Ok(Targets::new(labels, mask, plan.student(), ignore_index)?.all())
     }
 
     fn formula(&self) -> &'a dyn Formula {

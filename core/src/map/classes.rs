@@ -1,7 +1,7 @@
 //! The classes of positions that are samples of a softmax over channels.
 
 use super::{Labels, Maps, real};
-use crate::{Error, Mask};
+use crate::{Error, Mask, Shape};
 use core::ops::Range;
 
 /// The class of every position, at the map's own resolution.
@@ -13,15 +13,19 @@ pub(crate) struct Targets<'a> {
 }
 
 impl<'a> Targets<'a> {
-    /// Those of maps that were checked.
-    const fn of(maps: &Maps<'a>, ignore_index: i64) -> Self {
-        Self { labels: maps.labels, mask: maps.mask, ignore_index }
+    /// Those of maps, checked.
+    pub(crate) fn checked(maps: &Maps<'a>, ignore_index: i64) -> Result<Self, Error> {
+        Self::new(maps.labels, maps.mask, maps.student.shape(), ignore_index)
     }
 
     /// Checks that there is a label for every position, and that those of counted positions are classes.
-    pub(crate) fn checked(maps: &Maps<'a>, ignore_index: i64) -> Result<Self, Error> {
-        let shape = maps.student.shape();
-        let Some(labels) = maps.labels else { return Err(Error::LabelsMissing) };
+    pub(crate) fn new(
+        labels: Option<Labels<'a>>,
+        mask: Mask<'a>,
+        shape: Shape,
+        ignore_index: i64,
+    ) -> Result<Self, Error> {
+        let Some(labels) = labels else { return Err(Error::LabelsMissing) };
         let ([_, classes, _, w], [_, width]) = (shape.dims(), labels.size());
         let lengths = [
             ("labels", labels.data().len(), shape.images() * shape.positions()),
@@ -32,7 +36,7 @@ impl<'a> Targets<'a> {
                 return Err(Error::Length { buffer, found, wanted });
             }
         }
-        let targets = Self::of(maps, ignore_index);
+        let targets = Self { labels: Some(labels), mask, ignore_index };
         for (position, &found) in labels.data().iter().enumerate() {
             let class = usize::try_from(found).is_ok_and(|class| class < classes);
             if !class && targets.counts(position, found) {
@@ -59,9 +63,14 @@ impl<'a> Targets<'a> {
         }
     }
 
+    /// The class of every position, none where it is ignored.
+    pub(crate) fn all(self) -> impl Iterator<Item = Option<usize>> + use<'a> {
+        let positions = self.labels.map_or(0, |labels| labels.data().len());
+        (0..positions).map(move |position| self.at(position))
+    }
+
     /// How many positions count.
     pub(crate) fn count(&self) -> usize {
-        let positions = self.labels.map_or(0, |labels| labels.data().len());
-        (0..positions).filter(|&position| self.at(position).is_some()).count()
+        self.all().flatten().count()
     }
 }

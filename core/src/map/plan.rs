@@ -69,6 +69,11 @@ impl MapPlan {
         self.order
     }
 
+    /// What the sum is multiplied by before it is divided: weight, and tau^2 where the loss has it.
+    pub fn scale(&self) -> f64 {
+        self.formula().scale()
+    }
+
     /// Numbers of `f64` that the caller lends: written by the value, read by the gradient.
     pub fn scratch(&self) -> usize {
         self.formula().state(&self.shapes)

@@ -12,7 +12,7 @@ mod vector;
 pub use state::RowState;
 pub(crate) use state::per_quarter;
 pub(crate) use statistics::Kind;
-pub use statistics::RowStatistics;
+pub use statistics::{RowStatistics, RowSums};
 pub use sweep::Workspace;
 pub(crate) use sweep::{BLOCK, BlockSum, Reference};
 pub(crate) use vector::{Gradient as VectorGradient, Lanes, ShortRows, Statistics as VectorStatistics};

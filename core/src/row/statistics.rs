@@ -1,5 +1,7 @@
 //! What is kept of a row pair between the loss and its gradient.
 
+use crate::Temperature;
+
 /// How a row's entries are to be evaluated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -28,7 +30,7 @@ pub(crate) enum Kind {
 /// The statistics of one row pair: what the gradient needs of the whole row. 48 bytes.
 ///
 /// A caller who runs loss and gradient as two calls (as autograd does) keeps one of these a row; they are
-/// opaque, and made and read by the same plan.
+/// opaque, and made and read by the same plan. Backends exchange them as [`RowSums`].
 ///
 /// ```
 /// use densekd_core::RowStatistics;
@@ -50,7 +52,67 @@ pub struct RowStatistics {
     pub(crate) kind: Kind,
 }
 
+/// The statistics of a softmax's row pair in numbers that every machine understands.
+///
+/// ```
+/// use densekd_core::{RowState, RowStatistics, Temperature};
+/// let mut row = RowState::new();
+/// row.push(Temperature::ONE, &[0.0_f32, 1.0], &[0.0, 1.0 - f32::EPSILON]);
+/// let sums = row.finish(Temperature::ONE).sums(Temperature::ONE).expect("a finished row");
+/// assert!((sums.student.0 + sums.student.1.ln() - (0.0_f64.exp() + 1.0_f64.exp()).ln()).abs() < 1e-6);
+/// let read = RowStatistics::from_sums(Temperature::ONE, &sums);
+/// assert_eq!(read.kl_divergence(), sums.kl);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RowSums {
+    /// A reference near the largest of the teacher's logits, in their unit, and the sum of e^((t - reference) / tau).
+    /// The reference is infinite in a row of NaN, and -inf in one that has nothing to compare: no counted entry or
+    /// one, or a teacher that is -inf throughout.
+    pub teacher: (f64, f64),
+    /// The same of the student.
+    pub student: (f64, f64),
+    /// tau log(sum e^(t / tau) / sum e^(s / tau)) in the logits' unit, to its own digits: rows that are close need
+    /// more of them than the sums have.
+    pub log_ratio: f64,
+    /// The row's KL divergence in nats.
+    pub kl: f64,
+}
+
 impl RowStatistics {
+    /// The row's sums, at the temperature of its plan; `None` where the statistics were never filled.
+    pub fn sums(&self, tau: Temperature) -> Option<RowSums> {
+        let (m, d) = (4.0 * self.m, 4.0 * self.d);
+        let log_ratio = d + self.l * tau.get();
+        let nothing = |reference| (reference, 0.0);
+        let (teacher, student, log_ratio) = match self.kind {
+            Kind::Unset => return None,
+            Kind::NotANumber => (nothing(f64::INFINITY), nothing(f64::INFINITY), 0.0),
+            Kind::Zero | Kind::Single => (nothing(f64::NEG_INFINITY), nothing(f64::NEG_INFINITY), 0.0),
+            Kind::Split => ((d, self.l), (m, self.z), d - m + tau.get() * libm::log(self.l / self.z)),
+            Kind::Near | Kind::Full | Kind::Deep | Kind::Careful => {
+                ((m + log_ratio, self.z), (m, self.z), log_ratio)
+            }
+        };
+        Some(RowSums { teacher, student, log_ratio, kl: self.kl })
+    }
+
+    /// The statistics of a row at the temperature of its plan, from the sums that another machine took of it. Its
+    /// entries are evaluated in `f64`.
+    pub fn from_sums(tau: Temperature, sums: &RowSums) -> Self {
+        let RowSums { teacher: (t, of_t), student: (s, of_s), log_ratio, kl } = *sums;
+        if t.is_nan() || t == f64::INFINITY {
+            return Self { kl: f64::NAN, kind: Kind::NotANumber, ..Self::default() };
+        }
+        if t == f64::NEG_INFINITY {
+            return Self { kind: Kind::Zero, ..Self::default() };
+        }
+        // Rows that one reference and a log-ratio do not hold.
+        if !(log_ratio.abs() / tau.get() <= 1e6 && kl <= 1e3) {
+            return Self { m: 0.25 * s, z: of_s, d: 0.25 * t, l: of_t, kl, kind: Kind::Split };
+        }
+        Self { m: 0.25 * s, z: of_s, d: 0.25 * log_ratio, l: 0.0, kl, kind: Kind::Careful }
+    }
+
     /// KL(teacher || student) of the row in nats, whatever divergence the loss takes; 0 for rows without a
     /// softmax.
     pub fn kl_divergence(&self) -> f64 {

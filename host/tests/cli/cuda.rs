@@ -1,7 +1,8 @@
 //! The program on a GPU, simulated: the choice of the backend, and what is said of it.
 
 use crate::run;
-use crate::support::{Run, STUDENT, TEACHER, densekd_on};
+use crate::support::{Folder, LABELS, Run, STUDENT, TEACHER, densekd_on, numbers};
+use std::ffi::OsString;
 
 fn on_gpu(words: &[&str]) -> Run {
     densekd_on(densekd_device::library(), words.iter().map(Into::into).collect())
@@ -27,14 +28,60 @@ fn auto_takes_the_gpu_where_it_covers_the_loss() {
     assert!((found - wanted).abs() <= 4e-6 * wanted, "{found} {wanted}");
 }
 
+/// The same words on the GPU and on the CPU: values that agree, or a word on where not.
+fn agree(words: &[OsString], tolerance: f64) {
+    let gpu = densekd_on(densekd_device::library(), words.to_vec()).json();
+    assert_eq!(gpu["backend"], "cuda", "{words:?}");
+    let cpu = densekd_on("none", words.to_vec()).json();
+    let [Some(found), Some(wanted)] = [gpu, cpu].map(|report| report["value"].as_f64()) else {
+        panic!("{words:?} has no value")
+    };
+    assert!((found - wanted).abs() <= tolerance * wanted, "{words:?}: {found} {wanted}");
+}
+
+#[test]
+fn auto_takes_the_gpu_for_map_losses_that_it_covers() {
+    for (loss, tolerance) in
+        [("at", 1e-6), ("pkd", 1e-6), ("mimic", 1e-6), ("dkd", 4e-6), ("smooth_ce", 4e-6)]
+    {
+        let mut words: Vec<OsString> = vec!["loss".into()];
+        if loss != "smooth_ce" {
+            words.push(format!("{TEACHER}:logits").into());
+        }
+        words.push(format!("{STUDENT}:logits").into());
+        words.extend(["--loss", loss, "--json"].map(Into::into));
+        if ["dkd", "smooth_ce"].contains(&loss) {
+            words.extend(["--labels", LABELS].map(Into::into));
+        }
+        agree(&words, tolerance);
+    }
+}
+
+#[test]
+fn maps_of_two_types_go_through_one_that_holds_both() {
+    let folder = Folder::new();
+    let shape = [2, 3, 5, 7];
+    let half: Vec<half::f16> = numbers(210, 1).into_iter().map(half::f16::from_f32).collect();
+    let wide: Vec<f64> = numbers(210, 3).into_iter().map(f64::from).collect();
+    let teachers = [folder.map("f32.npy", &shape, 2), folder.tensor("f64.npy", &shape, wide)];
+    let student = folder.tensor("f16.npy", &shape, half);
+    for (i, teacher) in teachers.into_iter().enumerate() {
+        let out = folder.join(&format!("{i}.npy"));
+        let words = [OsString::from("loss"), teacher.into(), student.clone().into()];
+        let more = ["--loss", "pkd", "--json", "--grad"].map(Into::into);
+        let words: Vec<OsString> = words.into_iter().chain(more).chain([out.into()]).collect();
+        agree(&words, 1e-6);
+    }
+}
+
 #[test]
 fn auto_takes_the_cpu_for_the_rest_and_says_why() {
-    let text = on_gpu(&["loss", TEACHER, STUDENT, "--divergence", "js"]).text();
-    assert!(text.contains("cpu (auto; cuda: its kernels have the divergences kl and ce only)"), "{text}");
-    let at = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--json"]).json();
-    assert_eq!(at["backend"], "cpu");
-    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "at", "--backend", "cuda"])
-        .fails(1, &["cuda", "row losses only"]);
+    let text = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "pi", "--upsample", "2"]).text();
+    assert!(text.contains("cpu (auto; cuda: its kernels do not resize)"), "{text}");
+    let la = on_gpu(&["loss", TEACHER, STUDENT, "--loss", "la", "--json"]).json();
+    assert_eq!(la["backend"], "cpu");
+    on_gpu(&["loss", TEACHER, STUDENT, "--loss", "la", "--backend", "cuda"])
+        .fails(1, &["cuda", "no kernels for this map loss"]);
 }
 
 #[test]
@@ -47,5 +94,5 @@ fn without_a_gpu_auto_is_the_cpu() {
 fn the_test_vectors_pass_on_the_gpu() {
     let report = on_gpu(&["selftest", "--backend", "cuda", "--json"]).json();
     assert_eq!(report["failed"], 0, "{report}");
-    assert!(report["passed"].as_u64() >= Some(56), "{}", report["passed"]);
+    assert!(report["passed"].as_u64() >= Some(96), "{}", report["passed"]);
 }

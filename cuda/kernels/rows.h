@@ -1,0 +1,53 @@
+// Rows that lie together in memory: channels of NCHW, positions of NHWC.
+//
+//     length, f32    f16, bf16     a row is held by           kernels
+//     to 64          to 128        8 lanes                    lanes8
+//     to 512         to 1024       a warp                     lanes32
+//     to 4096        to 8192       a block                    block
+//     beyond         beyond        its parts of 4096 (8192),  parts, gradient
+//                                  each by a block
+//
+// Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradients leave in one
+// launch.
+#pragma once
+#include "held.h"
+
+namespace rows {
+
+template <class Form, class T, class Team, int PACKS>
+DEVICE void rows_of(const Task &task, u64 first, u64 step) {
+    const Team team;
+    for (u64 row = first; row < task.rows; row += step) {
+        const Held<T, Team, PACKS> held(task, team, row, 0, (int)task.length);
+        const Form whole = Form::of_row(task, team, held, row);
+        // By all lanes: those that went another way would read by themselves from there on.
+        const double value = whole.value();
+        if (team.lane() == 0) task.values[row] = value;
+        write_gradients(task, held, whole);
+    }
+}
+
+template <class Form, class T, int LANES, int PACKS> DEVICE void by_lanes(const Task &task) {
+    constexpr u64 TEAMS = THREADS / LANES;
+    rows_of<Form, T, Lanes<LANES>, PACKS>(task, block_index() * TEAMS + thread_index() / LANES,
+                                          block_count() * TEAMS);
+}
+
+template <class Form, class T> DEVICE void by_block(const Task &task) {
+    rows_of<Form, T, Block<THREADS>, 4>(task, block_index(), block_count());
+}
+
+// Calls f for the parts of this block, each with its entries, its row and its number.
+template <class T, class F> DEVICE void each_part(const Task &task, F f) {
+    using Team = Block<THREADS>;
+    using Entries = Held<T, Team, 4>;
+    const u64 all = task.rows * task.parts_of_row;
+    for (u64 i = block_index(); i < all; i += block_count()) {
+        const u64 row = i / task.parts_of_row, from = i % task.parts_of_row * Entries::CAPACITY;
+        const u64 rest = task.length - from;
+        const Team team;
+        f(team, Entries(task, team, row, from, (int)(rest < Entries::CAPACITY ? rest : Entries::CAPACITY)), row, i);
+    }
+}
+
+} // namespace rows

@@ -1,0 +1,214 @@
+//! Losses of whole maps as the kernels see them: which they cover, and which kernels one takes.
+#![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
+
+use crate::Error;
+use crate::classes::{Classes, Of};
+use crate::device::Device;
+use crate::energy::{Energies, LARGEST_POWER};
+use crate::gpu::Entered;
+use crate::maps::MapDeviceCall;
+use crate::vectors::{Places, Pulled, Scale, Vectors};
+use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order, Temperature};
+
+/// Why the kernels do not run a map loss on tensors of a type; `None` where they do.
+///
+/// They cover distillation by Pearson correlation, attention transfer, and mimicking without a projection, of tensors of
+/// any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16` and
+/// `bf16`, with the gradient to the student.
+///
+/// ```
+/// use densekd_core::{DType, Loss, Order, Shape, Term};
+/// let shape = Shape::new([2, 16, 8, 8])?;
+/// let plan = |loss: Loss| match Term::new(loss.defaults(), shape, shape, Order::Nchw)? {
+///     Term::Map(plan) => Ok(plan),
+///     Term::Row(_) => unreachable!(),
+/// };
+/// assert_eq!(densekd_cuda::uncovered_map(&plan(Loss::Pkd)?, DType::F16), None);
+/// assert!(densekd_cuda::uncovered_map(&plan(Loss::Rkd)?, DType::F16).is_some());
+/// # Ok::<(), densekd_core::Error>(())
+/// ```
+pub fn uncovered_map(plan: &MapPlan, dtype: DType) -> Option<&'static str> {
+    Form::on(plan, dtype).err()
+}
+
+/// A map loss as the kernels see it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Form {
+    kernels: Kernels,
+    /// What the sum is divided by; none where it is how many positions count.
+    divisor: Option<f64>,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug)]
+enum Kernels {
+    Vectors(Vectors),
+    Energies(Energies),
+    Classes(Classes),
+}
+
+impl Form {
+    /// On tensors of a type; why not, where there are no kernels for it.
+    pub(crate) fn on(plan: &MapPlan, dtype: DType) -> Result<Self, &'static str> {
+        match Self::of(plan)? {
+            Self { kernels: Kernels::Classes(_), .. } if dtype == DType::F64 => {
+                Err("its kernels over classes have no f64")
+            }
+            form => Ok(form),
+        }
+    }
+
+    /// By the plan alone.
+    fn of(plan: &MapPlan) -> Result<Self, &'static str> {
+        let (teacher, student) = (plan.teacher(), plan.student());
+        let of_numbers = |vectors| {
+            let divisor = Some(real(student.len()));
+            Self { kernels: Kernels::Vectors(vectors), divisor }
+        };
+        match plan.options() {
+            MapOptions::Pkd(options) => {
+                let scale = Scale::Standardise { eps: options.eps.get() };
+                Ok(of_numbers(Vectors { share: 0.5, ..channels(plan, scale) }))
+            }
+            MapOptions::Mimic(_) if teacher != student => Err("its kernels take no projection"),
+            MapOptions::Mimic(options) if options.standardise => {
+                Ok(of_numbers(channels(plan, Scale::Standardise { eps: options.eps.get() })))
+            }
+            MapOptions::Mimic(_) => {
+                let inner = student.len();
+                Ok(of_numbers(Vectors { outer: 1, count: 1, inner, ..channels(plan, Scale::Raw) }))
+            }
+            MapOptions::At(options) if options.p.get() > LARGEST_POWER => Err("its kernels take p up to 4"),
+            MapOptions::At(options) => Ok(energies(plan, options)),
+            MapOptions::Dkd(options) => {
+                let of = Of::Decoupled { target: options.alpha.get(), rest: options.beta.get() };
+                let kernels = classes(plan, of, options.tau)?;
+                let divisor = match options.divisor {
+                    Divisor::BatchPositions => None,
+                    Divisor::Batch => Some(real(student.images())),
+                    _ => Some(1.0),
+                };
+                Ok(Self { kernels, divisor })
+            }
+            MapOptions::SmoothCe(options) => {
+                let of = Of::Smoothed { share: options.smoothing.get() };
+                Ok(Self { kernels: classes(plan, of, options.tau)?, divisor: None })
+            }
+            _ => Err("it has no kernels for this map loss"),
+        }
+    }
+
+    /// Bytes of workspace.
+    pub(crate) fn workspace(&self, dtype: DType) -> usize {
+        match self.kernels {
+            Kernels::Vectors(vectors) => vectors.workspace(dtype),
+            Kernels::Energies(energies) => energies.workspace(),
+            Kernels::Classes(classes) => classes.workspace(),
+        }
+    }
+
+    /// What the sum is divided by.
+    fn divisor(&self, call: &MapDeviceCall<'_>) -> f64 {
+        self.divisor.unwrap_or_else(|| call.classes.map_or(0.0, |(_, counted)| real(counted)))
+    }
+
+    /// Starts it; what the sum is to be divided by.
+    ///
+    /// # Safety
+    /// As [`Device::launch_map`].
+    pub(crate) unsafe fn start(
+        &self,
+        device: &Device,
+        gpu: &Entered<'_>,
+        call: &MapDeviceCall<'_>,
+    ) -> Result<f64, Error> {
+        let MapDeviceCall { dtype, student, workspace, sum, overflowed, stream, .. } = *call;
+        if call.teacher.is_some() != call.plan.takes_teacher()
+            || call.classes.is_some() != call.plan.takes_labels()
+        {
+            return Err(Error::Unsupported {
+                reason: "its kernels take teacher and classes where the loss does",
+            });
+        }
+        if call.grad_teacher.is_some() && !call.plan.has_teacher_gradient() {
+            return Err(Error::Unsupported { reason: "the loss has no gradient to the teacher" });
+        }
+        let at =
+            Places { teacher: call.teacher.unwrap_or_default(), student, workspace, sum, overflowed, stream };
+        let divisor = self.divisor(call);
+        let factor = if divisor == 0.0 { 0.0 } else { call.plan.scale() * call.upstream / divisor };
+        // SAFETY: `overflowed` is a `u32` of the caller's.
+        unsafe { gpu.zero(overflowed, stream) }?;
+        match &self.kernels {
+            // SAFETY: the caller's promise, and as long a workspace as `workspace` says.
+            Kernels::Vectors(vectors) => unsafe { vectors.measure(device, gpu, dtype, &at) },
+            // SAFETY: the same.
+            Kernels::Energies(energies) => unsafe { energies.measure(device, gpu, dtype, &at) },
+            Kernels::Classes(classes) => {
+                let labels = call.classes.map_or(0, |(address, _)| address);
+                // SAFETY: the same.
+                unsafe { classes.start(device, gpu, dtype, &at, (labels, call.grad_student, factor)) }
+            }
+        }?;
+        for (gradient, to_teacher) in [(call.grad_student, false), (call.grad_teacher, true)] {
+            let Some(gradient) = gradient else { continue };
+            let to = Pulled { gradient, to_teacher, factor };
+            match &self.kernels {
+                // SAFETY: the caller's promise, after `measure`.
+                Kernels::Vectors(vectors) => unsafe { vectors.pull(device, gpu, dtype, &at, to) },
+                // SAFETY: the same.
+                Kernels::Energies(energies) => unsafe { energies.pull(device, gpu, dtype, &at, to) },
+                // Both were written at once.
+                Kernels::Classes(_) => Ok(()),
+            }?;
+        }
+        Ok(divisor)
+    }
+}
+
+/// A loss over classes, where `f32` holds its exponents.
+fn classes(plan: &MapPlan, of: Of, tau: Temperature) -> Result<Kernels, &'static str> {
+    if !(1e-30..=1e30).contains(&tau.get()) {
+        return Err("its kernels take tau from 1e-30 to 1e30");
+    }
+    Ok(Kernels::Classes(Classes { of, tau, shape: plan.student(), order: plan.order() }))
+}
+
+/// Attention transfer: the images' energies as vectors over positions.
+fn energies(plan: &MapPlan, options: &AtOptions) -> Form {
+    let (teacher, student) = (plan.teacher(), plan.student());
+    let (images, positions) = (student.images(), student.positions());
+    let has_root = options.mode == AtMode::Paper;
+    // Energies are sums where the definition has means.
+    let eps_of = |channels| options.eps.get() * real(channels);
+    let scale = Scale::UnitLength {
+        eps_of_teacher: eps_of(teacher.channels()),
+        eps_of_student: eps_of(student.channels()),
+    };
+    let energies = Energies {
+        order: plan.order(),
+        images,
+        positions,
+        teacher_channels: teacher.channels(),
+        student_channels: student.channels(),
+        power: options.p.get(),
+        vectors: Vectors { outer: 1, count: images, inner: positions, scale, share: 1.0, has_root },
+    };
+    let divisor = if has_root { real(images) } else { real(images) * real(positions) };
+    Form { kernels: Kernels::Energies(energies), divisor: Some(divisor) }
+}
+
+/// The channels as vectors, over images and positions.
+fn channels(plan: &MapPlan, scale: Scale) -> Vectors {
+    let shape = plan.student();
+    let (outer, inner) = match plan.order() {
+        Order::Nchw => (shape.images(), shape.positions()),
+        Order::Nhwc => (shape.images() * shape.positions(), 1),
+    };
+    Vectors { outer, count: shape.channels(), inner, scale, share: 1.0, has_root: false }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "sizes of tensors in memory are below 2^53")]
+pub(crate) const fn real(count: usize) -> f64 {
+    count as f64
+}
