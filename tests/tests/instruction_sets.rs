@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use densekd::{Backend, Cpu, Submission, selftest};
-use densekd_core::{DType, Divergence, Element, Isa, Order, Plan, Recipe, RowOptions, Shape, Temperature};
+use densekd_core::{
+    DType, Divergence, Element, Isa, Order, Plan, Recipe, RowOptions, Shape, Temperature, Tensor,
+};
 use densekd_tests::error::row_error_on;
 use densekd_tests::oracle::fast;
 use densekd_tests::rows::{GENES, decode, ordinary};
@@ -161,6 +163,52 @@ fn threads_do_not_change_a_bit_on_any_instruction_set() {
             DType::F16 => agrees::<f16>(&plan, &teacher, &student, isa),
             DType::Bf16 => agrees::<bf16>(&plan, &teacher, &student, isa),
             _ => agrees::<f32>(&plan, &teacher, &student, isa),
+        }
+    }
+}
+
+/// Rows of every kernel for rows that lie together: a gradient of another type than the maps is that of their own type,
+/// rounded once.
+#[test]
+fn a_gradient_of_another_type_is_rounded_once() {
+    fn check<M: Element, G: Element>(maps: [&[M]; 2], plan: &Plan, isa: Isa, wide: &[f32]) {
+        let mut gradient = vec![G::narrow(7.0_f64); wide.len()];
+        let submission = Submission {
+            grad_student: Some(G::tensor_mut(&mut gradient)),
+            ..Submission::new(plan, M::tensor(maps[0]), M::tensor(maps[1]))
+        };
+        Cpu::new().with_isa(isa).unwrap().submit(submission).unwrap();
+        let wanted: Vec<f64> = wide.iter().map(|&x| G::narrow(x).widen()).collect();
+        let found: Vec<f64> = gradient.iter().map(|x| x.widen()).collect();
+        assert!(found == wanted, "{} of {}, {isa:?}, rows of {}", G::DTYPE, M::DTYPE, plan.row_len());
+    }
+    for length in [7, 64, 65, 1000, 5000] {
+        let shape = Shape::new([1, 3, 1, length]).unwrap();
+        let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
+        let mut rng = Rng::with_seed(11);
+        for noise in [3.0, 0.1] {
+            let pair = ordinary(&mut rng, 3 * length, noise, 5.0);
+            let halves = |row: &[f32]| row.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>();
+            let (teacher, student) = (halves(&pair.teacher), halves(&pair.student));
+            for isa in Isa::available() {
+                let wide = |teacher: Tensor<'_>, student: Tensor<'_>| {
+                    let mut wide = vec![7.0_f32; 3 * length];
+                    let submission = Submission {
+                        grad_student: Some(wide.as_mut_slice().into()),
+                        ..Submission::new(&plan, teacher, student)
+                    };
+                    Cpu::new().with_isa(isa).unwrap().submit(submission).unwrap();
+                    wide
+                };
+                let of_singles = wide(Tensor::from(&pair.teacher[..]), Tensor::from(&pair.student[..]));
+                let maps = [&pair.teacher[..], &pair.student[..]];
+                check::<f32, f16>(maps, &plan, isa, &of_singles);
+                check::<f32, bf16>(maps, &plan, isa, &of_singles);
+                check::<f32, f64>(maps, &plan, isa, &of_singles);
+                let of_halves = wide(Tensor::from(&teacher[..]), Tensor::from(&student[..]));
+                check::<f16, f16>([&teacher, &student], &plan, isa, &of_halves);
+                check::<f16, bf16>([&teacher, &student], &plan, isa, &of_halves);
+            }
         }
     }
 }

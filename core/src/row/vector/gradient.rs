@@ -6,7 +6,7 @@ use super::reference::{Reference, single};
 use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
 use crate::access::{LINE, LentCells, Place, Sink};
-use crate::element::{Tensor, TensorMut};
+use crate::element::{DType, Element as _, Tensor, TensorMut};
 use crate::isa::Isa;
 use crate::row::statistics::{Kind, RowStatistics};
 use crate::simd::{Four, Simd, Stored, Vectors, on};
@@ -81,30 +81,38 @@ impl Gradient<'_, '_> {
     #[inline(always)]
     fn row<L: Simd, M: Maps>(&mut self, l: L, maps: &mut M, row: &RowReference) -> bool {
         let Self { place, len, sink, .. } = self;
-        let len = *len;
-        let (start, end) = (place.index, place.index + len);
-        let ahead = if len <= AHEAD { len } else { 0 };
-        let Some(LentCells { cells: to, streams }) = sink.lend(*place, len) else {
-            return self.buffered(l, maps, row);
-        };
-        let pass = Pass { row, streams, ahead };
-        if let TensorMut::F32(to) = to {
-            return pass.run(l, maps, start..end, to);
-        }
-        M::E::cells(to).is_some_and(|to| pass.run(l, maps, start..end, to))
-    }
-
-    /// By way of a buffer, where the sink has no memory to lend.
-    #[inline(always)]
-    fn buffered<L: Simd, M: Maps>(&mut self, l: L, maps: &mut M, row: &RowReference) -> bool {
         let mut buffer = [0.0_f32; BUFFER];
-        let mut overflowed = false;
-        for from in (0..self.len).step_by(BUFFER) {
-            let n = (self.len - from).min(BUFFER);
-            let place = Place { from, index: self.place.index + from, ..self.place };
-            let to = buffer.get_mut(..n).unwrap_or_default();
-            Pass { row, streams: false, ahead: 0 }.run(l, maps, place.index..place.index + n, to);
-            overflowed |= self.sink.store_f32(place, to);
+        let (mut from, mut overflowed) = (0, false);
+        // A gradient of another type than the maps is rounded by the sink.
+        let fits = |to: &TensorMut<'_>| [DType::F32, M::E::DTYPE].contains(&to.dtype());
+        // One pass where the sink lends its memory, else one a buffer; its calls stand once, since all forms are compiled
+        // into each.
+        while from < *len {
+            let place = Place { from, index: place.index + from, ..*place };
+            let lent = sink.lend(place, *len - from).filter(|lent| fits(&lent.cells));
+            let is_lent = lent.is_some();
+            let (to, pass) = match lent {
+                Some(LentCells { cells, streams }) => {
+                    let ahead = if *len <= AHEAD { *len } else { 0 };
+                    (cells, Pass { row, streams, ahead })
+                }
+                None => {
+                    let n = (*len - from).min(BUFFER);
+                    let to = TensorMut::F32(buffer.get_mut(..n).unwrap_or_default());
+                    (to, Pass { row, streams: false, ahead: 0 })
+                }
+            };
+            let n = to.len();
+            let range = place.index..place.index + n;
+            overflowed |= match to {
+                TensorMut::F32(to) => pass.run(l, maps, range, to),
+                to if M::E::IS_HALF => M::E::cells(to).is_some_and(|to| pass.run(l, maps, range, to)),
+                _ => false,
+            };
+            if !is_lent {
+                overflowed |= sink.store_f32(place, buffer.get(..n).unwrap_or_default());
+            }
+            from += n;
         }
         overflowed
     }

@@ -81,29 +81,41 @@ impl Statistics<'_, '_> {
     fn rows<L: Simd, M: Maps>(self, l: L, c: f64, maps: M) -> Lanes {
         let Self { tau, from, len, to, .. } = self;
         let folded = &Folded::new(c);
-        let mut row = Row { l, c, folded, maps, from, len, coarse: true };
+        let mut row = Row { l, c, folded, maps, from, len };
         let mut done = 0;
-        // Step by step for all, so that the waits of one row's few numbers are filled with another's.
-        let mut heads = [const { None }; ROWS];
-        let mut swept = [const { None }; ROWS];
+        // Step by step for all, so that the waits of one row's few numbers are filled with another's; and each step stands
+        // once, since all kinds of blocks are compiled into it.
+        let mut tries = [const { None }; ROWS];
+        let mut swept = [Err(Move::GiveUp); ROWS];
         for (to, from) in to.chunks_mut(ROWS).zip((from..).step_by(len * ROWS)) {
-            let n = to.len();
-            for (i, head) in heads.iter_mut().take(n).enumerate() {
+            for (i, to) in tries.iter_mut().take(to.len()).enumerate() {
                 row.from = from + i * len;
-                *head = row.head();
+                *to = row.head();
             }
-            for (i, (swept, head)) in swept.iter_mut().zip(&heads).take(n).enumerate() {
-                row.from = from + i * len;
-                *swept = head.as_ref().map(|head| row.first(head));
-            }
-            for (i, (to, swept)) in to.iter_mut().zip(&mut swept).enumerate() {
-                row.from = from + i * len;
-                let settled = swept.take().and_then(|swept| row.settled(swept));
-                if let Some(statistics) = settled.and_then(|(at, sums)| certified(tau, &at, &sums)) {
-                    *to = statistics;
-                    done |= 1 << i;
+            for _ in 0..ATTEMPTS {
+                for (i, (of, sums)) in tries.iter_mut().zip(&mut swept).enumerate() {
+                    if let Some(of) = of {
+                        row.from = from + i * len;
+                        *sums = row.sweep(of);
+                    }
+                }
+                for (i, (to, (of, sums))) in to.iter_mut().zip(tries.iter_mut().zip(&swept)).enumerate() {
+                    let Some(mut at) = of.take() else { continue };
+                    match sums.and_then(|sums| row.judge(&at.at, &sums).map(|()| sums)) {
+                        Ok(sums) => {
+                            if let Some(statistics) = certified(tau, &at.at, &sums) {
+                                *to = statistics;
+                                done |= 1 << i;
+                            }
+                        }
+                        Err(next) => *of = row.moved(&mut at, next).then_some(at),
+                    }
+                }
+                if tries.iter().all(Option::is_none) {
+                    break;
                 }
             }
+            tries.fill_with(|| None);
         }
         done
     }
@@ -148,24 +160,17 @@ struct Row<'c, L, M> {
     maps: M,
     from: usize,
     len: usize,
-    coarse: bool,
 }
 
-/// A sweep of a row.
-struct Swept {
+/// What a row is swept about next.
+struct Try {
     at: Reference,
     /// D before it was rounded.
     d: f64,
+    /// Of the first block.
     kind: Kind,
-    sums: Result<Sums, Move>,
-}
-
-/// What a sample of the row says.
-struct Head {
-    d: f64,
-    m: f32,
-    kind: Kind,
-    exact: bool,
+    /// Whether a block may be coarse.
+    coarse: bool,
 }
 
 /// Runs of a sample, which lie evenly in the row, and entries of one.
@@ -176,49 +181,25 @@ const RUN: usize = 4;
 const SAMPLE: usize = RUNS * RUN;
 
 impl<L: Simd, M: Maps> Row<'_, L, M> {
-    /// The sweep about the references of the row's head.
+    /// Moves the references; whether there is anything left to try.
     #[inline(always)]
-    fn first(&mut self, head: &Head) -> Swept {
-        self.coarse = true;
-        let mut at = Reference::new::<L>(self.c, head.m, head.d, head.exact);
-        let sums = self.sweep(&mut at, head.kind);
-        Swept { at, d: head.d, kind: head.kind, sums }
-    }
-
-    /// The row's sums, and what they are about: those of the first sweep where they hold, else about better
-    /// references.
-    #[inline(always)]
-    fn settled(&mut self, Swept { mut at, mut d, kind, mut sums }: Swept) -> Option<(Reference, Sums)> {
-        self.coarse = true;
-        for _ in 0..ATTEMPTS {
-            let next = match sums {
-                Ok(sums) => match self.judge(&at, &sums) {
-                    Ok(()) => return Some((at, sums)),
-                    Err(next) => next,
-                },
-                Err(next) => next,
-            };
-            let (mut m, mut exact) = (at.m, at.exact);
-            match next {
-                Move::Ratio(nats) => d = at.d() + nats / self.c,
-                Move::Level(bits) => m = at.raised(bits),
-                Move::Exact => exact = true,
-                Move::Full => self.coarse = false,
-                Move::GiveUp => return None,
-            }
-            if !(d.is_finite() && m.is_finite()) {
-                return None;
-            }
-            at = Reference::new::<L>(self.c, m, d, exact);
-            sums = self.sweep(&mut at, kind);
+    fn moved(&self, of: &mut Try, next: Move) -> bool {
+        let (mut m, mut exact) = (of.at.m, of.at.exact);
+        match next {
+            Move::Ratio(nats) => of.d = of.at.d() + nats / self.c,
+            Move::Level(bits) => m = of.at.raised(bits),
+            Move::Exact => exact = true,
+            Move::Full => of.coarse = false,
+            Move::GiveUp => return false,
         }
-        None
+        of.at = Reference::new::<L>(self.c, m, of.d, exact);
+        of.d.is_finite() && m.is_finite()
     }
 
     /// References from a sample: the log-ratio of its sums, exact where all differences are equal, and a student's
     /// reference between the mean and the largest.
     #[inline(always)]
-    fn head(&mut self) -> Option<Head> {
+    fn head(&mut self) -> Option<Try> {
         let Self { l, c, folded, maps, from, len, .. } = self;
         let mut sample = [[0.0_f32; SAMPLE]; 2];
         let [t, s] = &mut sample;
@@ -258,17 +239,19 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
         #[allow(clippy::cast_precision_loss, reason = "at most 64")]
         let level = libm::log2(sums.z / n as f64);
         let exact = d.abs() * *c > 0.75 * EXACT_FROM * spread;
-        Some(Head { d, m: at.raised(0.5 * level), kind, exact })
+        let at = Reference::new::<L>(*c, at.raised(0.5 * level), d, exact);
+        Some(Try { at, d, kind, coarse: true })
     }
 
     /// The row's sums about a reference, which is raised where a block is far above it.
     #[inline(always)]
-    fn sweep(&mut self, at: &mut Reference, mut kind: Kind) -> Result<Sums, Move> {
+    fn sweep(&mut self, Try { at, kind, coarse, .. }: &mut Try) -> Result<Sums, Move> {
+        let mut kind = *kind;
         let mut total = Sums::default();
         let mut from = 0;
         while from < self.len {
             let n = (self.len - from).min(block::<L>()).min(self.maps.most());
-            let sums = self.block(from, n, at, &mut kind);
+            let sums = self.block((from, n), at, &mut kind, *coarse);
             if !(sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite()) {
                 return Err(Move::GiveUp);
             }
@@ -329,12 +312,12 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
     }
 
     #[inline(always)]
-    fn block(&mut self, from: usize, n: usize, at: &Reference, kind: &mut Kind) -> Sums {
-        let Self { l, folded, maps, coarse, .. } = self;
+    fn block(&mut self, (from, n): (usize, usize), at: &Reference, kind: &mut Kind, coarse: bool) -> Sums {
+        let Self { l, folded, maps, .. } = self;
         let start = self.from + from;
         let (t, s) = maps.pair(*l, start..start + n);
         loop {
-            if *kind == Kind::Coarse && !(*coarse && n >= COARSE) {
+            if *kind == Kind::Coarse && !(coarse && n >= COARSE) {
                 *kind = Kind::Full;
             }
             match sweep::<L, M::E>(*l, *kind, (t, s), at, folded) {
