@@ -1,11 +1,12 @@
 //! Positions of a channel as they are stored, and the loops over them: what they read is widened in registers where it
 //! lies together, so that a sweep costs what memory costs.
 
-use super::{PIECE, head, pieces};
+use super::{PIECE, pieces};
 use crate::access::{Place, load_f64};
 use crate::element::{Element, Tensor};
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, Widened, on};
+use core::ops::Range;
 
 /// How many numbers before they are read memory is asked for them.
 pub(crate) const AHEAD: usize = 512;
@@ -84,14 +85,33 @@ pub(crate) fn along<const I: usize>(stretches: [Stretch<'_>; I], work: &mut impl
     if let Some(x) = all_side_by_side::<f64, I>(&stretches) {
         return on(isa, Take { work, x });
     }
+    // Buffers are cleared, which would take longer than a few numbers do.
+    if length <= FEW {
+        buffered(isa, &stretches, 0..length, work, &mut [[0.0; FEW]; I]);
+        return;
+    }
     let mut buffers = [[0.0; PIECE]; I];
     for piece in pieces(0..length) {
-        let mut x: [&[f64]; I] = [&[]; I];
-        for ((x, stretch), buffer) in x.iter_mut().zip(&stretches).zip(&mut buffers) {
-            *x = stretch.load(piece.start, head(buffer, &piece));
-        }
-        on(isa, Take { work, x });
+        buffered(isa, &stretches, piece, work, &mut buffers);
     }
+}
+
+/// Numbers of a stretch that is taken through small buffers.
+const FEW: usize = 64;
+
+/// A piece of stretches, widened first.
+fn buffered<const I: usize, const N: usize>(
+    isa: Isa,
+    stretches: &[Stretch<'_>; I],
+    piece: Range<usize>,
+    work: &mut impl Work<I>,
+    buffers: &mut [[f64; N]; I],
+) {
+    let mut x: [&[f64]; I] = [&[]; I];
+    for ((x, stretch), buffer) in x.iter_mut().zip(stretches).zip(buffers) {
+        *x = stretch.load(piece.start, buffer.get_mut(..piece.len()).unwrap_or_default());
+    }
+    on(isa, Take { work, x });
 }
 
 fn all_side_by_side<'a, E: Element, const I: usize>(stretches: &[Stretch<'a>; I]) -> Option<[&'a [E]; I]> {

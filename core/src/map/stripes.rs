@@ -45,7 +45,7 @@ impl Stripes {
 
     /// Numbers of all stripes.
     pub(crate) fn len(&self) -> usize {
-        self.samples.tiles().div_ceil(self.tiles) * self.stripe_len()
+        self.samples.tiles().div_ceil(self.tiles.max(1)) * self.stripe_len()
     }
 
     /// Calls `work` with each stripe's own numbers and its [`Tiles`](StripeTiles).
@@ -74,7 +74,8 @@ impl Stripes {
         i: usize,
         of_tile: &Range<usize>,
     ) -> [&'s [f64]; K] {
-        let from = i / self.tiles * self.stripe_len() + self.own + i % self.tiles * self.tile_len();
+        let tiles = self.tiles.max(1);
+        let from = i / tiles * self.stripe_len() + self.own + i % tiles * self.tile_len();
         self.samples.fields(state.get(from..).unwrap_or_default(), i, of_tile)
     }
 }
