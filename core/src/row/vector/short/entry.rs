@@ -44,8 +44,9 @@ impl<L: Simd> Scale<L> {
         if !DEEP {
             return l.exp2(x);
         }
-        let deep = l.less(l.splat(0.0), deep);
         let product = high * self.bits.0;
+        // Beyond, all is 0, and an overflowed product has no rest.
+        let deep = l.and(l.less(l.splat(0.0), deep), l.less(l.abs(product), l.splat(1e3)));
         let lost = l.fma(high, self.bits.0, l.splat(0.0) - product);
         let rest = lost + l.fma(high, self.bits.1, low * self.bits.0);
         let w = l.exp2(l.select(deep, product, x));
