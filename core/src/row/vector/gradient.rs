@@ -46,7 +46,7 @@ impl Vectors for Gradient<'_, '_> {
         if !(MILDEST..=STEEPEST).contains(&c) {
             return (0, false);
         }
-        if self.len <= short::LONGEST {
+        if short::takes(self.len) {
             return short::gradient(l, self);
         }
         match (self.teacher, self.student) {
@@ -91,16 +91,13 @@ impl Gradient<'_, '_> {
             let place = Place { from, index: place.index + from, ..*place };
             let lent = sink.lend(place, *len - from).filter(|lent| fits(&lent.cells));
             let is_lent = lent.is_some();
-            let (to, pass) = match lent {
-                Some(LentCells { cells, streams }) => {
-                    let ahead = if *len <= AHEAD { *len } else { 0 };
-                    (cells, Pass { row, streams, ahead })
-                }
-                None => {
-                    let n = (*len - from).min(BUFFER);
-                    let to = TensorMut::F32(buffer.get_mut(..n).unwrap_or_default());
-                    (to, Pass { row, streams: false, ahead: 0 })
-                }
+            let (to, pass) = if let Some(LentCells { cells, streams }) = lent {
+                let ahead = if *len <= AHEAD { *len } else { 0 };
+                (cells, Pass { row, streams, ahead })
+            } else {
+                let n = (*len - from).min(BUFFER);
+                let to = TensorMut::F32(buffer.get_mut(..n).unwrap_or_default());
+                (to, Pass { row, streams: false, ahead: 0 })
             };
             let n = to.len();
             let range = place.index..place.index + n;

@@ -59,7 +59,7 @@ impl Vectors for Statistics<'_, '_> {
         if !(MILDEST..=STEEPEST).contains(&c) || self.len < 2 {
             return 0;
         }
-        if self.len <= short::LONGEST {
+        if short::takes(self.len) {
             return short::statistics(l, self);
         }
         match (self.teacher, self.student) {

@@ -25,6 +25,12 @@ use sweep::{measure, references, sweep};
 /// Entries of the longest row that is taken so; without vectors none is, and the buffers take no room.
 pub(crate) const LONGEST: usize = if cfg!(feature = "simd") { 64 } else { 0 };
 
+/// Whether rows of so many entries are taken so.
+#[allow(clippy::absurd_extreme_comparisons, reason = "without vectors, where it is 0, no row is")]
+pub(super) const fn takes(len: usize) -> bool {
+    len <= LONGEST
+}
+
 /// Lanes of the widest vector.
 const LANES: usize = 16;
 
