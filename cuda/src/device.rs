@@ -3,7 +3,7 @@
 
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
-use crate::task::{Asked, Form, How, STATE, STRETCH, Strategy, TOTALS, Task};
+use crate::task::{Asked, How, Need, STATE, STRETCH, Strategy, TOTALS, Task};
 use crate::{Error, uncovered, uncovered_statistics};
 use densekd_core::{DType, Plan};
 use std::ffi::c_void;
@@ -328,5 +328,5 @@ fn strategy(plan: &Plan, dtype: DType, asked: Asked) -> Result<Strategy, Error> 
     if let Some(reason) = uncovered(plan, dtype) {
         return Err(Error::Unsupported { reason });
     }
-    Strategy::of(plan, dtype, Form::of(plan, asked)).ok_or(LACKS_TYPE)
+    Strategy::of(plan, dtype, Need::of(plan, asked)).ok_or(LACKS_TYPE)
 }

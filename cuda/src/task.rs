@@ -59,14 +59,14 @@ pub(crate) struct Asked {
 
 /// What a row needs besides its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Need {
     /// Nothing: KL divergence or cross-entropy, and the gradient to the student.
     Settled,
     /// The sum of its terms.
     Summed,
 }
 
-impl Form {
+impl Need {
     pub(crate) fn of(plan: &Plan, asked: Asked) -> Self {
         let how = How::of(plan);
         // The entropy that a cross-entropy has over the KL divergence is not kept.
@@ -128,38 +128,38 @@ pub(crate) enum Strategy {
 
 impl Strategy {
     /// For numbers of this type; `None` where there are no kernels for it.
-    pub(crate) fn of(plan: &Plan, dtype: DType, form: Form) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, dtype: DType, need: Need) -> Option<Self> {
         let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
         let pack = 16 / dtype.size() as u64;
         let threads = u64::from(Kernel::THREADS);
-        let of_form = |settled: Typed, summed: Typed| match form {
-            Form::Settled => settled.of(dtype),
-            Form::Summed => summed.of(dtype),
+        let of_need = |settled: Typed, summed: Typed| match need {
+            Need::Settled => settled.of(dtype),
+            Need::Summed => summed.of(dtype),
         };
         let part = if inner > 1 { 128 } else { 1024 * pack };
         if length > part {
             let (states, totals, gradient, per_block) = if inner > 1 {
-                let gradient = of_form(Typed::COLUMNS_GRADIENT, Typed::TERMS_COLUMNS_GRADIENT);
+                let gradient = of_need(Typed::COLUMNS_GRADIENT, Typed::TERMS_COLUMNS_GRADIENT);
                 (Typed::COLUMNS_PARTS, Typed::TERMS_COLUMNS_PARTS, gradient, threads)
             } else {
-                let gradient = of_form(Typed::ROWS_GRADIENT, Typed::TERMS_ROWS_GRADIENT);
+                let gradient = of_need(Typed::ROWS_GRADIENT, Typed::TERMS_ROWS_GRADIENT);
                 (Typed::ROWS_PARTS, Typed::TERMS_ROWS_PARTS, gradient, 1)
             };
             return Some(Self::Parts {
                 states: states.of(dtype)?,
-                totals: (form == Form::Summed).then_some(totals.of(dtype)?),
+                totals: (need == Need::Summed).then_some(totals.of(dtype)?),
                 gradient: gradient?,
                 per_row: length.div_ceil(part),
                 per_block,
             });
         }
         let (kernel, rows) = match inner {
-            2.. => (of_form(Typed::COLUMNS_SHORT, Typed::TERMS_COLUMNS_SHORT), threads),
-            _ if length <= 16 * pack => (of_form(Typed::ROWS_LANES8, Typed::TERMS_ROWS_LANES8), threads / 8),
+            2.. => (of_need(Typed::COLUMNS_SHORT, Typed::TERMS_COLUMNS_SHORT), threads),
+            _ if length <= 16 * pack => (of_need(Typed::ROWS_LANES8, Typed::TERMS_ROWS_LANES8), threads / 8),
             _ if length <= 128 * pack => {
-                (of_form(Typed::ROWS_LANES32, Typed::TERMS_ROWS_LANES32), threads / 32)
+                (of_need(Typed::ROWS_LANES32, Typed::TERMS_ROWS_LANES32), threads / 32)
             }
-            _ => (of_form(Typed::ROWS_BLOCK, Typed::TERMS_ROWS_BLOCK), 1),
+            _ => (of_need(Typed::ROWS_BLOCK, Typed::TERMS_ROWS_BLOCK), 1),
         };
         Some(Self::Whole(kernel?, rows))
     }
@@ -224,7 +224,7 @@ mod tests {
     fn strategy(options: RowOptions, shape: [usize; 4], order: Order, dtype: DType) -> Option<&'static str> {
         let plan = Plan::new(Recipe::new(options).ok()?, Shape::new(shape).ok()?, order).ok()?;
         let asked = Asked { masked: false, to_teacher: false, known: false };
-        Some(match Strategy::of(&plan, dtype, Form::of(&plan, asked))? {
+        Some(match Strategy::of(&plan, dtype, Need::of(&plan, asked))? {
             Strategy::Whole(kernel, _) => kernel.name,
             Strategy::Parts { states, .. } => states.name,
         })
@@ -253,10 +253,10 @@ mod tests {
 
     #[test]
     fn what_the_state_does_not_say_is_summed() {
-        let form = |options, [masked, to_teacher, known]: [bool; 3]| {
+        let need = |options, [masked, to_teacher, known]: [bool; 3]| {
             let shape = Shape::new([1, 2, 3, 3]).unwrap();
             let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
-            Form::of(&plan, Asked { masked, to_teacher, known })
+            Need::of(&plan, Asked { masked, to_teacher, known })
         };
         let with = |divergence| RowOptions { divergence, ..RowOptions::CWD };
         let after = RowOptions { ignore: Ignore::After, ..RowOptions::CWD };
@@ -264,7 +264,7 @@ mod tests {
         for (options, asked) in
             [(kl, [true, false, true]), (ce, [true, false, false]), (after, [false, false, false])]
         {
-            assert_eq!(form(options, asked), Form::Settled);
+            assert_eq!(need(options, asked), Need::Settled);
         }
         for (options, asked) in [
             (kl, [false, true, false]),
@@ -272,7 +272,7 @@ mod tests {
             (after, [true, false, false]),
             (with(Divergence::Js), [false, false, false]),
         ] {
-            assert_eq!(form(options, asked), Form::Summed);
+            assert_eq!(need(options, asked), Need::Summed);
         }
     }
 

@@ -7,6 +7,7 @@ mod part;
 mod state;
 mod statistics;
 mod sweep;
+mod two_terms;
 mod vector;
 
 pub use state::RowState;

@@ -3,6 +3,7 @@
 use super::sweep::{LANES, Lanes};
 use crate::row::state::{CENTRED, NEAR};
 use crate::row::statistics::{Kind, RowStatistics};
+use crate::row::two_terms::split;
 use core::f64::consts::LN_2;
 
 /// References in units of the inputs, lane by lane.
@@ -111,9 +112,9 @@ pub(super) fn judge(
 #[cold]
 fn moved(mean: f64, top: f64, nats: f64, m: &mut f32, d: &mut (f32, f32)) -> Verdict {
     let ratio = f64::from(d.0) + f64::from(d.1) + libm::log1p(mean) / nats;
-    *d = super::sweep::split(ratio);
+    *d = split(ratio);
     if top > ABOVE {
-        *m = super::sweep::split(f64::from(*m) + top * LN_2 / nats).0;
+        *m = split(f64::from(*m) + top * LN_2 / nats).0;
     }
     if ratio.is_finite() && m.is_finite() { Verdict::Again } else { Verdict::Refused }
 }

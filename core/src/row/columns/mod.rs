@@ -13,6 +13,7 @@ mod tests;
 
 use super::state::FAR;
 use super::statistics::{Kind, RowStatistics};
+use super::two_terms::{Scale, split};
 use crate::Temperature;
 use crate::access::{Place, Sink};
 use crate::element::Tensor;
@@ -20,7 +21,7 @@ use crate::isa::Isa;
 use crate::mask::Mask;
 use crate::simd::{Simd, Stored, Vectors, on};
 use judge::{References, Verdict, judge};
-use sweep::{Column, LANES, Reference, Scale, Sums, gradient, head, lanes, split, sweep};
+use sweep::{Column, LANES, Reference, Sums, gradient, head, lanes, sweep};
 
 /// Numbers of a tile's buffer of one tensor: both of them in a second-level cache, or on a small machine's stack.
 const SIZE: usize = if cfg!(feature = "simd") { 1 << 14 } else { 1 << 10 };

@@ -1,6 +1,7 @@
 //! The sums of interleaved rows, one row a lane: what [`Entry`](crate::row::sweep::Entry) is in vectors.
 
 use crate::arithmetic::EXPM1_REST;
+use crate::row::two_terms::{Pair, Scale, times, two_difference};
 use crate::simd::Simd;
 use core::f64::consts::LN_2;
 
@@ -9,45 +10,6 @@ pub(super) const LANES: usize = 16;
 
 /// Entries of a lane that are added in `f32` before the lane's sum takes them with its rounding kept.
 const GROUP: usize = 8;
-
-/// A number of `f64` in two of `f32`.
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "what is cut off is the second number")]
-pub(super) fn split(x: f64) -> (f32, f32) {
-    let high = x as f32;
-    (high, (x - f64::from(high)) as f32)
-}
-
-/// `a - b` as an unevaluated sum of two vectors, exactly, barring overflow; NaN where one is infinite.
-#[inline(always)]
-fn two_difference<L: Simd>(_: L, a: L::V, b: L::V) -> (L::V, L::V) {
-    let high = a - b;
-    let v = high - a;
-    (high, (a - (high - v)) - (b + v))
-}
-
-/// Two vectors as an unevaluated sum.
-type Pair<V> = (V, V);
-
-/// The temperature: nats and bits to a unit of the inputs, in two terms each.
-pub(super) struct Scale<L: Simd> {
-    nats: Pair<L::V>,
-    bits: Pair<L::V>,
-}
-
-impl<L: Simd> Scale<L> {
-    #[inline(always)]
-    pub(super) fn new(l: L, nats: f64) -> Self {
-        let pair = |(high, low)| (l.splat(high), l.splat(low));
-        Self { nats: pair(split(nats)), bits: pair(split(nats / LN_2)) }
-    }
-}
-
-/// A distance in units of the inputs, times a factor in two terms.
-#[inline(always)]
-fn times<L: Simd>(l: L, distance: L::V, (high, low): Pair<L::V>) -> L::V {
-    l.fma(distance, high, distance * low)
-}
 
 /// Where each lane's exponents are measured from: the student's from `m`, the log-ratio from `d` and then `rest`
 /// nats.

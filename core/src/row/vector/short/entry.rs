@@ -1,41 +1,10 @@
 //! One entry of a row in each lane: exponents about references, e^r - 1 and the Bregman term.
 
 use crate::arithmetic::EXPM1_REST;
+use crate::row::two_terms::{Pair, Scale, times};
 use crate::simd::Simd;
-use core::f64::consts::LN_2;
-
-/// A number of `f64` in two of `f32`.
-#[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "what is cut off is the second number")]
-pub(super) fn split(x: f64) -> (f32, f32) {
-    let high = x as f32;
-    (high, (x - f64::from(high)) as f32)
-}
-
-/// `a - b` as an unevaluated sum of two vectors, exactly, barring overflow; NaN where one is infinite.
-#[inline(always)]
-pub(super) fn two_difference<L: Simd>(_: L, a: L::V, b: L::V) -> Pair<L::V> {
-    let high = a - b;
-    let v = high - a;
-    (high, (a - (high - v)) - (b + v))
-}
-
-/// Two vectors as an unevaluated sum.
-pub(super) type Pair<V> = (V, V);
-
-/// The temperature: nats and bits to a unit of the inputs, in two terms each.
-pub(super) struct Scale<L: Simd> {
-    pub(super) nats: Pair<L::V>,
-    pub(super) bits: Pair<L::V>,
-}
 
 impl<L: Simd> Scale<L> {
-    #[inline(always)]
-    pub(super) fn new(l: L, nats: f64) -> Self {
-        let pair = |(high, low)| (l.splat(high), l.splat(low));
-        Self { nats: pair(split(nats)), bits: pair(split(nats / LN_2)) }
-    }
-
     /// e to a distance in units of the inputs. `DEEP`: with the last digits of large exponents, in the lanes where
     /// `deep` is 1 and not 0.
     #[inline(always)]
@@ -52,12 +21,6 @@ impl<L: Simd> Scale<L> {
         let w = l.exp2(l.select(deep, product, x));
         l.select(deep, l.fma(w, rest * l.splat(core::f32::consts::LN_2), w), w)
     }
-}
-
-/// A distance in units of the inputs, times a factor in two terms.
-#[inline(always)]
-pub(super) fn times<L: Simd>(l: L, distance: L::V, (high, low): Pair<L::V>) -> L::V {
-    l.fma(distance, high, distance * low)
 }
 
 /// (e^r - 1 - r) / r^2 on |r| <= 1, `r2` being r^2; by twos, as [`Simd::exp2`].

@@ -1,10 +1,11 @@
 //! The gradient of neighbouring short rows, as they lie: a vector takes the constants of its lanes' rows from tables.
 
-use super::entry::{Scale, rest, split, times, two_difference};
+use super::entry::rest;
 use super::judge::{bits, flag};
 use super::{LANES, Lanes};
 use crate::access::Place;
 use crate::row::statistics::{Kind, RowStatistics};
+use crate::row::two_terms::{Scale, split, times, two_difference};
 use crate::row::vector::gradient::{Gradient, LARGEST, SMALLEST};
 use crate::row::vector::maps::piece;
 use crate::simd::Simd;

@@ -2,11 +2,11 @@
 //!
 //! Loops over arrays without a branch, for a compiler to put into vectors.
 
-use super::entry::{Scale, split};
 use super::sweep::{Moments, References, Sums};
 use super::{LANES, Lanes};
 use crate::row::state::{CENTRED, FAR, NEAR};
 use crate::row::statistics::{Kind, RowStatistics};
+use crate::row::two_terms::{Scale, split};
 use crate::simd::Simd;
 use core::f64::consts::LN_2;
 

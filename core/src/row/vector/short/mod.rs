@@ -17,8 +17,8 @@ pub(super) use gradient::gradient;
 use super::{Lanes, Statistics};
 use crate::element::Tensor;
 use crate::row::RowStatistics;
+use crate::row::two_terms::Scale;
 use crate::simd::{Line, Simd, Stored};
-use entry::Scale;
 use judge::{Open, judge};
 use sweep::{measure, references, sweep};
 

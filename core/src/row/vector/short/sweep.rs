@@ -1,7 +1,8 @@
 //! The two sweeps over a batch: exponentials and differences once, then the sums about a log-ratio.
 
 use super::Batch;
-use super::entry::{Pair, Scale, rest, times, two_difference};
+use super::entry::rest;
+use crate::row::two_terms::{Pair, Scale, times, two_difference};
 use crate::simd::{Line, Simd};
 
 /// Entries of a lane that are added up before the lane's sum takes them: equal terms round one way.
