@@ -198,7 +198,9 @@ pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
                 & (ratios[i].abs() * nats <= APART)
                 & (rest <= CLOSE)
                 & (f64::from(open.offset[i]).abs() * nats <= BESIDE)
-                & ((g >= SMALL * z) | (spread == 0.0)),
+                & ((g >= SMALL * z) | (spread == 0.0))
+                // An exponent beyond f32 times nothing.
+                & !far[i].is_nan(),
         );
         near[i] = flag((spread <= NEAR) & (rest <= 1.0 - NEAR));
         deep[i] = flag(far[i] * LN_2 > 1.5 * FAR * g);
