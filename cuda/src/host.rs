@@ -176,7 +176,7 @@ impl Held<'_> {
     /// Bytes of maps and gradients.
     pub(crate) fn moved(&self) -> usize {
         let gradients = [&self.to_student, &self.to_teacher].into_iter().flatten();
-        gradients.chain([&self.teacher, &self.student]).map(Buffer::bytes).sum()
+        gradients.chain([&self.teacher, &self.student]).map(bytes_of).sum()
     }
 }
 
@@ -221,6 +221,10 @@ impl Device {
 
 pub(crate) fn address(buffer: &Buffer<'_>) -> u64 {
     buffer.address()
+}
+
+fn bytes_of(buffer: &Buffer<'_>) -> usize {
+    buffer.bytes()
 }
 
 pub(crate) fn bytes(tensor: Tensor<'_>) -> &[u8] {

@@ -52,15 +52,15 @@ impl Device {
     ///     statistics: KeptStatistics::Drop,
     /// };
     /// if let Ok(device) = Device::open(0) {
-    ///     assert_eq!(device.time(call, std::num::NonZeroU32::MIN)?.len(), 1);
+    ///     assert_eq!(device.time(&call, std::num::NonZeroU32::MIN)?.len(), 1);
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn time(&self, call: HostCall<'_>, turns: NonZeroU32) -> Result<Vec<Turn>, Error> {
+    pub fn time(&self, call: &HostCall<'_>, turns: NonZeroU32) -> Result<Vec<Turn>, Error> {
         let read = call.check()?;
         let gpu = self.gpu.enter()?;
         let held = call.hold(&gpu, read.as_deref())?;
-        let once = held.call(&call, gpu.stream()?);
+        let once = held.call(call, gpu.stream()?);
         // A copy of half as many bytes reads and writes as many.
         let half = held.moved().div_ceil(2);
         let (from, to) = (gpu.buffer(half)?, gpu.buffer(half)?);
