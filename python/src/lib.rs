@@ -3,6 +3,7 @@
 mod backend;
 mod loss;
 mod options;
+mod rows;
 mod tensor;
 
 use densekd::core::{Loss, Preset};

@@ -1,10 +1,10 @@
 //! A loss and its options, as an object of Python.
 
 use crate::backend::{cpu, exception};
-use crate::options;
 use crate::tensor::{Array, ArrayMut, order};
+use crate::{options, rows};
+use densekd::TermSubmission;
 use densekd::core::{Labels, Loss, Options, Preset, Projection, Shape, Term, Upstream};
-use densekd::{BackendError, TermSubmission};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -84,10 +84,7 @@ impl PyLoss {
     }
 
     /// As `pickle` and `copy` make it again.
-    fn __getnewargs_ex__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+    fn __getnewargs_ex__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
         Ok((PyTuple::new(py, [self.name()])?, options::all(py, &self.0)?))
     }
 
@@ -131,8 +128,7 @@ impl PyLoss {
         let mut grad_student = written("grad_student", grad_student, &[])?;
         let mut grad_teacher = written("grad_teacher", grad_teacher, &[&grad_student])?;
         let mut grad_weight = written("grad_weight", grad_weight, &[&grad_student, &grad_teacher])?;
-        let mut grad_bias =
-            written("grad_bias", grad_bias, &[&grad_student, &grad_teacher, &grad_weight])?;
+        let mut grad_bias = written("grad_bias", grad_bias, &[&grad_student, &grad_teacher, &grad_weight])?;
 
         let term = {
             let gradients = [&grad_student, &grad_teacher].into_iter().flatten().map(ArrayMut::array);
@@ -142,22 +138,25 @@ impl PyLoss {
                     && map.shape() != gradient.array().shape()
                 {
                     let (found, wanted) = (gradient.array().shape(), map.shape());
-                    return Err(PyValueError::new_err(format!("a gradient of shape {found:?}, not {wanted:?}")));
+                    return Err(PyValueError::new_err(format!(
+                        "a gradient of shape {found:?}, not {wanted:?}"
+                    )));
                 }
             }
-            let shape = |map: &Array| Shape::new(map.map()?).map_err(|error| refused(error.into()));
+            let shape = |map: &Array| Shape::new(map.map()?).map_err(|error| exception(error.into()));
             let of_student = shape(&student)?;
             let of_teacher = teacher.as_ref().map_or(Ok(of_student), shape)?;
-            Term::new(self.0, of_student, of_teacher, order(&maps)?).map_err(|error| refused(error.into()))?
+            Term::new(self.0, of_student, of_teacher, order(&maps)?)
+                .map_err(|error| exception(error.into()))?
         };
 
         let labels = labels.as_ref().map(|labels| Ok::<_, PyErr>((labels.to_labels()?, labels.shape())));
         let labels = match labels.transpose()? {
             None => None,
             Some((data, &[n, height, width])) => {
-                Some(Labels::new(data, n, height, width).map_err(|error| refused(error.into()))?)
+                Some(Labels::new(data, n, height, width).map_err(|error| exception(error.into()))?)
             }
-            Some((data, &[n])) => Some(Labels::new(data, n, 1, 1).map_err(|error| refused(error.into()))?),
+            Some((data, &[n])) => Some(Labels::new(data, n, 1, 1).map_err(|error| exception(error.into()))?),
             Some((_, shape)) => {
                 return Err(PyValueError::new_err(format!("labels have shape {shape:?}: wanted [N, H, W]")));
             }
@@ -175,7 +174,7 @@ impl PyLoss {
             labels,
             mask: mask.as_ref().map(Array::to_mask).transpose()?,
             projection,
-            upstream: Upstream::new(upstream).map_err(|error| refused(error.into()))?,
+            upstream: Upstream::new(upstream).map_err(|error| exception(error.into()))?,
             grad_student: grad_student.as_mut().map(ArrayMut::to_tensor_mut).transpose()?,
             grad_teacher: grad_teacher.as_mut().map(ArrayMut::to_tensor_mut).transpose()?,
             grad_projection,
@@ -186,8 +185,37 @@ impl PyLoss {
             )
         };
         let cpu = cpu()?;
-        let outcome = py.detach(|| submission.submit(&*cpu)).map_err(refused)?;
+        let outcome = py.detach(|| submission.submit(&*cpu)).map_err(exception)?;
         Ok(outcome.value())
+    }
+
+    /// What the sum over the rows of a map of this shape is multiplied by: weight and tau^2 over the divisor.
+    fn scale(&self, shape: [usize; 4]) -> PyResult<f64> {
+        rows::scale(self.0, shape)
+    }
+
+    /// Writes the sums of every row of a softmax's KL divergence to float64 `[rows, 6]`.
+    fn row_sums(
+        &self,
+        py: Python<'_>,
+        student: &Bound<'_, PyAny>,
+        teacher: &Bound<'_, PyAny>,
+        sums: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        rows::sums(py, self.0, student, teacher, sums)
+    }
+
+    /// Writes the gradient to the student of rows whose sums are known, times `upstream`.
+    fn gradient_of_sums(
+        &self,
+        py: Python<'_>,
+        student: &Bound<'_, PyAny>,
+        teacher: &Bound<'_, PyAny>,
+        sums: &Bound<'_, PyAny>,
+        upstream: f64,
+        grad_student: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        rows::gradient(py, self.0, (student, teacher), sums, upstream, grad_student)
     }
 }
 
@@ -198,8 +226,4 @@ impl PyLoss {
         }
         Ok(Self(options))
     }
-}
-
-fn refused(error: BackendError) -> PyErr {
-    exception(error)
 }

@@ -96,8 +96,9 @@ impl Array {
             .map(whole)
             .collect::<Result<_, _>>()
             .map_err(|_| PyValueError::new_err(format!("{name} has shape {:?}", tensor.shape())))?;
-        let strides =
-            tensor.strides_or_compact().map_err(|error| PyBufferError::new_err(format!("{name}: {error}")))?;
+        let strides = tensor
+            .strides_or_compact()
+            .map_err(|error| PyBufferError::new_err(format!("{name}: {error}")))?;
         let axes: Vec<usize> = (0..shape.len()).collect();
         let channels_last: Vec<usize> = match axes.as_slice() {
             [first, second, rest @ ..] => [&[*first], rest, &[*second]].concat(),
