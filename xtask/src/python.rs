@@ -32,8 +32,12 @@ pub(crate) fn run() -> Result<()> {
     shown(environment.module("mypy").current_dir(&project))?;
     // From elsewhere, so that what is imported is what is installed.
     let elsewhere = root.join("target/python/tests");
-    copied(&project.join("tests"), &elsewhere.join("tests"))?;
-    fs::copy(project.join("pyproject.toml"), elsewhere.join("pyproject.toml"))?;
+    for folder in ["tests", "examples"] {
+        copied(&project.join(folder), &elsewhere.join(folder))?;
+    }
+    for file in ["pyproject.toml", "README.md"] {
+        fs::copy(project.join(file), elsewhere.join(file))?;
+    }
     shown(environment.module("pytest").arg("--quiet").current_dir(&elsewhere))?;
     println!("python: {} passes its tests", wheel.file_name().unwrap_or_default().display());
     Ok(())

@@ -136,22 +136,23 @@ class Distiller(nn.Module):
         labels: Tensor | None = None,
         mask: Tensor | None = None,
         task_loss: Tensor | None = None,
+        teacher_features: Mapping[str, Tensor] | None = None,
         **keywords: Any,  # noqa: ANN401
     ) -> Terms:
-        """Run the teacher on the inputs that the student has had, and return the losses."""
-        if self.teacher.training:
-            self._watch.say("the teacher was in train mode: it was put in eval mode again")
-            self.teacher.eval()
-        self._of_teacher.clear()
-        with torch.no_grad():
-            self.teacher(*inputs, **keywords)
+        """Run the teacher on the inputs that the student has had, and return the losses.
+
+        With `teacher_features`, by the names of the pairs' modules, it is not run: see `TeacherCache`.
+        """
+        if teacher_features is None:
+            self._run_teacher(*inputs, **keywords)
+            teacher_features = {pair.teacher: self._of_teacher.take(pair.teacher) for pair in self.pairs}
         terms, weights, features = {}, {}, {}
         for pair in self.pairs:
             feature = self._of_student.take(pair.student)
             # A node of its own in the graph: what flows back through it is of this term alone.
             own = feature.view_as(feature)
             weight = pair.weight_at(self._step)
-            terms[pair.title] = weight * self._compare(pair, own, labels, mask)
+            terms[pair.title] = weight * self._compare(pair, own, teacher_features[pair.teacher], labels, mask)
             weights[pair.title], features[pair.title] = weight, feature
             if weight != 0:
                 self._watch.gradient(pair.title, own)
@@ -162,8 +163,17 @@ class Distiller(nn.Module):
             self._step += 1
         return Terms(terms, weights, torch.stack(list(terms.values())).sum(), features)
 
-    def _compare(self, pair: Pair, student: Tensor, labels: Tensor | None, mask: Tensor | None) -> Tensor:
-        teacher = self._of_teacher.take(pair.teacher)
+    def _run_teacher(self, *inputs: Any, **keywords: Any) -> None:  # noqa: ANN401
+        if self.teacher.training:
+            self._watch.say("the teacher was in train mode: it was put in eval mode again")
+            self.teacher.eval()
+        self._of_teacher.clear()
+        with torch.no_grad():
+            self.teacher(*inputs, **keywords)
+
+    def _compare(
+        self, pair: Pair, student: Tensor, teacher: Tensor, labels: Tensor | None, mask: Tensor | None
+    ) -> Tensor:
         key = _key(pair.title)
         if key in self.adapters:
             student = self.adapters[key](student)
