@@ -6,6 +6,7 @@ mod instructions;
 mod neon;
 mod no_std;
 mod ptx;
+mod python;
 mod search;
 
 use anyhow::{Context, Result, bail};
@@ -60,6 +61,8 @@ enum Command {
     },
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
+    /// Build the Python package's wheel and test it beside PyTorch.
+    Python,
     /// Make the PTX of the CUDA kernels, or check what is committed.
     Ptx(ptx::PtxCommand),
 }
@@ -77,6 +80,7 @@ fn main() -> Result<()> {
         Command::Instructions { drive: true, .. } => instructions::drive(),
         Command::Instructions { bless, drive: false } => instructions::run(bless),
         Command::Neon => neon::run(),
+        Command::Python => python::run(),
     }
 }
 
