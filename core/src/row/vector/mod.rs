@@ -32,7 +32,6 @@ use kinds::{COARSE, Kind, NEAR, SHARE, TINY, log2_above, sweep};
 use maps::{Halves, Maps, Singles};
 use position::Folded;
 use reference::Reference;
-use sample::Moments;
 use sums::{Sums, block};
 
 /// A bit for each of up to sixteen neighbouring rows.
@@ -201,8 +200,8 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
         of.d.is_finite() && m.is_finite()
     }
 
-    /// References from a sample: the log-ratio as mean and half of the variance say, exact where all differences are
-    /// equal, and a student's reference between the mean and the largest.
+    /// References from a sample: the log-ratio, exact where all differences are equal, and a student's reference between
+    /// the mean and the largest.
     #[inline(always)]
     fn head(&mut self) -> Option<Try> {
         let Self { l, c, maps, from, len, .. } = self;
@@ -214,13 +213,12 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             return None;
         }
         let at = Reference::new::<L>(*c, top, first, true);
-        let Moments { weight, mean, variance, most } = sample.moments(*l, &at);
-        // No mean of e^r is above the largest.
-        let d = at.d() + (mean + 0.5 * *c * variance).min(most);
-        if !(d.is_finite() && variance.is_finite()) {
+        let moments = sample.moments(*l, &at);
+        let d = at.d() + moments.log_ratio(*c);
+        if !d.is_finite() {
             return None;
         }
-        let spread = *c * libm::sqrt(variance);
+        let spread = *c * libm::sqrt(moments.variance);
         let kind = if spread <= TINY / 4.0 {
             Kind::Tiny
         } else if spread <= NEAR / 3.0 {
@@ -231,7 +229,7 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             Kind::Full
         };
         let exact = d.abs() * *c > 0.75 * EXACT_FROM * spread;
-        let at = Reference::new::<L>(*c, at.raised(0.5 * log2_above(weight)), d, exact);
+        let at = Reference::new::<L>(*c, at.raised(0.5 * log2_above(moments.weight)), d, exact);
         Some(Try { at, d, kind, in_full: false })
     }
 

@@ -2,6 +2,7 @@
 
 use super::position::Constants;
 use super::reference::Reference;
+use crate::logarithm::ln_fast;
 use crate::simd::{Simd, Stored};
 
 /// Runs of a sample, which lie evenly in the row, and entries of one.
@@ -21,10 +22,21 @@ pub(super) struct Sample {
 pub(super) struct Moments {
     /// The mean of the student's exponentials.
     pub(super) weight: f64,
-    /// Mean and variance of the differences under the student's distribution, and the largest of them.
-    pub(super) mean: f64,
+    /// Mean and variance of the differences under the student's distribution.
+    mean: f64,
     pub(super) variance: f64,
-    pub(super) most: f64,
+    /// The teacher's exponentials beside the student's.
+    ratio: f64,
+}
+
+impl Moments {
+    /// The log-ratio in units of the inputs, `c` nats each: as mean and half of the variance say, where these are small,
+    /// since a difference of sums would be lost; else as the sums say, which no far entry misleads.
+    #[inline(always)]
+    pub(super) fn log_ratio(&self, c: f64) -> f64 {
+        let half = 0.5 * c * self.variance;
+        if c * half < 0.1 { self.mean + half } else { ln_fast(self.ratio) / c }
+    }
 }
 
 impl Sample {
@@ -50,21 +62,22 @@ impl Sample {
     pub(super) fn moments<L: Simd>(&self, l: L, at: &Reference) -> Moments {
         let constants = Constants::new(l, at);
         let zero = l.splat(0.0);
-        let (mut z, mut first, mut second, mut most) = (zero, zero, zero, l.splat(f32::NEG_INFINITY));
+        let (mut z, mut first, mut second, mut teacher) = (zero, zero, zero, zero);
         let mut both = (self.teacher.chunks_exact(L::WIDTH), self.student.chunks_exact(L::WIDTH));
         while let (Some(t), Some(s)) = (both.0.next(), both.1.next()) {
             let (t, s) = (l.load_f32(t), l.load_f32(s));
             let w = l.exp2(constants.student(s));
             let d = constants.difference::<true>(t, s);
             let u = w * d;
-            (z, first, second, most) = (z + w, first + u, l.fma(u, d, second), l.max(most, d));
+            (z, first, second) = (z + w, first + u, l.fma(u, d, second));
+            teacher = teacher + l.exp2(constants.teacher(t));
         }
         let (z, first, second) = (l.sum(z), l.sum(first), l.sum(second));
         let mean = first / z;
         #[allow(clippy::cast_precision_loss, reason = "64")]
         let weight = z / ENTRIES as f64;
         let variance = (second / z - mean * mean).max(0.0);
-        Moments { weight, mean, variance, most: f64::from(l.largest(most)) }
+        Moments { weight, mean, variance, ratio: l.sum(teacher) / z }
     }
 }
 
