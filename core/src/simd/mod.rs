@@ -31,7 +31,7 @@ use crate::isa::Isa;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
 
-pub(crate) use twice::Four;
+pub(crate) use twice::{Four, Twice};
 
 /// A vector of any instruction set in memory, at a cache line of its own.
 #[derive(Clone, Copy, Debug)]
