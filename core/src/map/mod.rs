@@ -12,6 +12,7 @@ mod comoments;
 mod count;
 mod cut;
 mod executor;
+mod gradient;
 mod lanes;
 mod magnitude;
 mod moments;
