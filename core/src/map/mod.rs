@@ -36,7 +36,7 @@ pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
-pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes};
+pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes, term};
 pub(crate) use stretch::{AHEAD, Stretch, Work, along, update_along};
 pub(crate) use stripes::{Keep, Stripes};
 pub(crate) use sweep::{Sweep, sweep};
