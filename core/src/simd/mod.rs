@@ -23,7 +23,7 @@ mod plain;
 mod tests;
 mod twice;
 
-pub(crate) use doubles::{Doubles, EIGHT};
+pub(crate) use doubles::{Doubles, EIGHT, difference};
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{Element, TensorMut};
