@@ -9,6 +9,7 @@
 //! | run a loss on tensors in host memory | [`Device::submit`] |
 //! | run it on device pointers in the order of a stream | [`Device::launch`] |
 //! | the same of a loss of whole maps | [`Device::submit_map`], [`Device::launch_map`] |
+//! | time it beside a copy | [`Device::time`] |
 //! | know what is covered | [`uncovered`], [`uncovered_statistics`], [`uncovered_map`] |
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
@@ -31,6 +32,7 @@ mod kernel;
 mod maps;
 mod states;
 mod task;
+mod timing;
 mod vectors;
 
 pub use coverage::{uncovered, uncovered_statistics};
@@ -39,3 +41,4 @@ pub use error::Error;
 pub use form::uncovered_map;
 pub use host::{HostCall, Sum};
 pub use maps::{MapDeviceCall, MapHostCall, MapSum};
+pub use timing::Turn;

@@ -13,11 +13,17 @@ use std::sync::OnceLock;
 
 fn device() -> &'static Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(|| {
-        // SAFETY: every test comes here first, and the others wait: nobody reads the environment meanwhile.
-        unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
+    let device = DEVICE.get_or_init(|| {
+        // `cargo xtask gpu` names the driver of a device.
+        if std::env::var_os("DENSEKD_CUDA_LIBRARY").is_none() {
+            // SAFETY: every test comes here first, and the others wait: nobody reads the environment meanwhile.
+            unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
+        }
         Device::open(0).unwrap()
-    })
+    });
+    // Memory of before has values and room that would hide what is wrong.
+    device.trim().unwrap();
+    device
 }
 
 /// Relative to the value and to the largest entry of a gradient; half gradients are rounded once more.

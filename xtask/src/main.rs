@@ -1,7 +1,9 @@
 //! Development commands: `cargo xtask --help`.
 
 mod accuracy;
+mod counters;
 mod figures;
+mod gpu;
 mod instructions;
 mod neon;
 mod no_std;
@@ -63,6 +65,18 @@ enum Command {
     Neon,
     /// Build the Python package's wheel and test it beside PyTorch.
     Python,
+    /// Count what the CUDA kernels do on the simulated device, and write the model that follows.
+    Counters {
+        /// Write nothing: fail where the committed page is not what is counted.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run on a GPU what one can show: test vectors, agreement, compute-sanitizer, times.
+    Gpu {
+        /// Time small maps.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Make the PTX of the CUDA kernels, or check what is committed.
     Ptx(ptx::PtxCommand),
 }
@@ -72,6 +86,8 @@ fn main() -> Result<()> {
         Command::NoStd => no_std::run(),
         Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
         Command::Ptx(command) => command.run(),
+        Command::Counters { check } => counters::run(check),
+        Command::Gpu { quick } => gpu::run(quick),
         Command::Accuracy => {
             accuracy::run();
             Ok(())
