@@ -16,6 +16,7 @@
 mod classes;
 mod coverage;
 mod device;
+mod dist;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
 mod energy;
@@ -26,9 +27,12 @@ mod form;
     path = "gpu_elsewhere.rs"
 )]
 mod gpu;
+mod ho;
 mod host;
 mod kernel;
+mod la;
 mod maps;
+mod on;
 mod states;
 mod task;
 mod vectors;
