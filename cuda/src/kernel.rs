@@ -12,12 +12,15 @@ pub(crate) enum Source {
     Vectors,
     Energy,
     Classes,
+    Dist,
+    La,
+    Ho,
 }
 
 impl Source {
     /// Whether there are kernels for `f64` in it.
     const fn has_f64(self) -> bool {
-        matches!(self, Self::Vectors | Self::Energy)
+        matches!(self, Self::Vectors | Self::Energy | Self::Dist | Self::La | Self::Ho)
     }
 }
 
@@ -37,6 +40,9 @@ impl Kernel {
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
     pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
     pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
+    pub(crate) const DIST_CLOSE: Self = Self { source: Source::Dist, name: "densekd_dist_close" };
+    pub(crate) const LA_COMPARE: Self = Self { source: Source::La, name: "densekd_la_compare" };
+    pub(crate) const HO_CLOSE: Self = Self { source: Source::Ho, name: "densekd_ho_close" };
 }
 
 /// The forms of one kernel for each type of numbers.
@@ -94,6 +100,18 @@ impl Typed {
         DKD_LAST: Classes "densekd_dkd_last";
         SMOOTH_PLANES: Classes "densekd_smooth_planes";
         SMOOTH_LAST: Classes "densekd_smooth_last";
+        DIST_ROWS_PLANES: Dist "densekd_dist_rows_planes";
+        DIST_ROWS_LAST: Dist "densekd_dist_rows_last";
+        DIST_COLUMNS_PLANES: Dist "densekd_dist_columns_planes";
+        DIST_COLUMNS_LAST: Dist "densekd_dist_columns_last";
+        DIST_PULL_PLANES: Dist "densekd_dist_pull_planes";
+        DIST_PULL_LAST: Dist "densekd_dist_pull_last";
+        LA_EDGES_PLANES: La "densekd_la_edges_planes";
+        LA_EDGES_LAST: La "densekd_la_edges_last";
+        LA_PULL_PLANES: La "densekd_la_pull_planes";
+        LA_PULL_LAST: La "densekd_la_pull_last";
+        HO_SUMS: Ho "densekd_ho_sums";
+        HO_PULL: Ho "densekd_ho_pull";
     }
 
     /// The one for a type; `None` for a type without kernels.
