@@ -91,7 +91,7 @@ pub(super) fn take<E: Stored>(x: &[E], from: usize, len: usize, to: &mut [f32; E
     }
     for (to, from) in to.as_chunks_mut::<RUN>().0.iter_mut().zip((0..len).step_by(len / RUNS)) {
         if let Some(run) = row.get(from..).unwrap_or_default().first_chunk::<RUN>() {
-            *to = run.map(|x| x.widen());
+            to.iter_mut().zip(run).for_each(|(to, x)| *to = x.widen());
         }
     }
 }
