@@ -101,7 +101,8 @@ fn one_of_several_gpus_is_named() {
         densekd_with(&environment, words.iter().map(Into::into).collect())
     };
     let list = on_two(&["list", "backends", "--json"]).json();
-    let numbers: Vec<_> = list.as_array().expect("a list").iter().map(|found| found["number"].as_u64()).collect();
+    let numbers: Vec<_> =
+        list.as_array().expect("a list").iter().map(|found| found["number"].as_u64()).collect();
     assert_eq!(numbers, [None, Some(0), Some(1)], "{list}");
     assert!(list[2]["device"].as_str().is_some_and(|name| name.contains("device 1")), "{list}");
     let pair = ["loss", TEACHER, STUDENT, "--json", "--device"];
@@ -110,7 +111,8 @@ fn one_of_several_gpus_is_named() {
     assert!(first.is_f64() && first == second, "{first} {second}");
     // One that is named is wanted, whatever the backend's name.
     for backend in ["auto", "cuda"] {
-        on_two(&[&pair[..], &["2", "--backend", backend]].concat()).fails_json("no_backend", &["device 2 of 2"]);
+        on_two(&[&pair[..], &["2", "--backend", backend]].concat())
+            .fails_json("no_backend", &["device 2 of 2"]);
     }
 }
 
