@@ -10,7 +10,7 @@ mod kinds;
 mod maps;
 mod position;
 mod reference;
-mod short;
+pub(super) mod short;
 mod sums;
 #[cfg(test)]
 mod tests;
