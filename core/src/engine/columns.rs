@@ -39,8 +39,8 @@ impl<R: Arithmetic> Rows<'_, R> {
         bench: &mut Bench<R>,
     ) -> Option<Partial> {
         let memory = self.memory.filter(|_| self.is_of_columns(job))?;
-        let is_large = outputs.grad_student.is_some() && (BLOCK + 1..=KEPT).contains(&self.plan.row_len());
-        Some(if is_large {
+        let axis = self.plan.row_len();
+        Some(if outputs.grad_student.is_some() && axis > BLOCK && axis <= KEPT {
             self.run_buffered::<N, D, KEPT>(memory, job, pair, outputs, scale, bench)
         } else {
             self.run_buffered::<N, D, BLOCK>(memory, job, pair, outputs, scale, bench)
@@ -108,7 +108,7 @@ impl<R: Arithmetic> Rows<'_, R> {
                     if whole && !left {
                         continue;
                     }
-                    let student = outputs.grad_student.is_some() && !(written && !left);
+                    let student = outputs.grad_student.is_some() && (left || !written);
                     let wanted = Wanted { student, ..wanted };
                     let of_row = self.run_row((row, offset + i), *of, wanted, pair, (outputs, scale), bench);
                     partial.overflowed.add(of_row.overflowed);
