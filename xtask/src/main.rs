@@ -28,6 +28,9 @@ enum Command {
     NoStd,
     /// Climb towards row pairs on which the KL divergence is weakest, against the oracle.
     Search {
+        /// How the rows lie in memory.
+        #[arg(long, value_enum, default_value = "rows")]
+        layout: search::Layout,
         /// How many row pairs to try.
         #[arg(long, default_value_t = 40_000)]
         tries: usize,
@@ -84,7 +87,9 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
-        Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
+        Command::Search { layout, tries, seed, value, gradient } => {
+            search::run(layout, tries, seed, value, gradient)
+        }
         Command::Ptx(command) => command.run(),
         Command::Counters { check } => counters::run(check),
         Command::Gpu { quick } => gpu::run(quick),

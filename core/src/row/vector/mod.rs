@@ -11,7 +11,7 @@ mod maps;
 mod position;
 mod reference;
 mod sample;
-mod short;
+pub(super) mod short;
 mod steps;
 mod sums;
 #[cfg(test)]
