@@ -86,7 +86,9 @@ impl Gradient<'_> {
 #[inline(always)]
 fn scaled(out: &mut [f64], scale: f64) {
     if scale != 0.0 {
-        out.iter_mut().for_each(|x| *x *= scale);
+        for x in out {
+            *x *= scale;
+        }
     }
 }
 
