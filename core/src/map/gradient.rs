@@ -86,7 +86,7 @@ impl Gradient<'_> {
 #[inline(always)]
 fn scaled(out: &mut [f64], scale: f64) {
     if scale != 0.0 {
-        for x in out.iter_mut() {
+        for x in out {
             *x *= scale;
         }
     }

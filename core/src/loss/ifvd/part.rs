@@ -2,7 +2,7 @@
 
 use super::table::Table;
 use crate::Epsilon;
-use crate::map::{Lanewise, PIECE, SOON, View, head, lanewise};
+use crate::map::{Lanewise, PIECE, View, head, lanewise};
 use crate::normalize::UnitLength;
 use core::ops::Range;
 
@@ -94,7 +94,6 @@ impl Part<&mut [f64]> {
         let [x, prototypes] = &mut buffers;
         let (x, prototypes) = (head(x, tile), head(prototypes, tile));
         for c in 0..view.shape().channels() {
-            view.expect(n, c + SOON, tile);
             table.spread(self.prototypes, c, marks, prototypes);
             let x = view.positions(n, c, tile.start, x);
             lanewise([&mut *dots, &mut *squares], [x, &*prototypes], &Products);

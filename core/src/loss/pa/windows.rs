@@ -2,7 +2,7 @@
 
 use super::PaOptions;
 use crate::Shape;
-use crate::map::{PIECE, View, head, pieces, runs, sum};
+use crate::map::{PIECE, View, head, pieces, runs};
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
@@ -101,9 +101,6 @@ impl Windows {
     }
 }
 
-/// Cells that are worth a question to all of them.
-const MANY: usize = 16;
-
 /// What is kept of a window while its cells go by, in row-major order.
 pub(super) trait Pool: Copy {
     const NOTHING: Self;
@@ -125,13 +122,6 @@ impl Pool for Maximum {
     const NOTHING: Self = Self { largest: f64::NEG_INFINITY, position: None };
 
     fn add(&mut self, x: &[f64], start: usize) {
-        let largest = self.largest;
-        // Most cells are no larger than those before: many are asked at once.
-        let others = |x| if x <= largest { 0.0 } else { 1.0 };
-        let all_less = || largest.is_nan() || (x.len() >= MANY && sum(x, others) == 0.0);
-        if self.position.is_some() && all_less() {
-            return;
-        }
         for (&x, position) in x.iter().zip(start..) {
             // NaN is the largest of all.
             if self.position.is_none() || x > self.largest || (x.is_nan() && !self.largest.is_nan()) {
