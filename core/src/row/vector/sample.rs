@@ -89,10 +89,12 @@ pub(super) fn take<E: Stored>(x: &[E], from: usize, len: usize, to: &mut [f32; E
         to.iter_mut().zip(row.iter().cycle()).for_each(|(to, x)| *to = x.widen());
         return;
     }
-    for (to, from) in to.as_chunks_mut::<RUN>().0.iter_mut().zip((0..len).step_by(len / RUNS)) {
-        if let Some(run) = row.get(from..).unwrap_or_default().first_chunk::<RUN>() {
+    let mut at = 0;
+    for to in to.as_chunks_mut::<RUN>().0 {
+        if let Some(run) = row.get(at..).unwrap_or_default().first_chunk::<RUN>() {
             *to = run.map(|x| x.widen());
         }
+        at += len / RUNS;
     }
 }
 
