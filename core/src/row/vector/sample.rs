@@ -91,8 +91,8 @@ pub(super) fn take<E: Stored>(x: &[E], from: usize, len: usize, to: &mut [f32; E
     }
     let mut at = 0;
     for to in to.as_chunks_mut::<RUN>().0 {
-        if let Some(run) = row.get(at..).unwrap_or_default().first_chunk::<RUN>() {
-            *to = run.map(|x| x.widen());
+        if let Some([a, b, c, d]) = row.get(at..).unwrap_or_default().first_chunk::<RUN>() {
+            *to = [a.widen(), b.widen(), c.widen(), d.widen()];
         }
         at += len / RUNS;
     }
