@@ -89,10 +89,12 @@ pub(super) fn take<E: Stored>(x: &[E], from: usize, len: usize, to: &mut [f32; E
         to.iter_mut().zip(row.iter().cycle()).for_each(|(to, x)| *to = x.widen());
         return;
     }
-    for (to, from) in to.as_chunks_mut::<RUN>().0.iter_mut().zip((0..len).step_by(len / RUNS)) {
-        if let Some(run) = row.get(from..).unwrap_or_default().first_chunk::<RUN>() {
-            to.iter_mut().zip(run).for_each(|(to, x)| *to = x.widen());
+    let mut at = 0;
+    for to in to.as_chunks_mut::<RUN>().0 {
+        if let Some([a, b, c, d]) = row.get(at..).unwrap_or_default().first_chunk::<RUN>() {
+            *to = [a.widen(), b.widen(), c.widen(), d.widen()];
         }
+        at += len / RUNS;
     }
 }
 
