@@ -2,9 +2,10 @@
 
 use crate::support::{Case, F32, all_types, compare};
 use densekd_core::{
-    DistOptions, Epsilon, HoAdversary, HoOptions, HoRole, LaBorder, LaMode, LaOptions, MapOptions, Order,
-    Temperature, Weight,
+    DistOptions, Epsilon, HoAdversary, HoOptions, HoRole, IfvdOptions, LaBorder, LaMode, LaOptions,
+    MapOptions, Order, PaEpsMode, PaOptions, PaPool, Share, Temperature, Weight,
 };
+use std::num::NonZeroUsize;
 
 pub(crate) const DIST: MapOptions = MapOptions::Dist(DistOptions::DEFAULT);
 
@@ -93,4 +94,56 @@ fn scores_agree_with_the_core() {
             }
         }
     }
+}
+
+pub(crate) const PA: MapOptions = MapOptions::Pa(PaOptions { detach_norm: false, ..PaOptions::DEFAULT });
+
+#[test]
+fn pair_wise_affinity_agrees_with_the_core() {
+    let two = NonZeroUsize::new(2);
+    for (pool, eps_mode) in [(PaPool::Max, PaEpsMode::Add), (PaPool::Avg, PaEpsMode::Max)] {
+        for detach_norm in [false, true] {
+            for kernel in [None, two.map(|two| [two, two])] {
+                let pool_scale = Share::new(0.4).unwrap();
+                let options =
+                    PaOptions { pool, eps_mode, detach_norm, kernel, pool_scale, ..PaOptions::DEFAULT };
+                for order in [Order::Nchw, Order::Nhwc] {
+                    let of = |student, teacher| Case {
+                        teacher,
+                        ..Case::new(MapOptions::Pa(options), student, order)
+                    };
+                    all_types(of([2, 3, 5, 7], [2, 6, 5, 7]));
+                    all_types(of([1, 40, 3, 3], [1, 35, 3, 3]));
+                    // Windows of many cells, and more windows than a tile of the product has.
+                    let large = of([2, 5, 17, 15], [2, 5, 17, 15]);
+                    all_types(large);
+                    for (distance, unit) in [(1e-3, 1.0), (1.0, 1e-12), (1.0, 1e12)] {
+                        compare::<f32>(Case { distance, unit, ..large }, F32);
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(crate) const IFVD: MapOptions =
+    MapOptions::Ifvd(IfvdOptions { num_classes: NonZeroUsize::new(3).unwrap(), ..IfvdOptions::DEFAULT });
+
+#[test]
+fn intra_class_variation_agrees_with_the_core() {
+    let many = IfvdOptions { count_ignored: false, ..IfvdOptions::DEFAULT };
+    for options in [IFVD, MapOptions::Ifvd(many)] {
+        for order in [Order::Nchw, Order::Nhwc] {
+            let of = |student, teacher| Case { teacher, ..Case::new(options, student, order) };
+            all_types(of([2, 3, 5, 7], [2, 6, 5, 7]));
+            all_types(of([3, 40, 3, 3], [3, 33, 3, 3]));
+            all_types(of([1, 2, 65, 66], [1, 2, 65, 66]));
+            for (distance, offset, unit) in [(1e-3, 0.0, 1.0), (1.0, 3.0, 1.0), (1.0, 0.0, 1e6)] {
+                compare::<f32>(Case { distance, offset, unit, ..of([2, 5, 6, 7], [2, 5, 6, 7]) }, F32);
+            }
+        }
+    }
+    // More classes than a block has threads.
+    let more = IfvdOptions { num_classes: NonZeroUsize::new(300).unwrap(), ..many };
+    all_types(Case::new(MapOptions::Ifvd(more), [1, 2, 40, 41], Order::Nchw));
 }

@@ -1,8 +1,8 @@
 //! Cases, and what device and core make of them.
 
 use densekd_core::{
-    Element, MapInputs, MapOptions, Options, Order, Outcome, Shape, Slab, Tensor, TensorMut, Term, Upstream,
-    run_map,
+    Element, Labels, MapInputs, MapOptions, Mask, Options, Order, Outcome, Shape, Slab, Tensor, TensorMut,
+    Term, Upstream, run_map,
 };
 use densekd_cuda::{Device, MapHostCall};
 use half::{bf16, f16};
@@ -50,6 +50,20 @@ impl Case {
         Self { options, student: shape, teacher: shape, order, offset: 0.0, distance: 1.0, unit: 1.0 }
     }
 
+    /// Labels of positions, one in four of no class, and their classes, where the loss takes any.
+    fn classes(&self) -> (Option<Vec<i64>>, Option<Vec<i32>>) {
+        let MapOptions::Ifvd(options) = self.options else { return (None, None) };
+        let [images, _, height, width] = self.student;
+        let mut random = fastrand::Rng::with_seed(3);
+        let count = i64::try_from(options.num_classes.get()).unwrap();
+        let label = |_| if random.u8(..) < 64 { 255 } else { random.i64(0..count) };
+        let labels: Vec<i64> = (0..images * height * width).map(label).collect();
+        let of = Labels::new(&labels, images, height, width).unwrap();
+        let classes = options.classes(of, Mask::ALL, Shape::new(self.student).unwrap());
+        let classes = classes.map(|class| class.map_or(-1, |class| i32::try_from(class).unwrap())).collect();
+        (Some(labels), Some(classes))
+    }
+
     /// Teacher and student.
     pub(crate) fn maps<E: Element>(&self) -> (Vec<E>, Vec<E>) {
         let mut random = fastrand::Rng::with_seed(self.student.iter().sum::<usize>() as u64);
@@ -89,6 +103,12 @@ where
     let mut state = vec![0.0; plan.scratch()];
     let mut wanted =
         Found { value: 0.0, student: vec![0.0; student.len()], teacher: vec![0.0; teacher.len()] };
+    let (labels, classes) = case.classes();
+    let labels = labels.as_ref().map(|labels| {
+        let [images, _, height, width] = case.student;
+        Labels::new(labels, images, height, width).unwrap()
+    });
+    let inputs = labels.map_or(inputs, |labels| inputs.with_labels(labels).unwrap());
     let upstream = Upstream::new(1.5).unwrap();
     let mut to_teacher = Slab::new(&mut wanted.teacher, 0);
     let outcome: Outcome = run_map(
@@ -110,7 +130,7 @@ where
             plan: &plan,
             teacher: takes.then_some(teacher.into()),
             student: student.into(),
-            classes: None,
+            classes: classes.as_deref(),
             upstream: upstream.get(),
             grad_student: Some((&mut found.student[..]).into()),
             grad_teacher: gives.then_some((&mut found.teacher[..]).into()),

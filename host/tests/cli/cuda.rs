@@ -48,6 +48,8 @@ fn auto_takes_the_gpu_for_map_losses_that_it_covers() {
         ("dist", 1e-6),
         ("la", 1e-6),
         ("ho", 1e-6),
+        ("pa", 1e-6),
+        ("ifvd", 1e-6),
         ("dkd", 4e-6),
         ("smooth_ce", 4e-6),
     ] {
@@ -57,7 +59,7 @@ fn auto_takes_the_gpu_for_map_losses_that_it_covers() {
         }
         words.push(format!("{STUDENT}:logits").into());
         words.extend(["--loss", loss, "--json"].map(Into::into));
-        if ["dkd", "smooth_ce"].contains(&loss) {
+        if ["dkd", "smooth_ce", "ifvd"].contains(&loss) {
             words.extend(["--labels", LABELS].map(Into::into));
         }
         agree(&words, tolerance);
