@@ -140,7 +140,15 @@ fn pull<L: Simd, const NEAR: bool, const DEEP: bool>(
         let Some((t, s)) = both.next() else { return };
         let (t, s) = (l.load_f32(t), l.load_f32(s));
         let (high, low) = two_difference(l, t, s);
-        let distance = (high - l.look_up(&rows.d_high, row)) + (low - l.look_up(&rows.d_low, row));
+        let (beside, below) = (high - l.look_up(&rows.d_high, row), l.look_up(&rows.d_low, row));
+        let distance = if DEEP {
+            // Beside a reference that was rounded the other way the low terms have opposite signs, and their difference
+            // more digits than a number: those digits are all of a peak's gradient.
+            let (near, rest) = two_difference(l, low, below);
+            (beside + near) + rest
+        } else {
+            beside + (low - below)
+        };
         let less = l.look_up(&rows.rest, row);
         let r = times(l, distance, scale.nats) - less;
         let deep = if DEEP { l.look_up(&rows.deep, row) } else { one };
