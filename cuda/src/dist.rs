@@ -103,14 +103,16 @@ impl Dist {
             (Typed::DIST_ROWS_PLANES, Typed::DIST_COLUMNS_PLANES, 1)
         };
         let parts = map.channels.div_ceil(of_block) * task.parts_of_column;
+        let sweeps = [
+            (on.kernel(rows)?, map.positions, map.per_block()),
+            (on.kernel(columns)?, parts, 1),
+            (Kernel::DIST_CLOSE, map.channels, u64::from(Kernel::THREADS / 32)),
+        ];
         // SAFETY: the kernels' one parameter is a `DistTask`; the maps are the caller's, and what is kept has room in
         // the workspace where `task` has counted it.
-        unsafe {
-            on.run(on.kernel(rows)?, task, map.positions, map.per_block())?;
-            on.run(on.kernel(columns)?, task, parts, 1)?;
-            on.run(Kernel::DIST_CLOSE, task, map.channels, u64::from(Kernel::THREADS / 32))?;
-            on.total(map.positions + map.channels, levels)
-        }
+        unsafe { on.run_each(&task, sweeps) }?;
+        // SAFETY: the values were just written, and the levels have room where `task` has counted it.
+        unsafe { on.total(map.positions + map.channels, levels) }
     }
 
     /// Starts the gradient to a side, after [`measure`](Self::measure).

@@ -118,22 +118,14 @@ impl Variation {
         ([placed(teacher, on.at.teacher), placed(student, on.at.student)], levels)
     }
 
-    /// Starts the sums of a side's classes.
-    ///
-    /// # Safety
-    /// As [`measure`](Self::measure).
-    unsafe fn sums(on: &On<'_>, task: IfvdTask) -> Result<(), Error> {
+    /// What finds the sums of a side's classes.
+    fn sums(on: &On<'_>, task: &IfvdTask) -> Result<(Kernel, u64, u64), Error> {
         let (classes, channels) = (task.images * task.count, task.extent.channels);
-        let warps = u64::from(Kernel::THREADS / 32);
-        // SAFETY: the kernel's one parameter is an `IfvdTask`; the map is the caller's, and what is kept has room in the
-        // workspace where `tasks` has counted it.
-        unsafe {
-            if task.extent.is_last() {
-                on.run(on.kernel(Typed::IFVD_SUMS_LAST)?, task, classes * channels.div_ceil(32), 1)
-            } else {
-                on.run(on.kernel(Typed::IFVD_SUMS_PLANES)?, task, classes * channels, warps)
-            }
-        }
+        Ok(if task.extent.is_last() {
+            (on.kernel(Typed::IFVD_SUMS_LAST)?, classes * channels.div_ceil(32), 1)
+        } else {
+            (on.kernel(Typed::IFVD_SUMS_PLANES)?, classes * channels, u64::from(Kernel::THREADS / 32))
+        })
     }
 
     /// Starts the value: prototypes and cosines stay in the workspace for [`pull`](Self::pull).
@@ -146,28 +138,33 @@ impl Variation {
         let [_, student] = tasks;
         let (images, warps) = (student.images, u64::from(Kernel::THREADS / 32));
         let segments = images * student.segments_of_image;
-        // SAFETY: as in `sums`.
-        unsafe {
-            on.run(Kernel::IFVD_COUNT, student, segments, 1)?;
-            on.run(Kernel::IFVD_START, student, images, 1)?;
-            on.run(Kernel::IFVD_PLACE, student, segments, 1)?;
-        }
+        let orders = [
+            (Kernel::IFVD_COUNT, segments, 1),
+            (Kernel::IFVD_START, images, 1),
+            (Kernel::IFVD_PLACE, segments, 1),
+        ];
+        // SAFETY: the kernels' one parameter is an `IfvdTask`; the map is the caller's, and what is kept has room in the
+        // workspace where `tasks` has counted it.
+        unsafe { on.run_each(&student, orders) }?;
         for task in tasks {
             let extent = task.extent;
             let typed = if extent.is_last() { Typed::IFVD_COSINES_LAST } else { Typed::IFVD_COSINES_PLANES };
-            // SAFETY: as in `sums`; each reads what was just written.
-            unsafe {
-                Self::sums(on, task)?;
-                on.run(Kernel::IFVD_NORMS, task, images * task.count, warps)?;
-                on.run(on.kernel(typed)?, task, extent.positions, extent.per_block())?;
-            }
+            let cosines = [
+                Self::sums(on, &task)?,
+                (Kernel::IFVD_NORMS, images * task.count, warps),
+                (on.kernel(typed)?, extent.positions, extent.per_block()),
+            ];
+            // SAFETY: as above; each reads what was just written.
+            unsafe { on.run_each(&task, cosines) }?;
         }
-        // SAFETY: the same.
-        unsafe {
-            on.run(Kernel::IFVD_COMPARE, student, student.extent.positions, u64::from(Kernel::THREADS))?;
-            on.run(Kernel::IFVD_IMAGES, student, images, 1)?;
-            on.total(images, levels)
-        }
+        let compared = [
+            (Kernel::IFVD_COMPARE, student.extent.positions, u64::from(Kernel::THREADS)),
+            (Kernel::IFVD_IMAGES, images, 1),
+        ];
+        // SAFETY: as above.
+        unsafe { on.run_each(&student, compared) }?;
+        // SAFETY: the values were just written, and the levels have room in the workspace.
+        unsafe { on.total(images, levels) }
     }
 
     /// Starts the gradient to a side, after [`measure`](Self::measure).
@@ -181,11 +178,12 @@ impl Variation {
             IfvdTask { gradient, factor, is_weighted: 1, ..if to_teacher { teacher } else { student } };
         let extent = task.extent;
         let typed = if extent.is_last() { Typed::IFVD_PULL_LAST } else { Typed::IFVD_PULL_PLANES };
-        // SAFETY: as above; the gradient is as long as the map.
-        unsafe {
-            on.run(Kernel::IFVD_ALONG, task, task.images * task.count, u64::from(Kernel::THREADS / 32))?;
-            Self::sums(on, task)?;
-            on.run(on.kernel(typed)?, task, extent.positions, extent.per_block())
-        }
+        let pulls = [
+            (Kernel::IFVD_ALONG, task.images * task.count, u64::from(Kernel::THREADS / 32)),
+            Self::sums(on, &task)?,
+            (on.kernel(typed)?, extent.positions, extent.per_block()),
+        ];
+        // SAFETY: as in `measure`; the gradient is as long as the map.
+        unsafe { on.run_each(&task, pulls) }
     }
 }

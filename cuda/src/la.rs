@@ -132,10 +132,9 @@ impl Affinity {
             unsafe { on.run(on.kernel(typed)?, task, pixels, task.extent.per_block()) }?;
         }
         // SAFETY: the same, of values and differences; the sums were just written.
-        unsafe {
-            on.run(Kernel::LA_COMPARE, student, pixels, u64::from(Kernel::THREADS))?;
-            on.total(pixels, kept.levels)
-        }
+        unsafe { on.run(Kernel::LA_COMPARE, student, pixels, u64::from(Kernel::THREADS)) }?;
+        // SAFETY: the values were just written, and the levels have room in the workspace.
+        unsafe { on.total(pixels, kept.levels) }
     }
 
     /// Starts the gradient to a side, after [`measure`](Self::measure).

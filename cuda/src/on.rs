@@ -62,6 +62,22 @@ impl On<'_> {
         unsafe { self.gpu.launch(kernel, blocks, self.at.stream, &mut [(&raw mut task).cast()]) }
     }
 
+    /// Starts kernels one after another, each on so many pieces, of which a block takes so many.
+    ///
+    /// # Safety
+    /// As [`run`](Self::run), of each.
+    pub(crate) unsafe fn run_each<T: Copy, const N: usize>(
+        &self,
+        task: &T,
+        kernels: [(Kernel, u64, u64); N],
+    ) -> Result<(), Error> {
+        for (kernel, pieces, per_block) in kernels {
+            // SAFETY: the caller's promise.
+            unsafe { self.run(kernel, *task, pieces, per_block) }?;
+        }
+        Ok(())
+    }
+
     /// Adds the workspace's first so many numbers to the sum; `levels` is where [`Device::levels`] bytes are.
     ///
     /// # Safety

@@ -161,18 +161,18 @@ impl Pairwise {
                 (Typed::PA_POOL_THREAD, u64::from(Kernel::THREADS))
             };
             let nodes = images * count;
+            let pools = [
+                (on.kernel(typed)?, nodes * task.extent.channels, per_block),
+                (Kernel::PA_SCALE, nodes, warps),
+            ];
             // SAFETY: the kernels' one parameter is a `PaTask`; the maps are the caller's, and what is kept has room in
             // the workspace where `kept` has counted it.
-            unsafe {
-                on.run(on.kernel(typed)?, task, nodes * task.extent.channels, per_block)?;
-                on.run(Kernel::PA_SCALE, task, nodes, warps)?;
-            }
+            unsafe { on.run_each(&task, pools) }?;
         }
         // SAFETY: the same; the directions were just written.
-        unsafe {
-            on.run(Kernel::PA_APART, sides[0], tiles, 1)?;
-            on.total(tiles, levels)
-        }
+        unsafe { on.run(Kernel::PA_APART, sides[0], tiles, 1) }?;
+        // SAFETY: the values were just written, and the levels have room in the workspace.
+        unsafe { on.total(tiles, levels) }
     }
 
     /// Starts the gradient to a side, after [`measure`](Self::measure).
@@ -186,11 +186,12 @@ impl Pairwise {
         let Windows { images, count, .. } = task.windows;
         let tiles = images * count.div_ceil(TILE) * task.extent.channels.div_ceil(TILE);
         let spread = if task.extent.is_last() { Typed::PA_SPREAD_LAST } else { Typed::PA_SPREAD_PLANES };
-        // SAFETY: as above; the gradient is as long as the map.
-        unsafe {
-            on.run(Kernel::PA_SLOPES, task, tiles, 1)?;
-            on.run(Kernel::PA_TURN, task, images * count, u64::from(Kernel::THREADS / 32))?;
-            on.run(on.kernel(spread)?, task, task.extent.positions, task.extent.per_block())
-        }
+        let pulls = [
+            (Kernel::PA_SLOPES, tiles, 1),
+            (Kernel::PA_TURN, images * count, u64::from(Kernel::THREADS / 32)),
+            (on.kernel(spread)?, task.extent.positions, task.extent.per_block()),
+        ];
+        // SAFETY: as in `measure`; the gradient is as long as the map.
+        unsafe { on.run_each(&task, pulls) }
     }
 }

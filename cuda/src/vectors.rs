@@ -135,19 +135,22 @@ impl Vectors {
         let task = self.task(on.dtype, &on.at);
         let (of_block, parts) = self.split(on.dtype);
         let (pieces, warps) = (task.count.div_ceil(of_block) * parts, u64::from(Kernel::THREADS / 32));
-        // SAFETY: the kernels' one parameter is a `VectorTask`, whose memory the caller vouches for; sums and vectors
-        // lie in the workspace where `sizes` has counted room for them.
-        unsafe {
-            if self.scale == Scale::Raw {
-                // Numbers as they stand have no moments.
-                on.run(Kernel::VECTORS_SCALE, VectorTask { parts_of_vector: 0, ..task }, task.count, warps)?;
-            } else {
-                on.run(on.kernel(moments)?, task, pieces, 1)?;
-                on.run(Kernel::VECTORS_SCALE, task, task.count, warps)?;
-            }
-            on.run(on.kernel(compare)?, task, pieces, 1)?;
-            on.run(Kernel::VECTORS_CLOSE, task, task.count, warps)?;
+        let scale = |task: VectorTask| {
+            // SAFETY: the kernels' one parameter is a `VectorTask`, whose memory the caller vouches for; sums and vectors
+            // lie in the workspace where `sizes` has counted room for them.
+            unsafe { on.run_each(&task, [(Kernel::VECTORS_SCALE, task.count, warps)]) }
+        };
+        if self.scale == Scale::Raw {
+            // Numbers as they stand have no moments.
+            scale(VectorTask { parts_of_vector: 0, ..task })?;
+        } else {
+            // SAFETY: as above.
+            unsafe { on.run(on.kernel(moments)?, task, pieces, 1) }?;
+            scale(task)?;
         }
+        let compared = [(on.kernel(compare)?, pieces, 1), (Kernel::VECTORS_CLOSE, task.count, warps)];
+        // SAFETY: as above.
+        unsafe { on.run_each(&task, compared) }?;
         let [values, parts, vectors, _] = self.sizes(on.dtype).map(|bytes| bytes as u64);
         // SAFETY: the values were just written, and the levels have room at the workspace's end.
         unsafe { on.total(task.count, on.at.workspace + values + parts + vectors) }

@@ -66,7 +66,7 @@ enum Command {
     },
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
-    /// Build the Python package's wheel and test it beside PyTorch.
+    /// Build the Python package's wheel and test it beside torch.
     Python,
     /// Count what the CUDA kernels do on the simulated device, and write the model that follows.
     Counters {

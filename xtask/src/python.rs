@@ -1,4 +1,4 @@
-//! The Python package: its wheel is built, installed beside PyTorch in an environment of its own, and tested there.
+//! The Python package: its wheel is built, installed beside `torch` in an environment of its own, and tested there.
 
 use crate::call;
 use anyhow::{Context, Result, ensure};
