@@ -49,7 +49,8 @@ pub(crate) fn after_fork() {
 }
 
 /// The exception of Python that says the same.
-pub(crate) fn exception(error: BackendError) -> PyErr {
+pub(crate) fn exception(error: impl Into<BackendError>) -> PyErr {
+    let error = error.into();
     let text = error.to_string();
     match error {
         BackendError::Request(_) => PyValueError::new_err(text),

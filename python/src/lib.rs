@@ -1,4 +1,4 @@
-//! What the Python package is made of: losses with their options, and tensors that come by DLPack.
+//! What the Python package is made of: losses with their options, and tensors that come by `DLPack`.
 
 mod backend;
 mod loss;

@@ -143,20 +143,19 @@ impl PyLoss {
                     )));
                 }
             }
-            let shape = |map: &Array| Shape::new(map.map()?).map_err(|error| exception(error.into()));
+            let shape = |map: &Array| Shape::new(map.map()?).map_err(exception);
             let of_student = shape(&student)?;
             let of_teacher = teacher.as_ref().map_or(Ok(of_student), shape)?;
-            Term::new(self.0, of_student, of_teacher, order(&maps)?)
-                .map_err(|error| exception(error.into()))?
+            Term::new(self.0, of_student, of_teacher, order(&maps)?).map_err(exception)?
         };
 
         let labels = labels.as_ref().map(|labels| Ok::<_, PyErr>((labels.to_labels()?, labels.shape())));
         let labels = match labels.transpose()? {
             None => None,
             Some((data, &[n, height, width])) => {
-                Some(Labels::new(data, n, height, width).map_err(|error| exception(error.into()))?)
+                Some(Labels::new(data, n, height, width).map_err(exception)?)
             }
-            Some((data, &[n])) => Some(Labels::new(data, n, 1, 1).map_err(|error| exception(error.into()))?),
+            Some((data, &[n])) => Some(Labels::new(data, n, 1, 1).map_err(exception)?),
             Some((_, shape)) => {
                 return Err(PyValueError::new_err(format!("labels have shape {shape:?}: wanted [N, H, W]")));
             }
@@ -174,7 +173,7 @@ impl PyLoss {
             labels,
             mask: mask.as_ref().map(Array::to_mask).transpose()?,
             projection,
-            upstream: Upstream::new(upstream).map_err(|error| exception(error.into()))?,
+            upstream: Upstream::new(upstream).map_err(exception)?,
             grad_student: grad_student.as_mut().map(ArrayMut::to_tensor_mut).transpose()?,
             grad_teacher: grad_teacher.as_mut().map(ArrayMut::to_tensor_mut).transpose()?,
             grad_projection,

@@ -14,8 +14,8 @@ use pyo3::prelude::*;
 const NUMBERS: usize = 6;
 
 fn plan(options: Options, shape: [usize; 4], order: Order) -> PyResult<Plan> {
-    let shape = Shape::new(shape).map_err(|error| exception(error.into()))?;
-    match Term::new(options, shape, shape, order).map_err(|error| exception(error.into()))? {
+    let shape = Shape::new(shape).map_err(exception)?;
+    match Term::new(options, shape, shape, order).map_err(exception)? {
         Term::Row(plan) => Ok(plan),
         Term::Map(_) => Err(PyNotImplementedError::new_err(format!(
             "{} has no rows whose sums could be put together",
@@ -95,7 +95,7 @@ pub(crate) fn gradient(
         .collect();
     let submission = Submission {
         statistics: Statistics::Read(&kept),
-        upstream: Upstream::new(upstream).map_err(|error| exception(error.into()))?,
+        upstream: Upstream::new(upstream).map_err(exception)?,
         grad_student: Some(gradient.to_tensor_mut()?),
         ..Submission::new(&plan, teacher.to_tensor()?, student.to_tensor()?)
     };

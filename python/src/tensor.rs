@@ -1,4 +1,4 @@
-//! Tensors of other libraries, in their own memory, by DLPack.
+//! Tensors of other libraries, in their own memory, by `DLPack`.
 
 #![allow(unsafe_code, reason = "memory of another library")]
 

@@ -24,7 +24,7 @@ fn correlations_agree_with_the_core() {
                 let case = Case { unit: 4.0, ..Case::new(options, shape, order) };
                 all_types(case);
                 for (distance, offset, unit) in [(1e-3, 20.0, 4.0), (1e-5, 0.0, 1.0), (1.0, 0.0, 60.0)] {
-                    compare::<f32>(Case { distance, offset, unit, ..case }, F32);
+                    compare::<f32>(Case { offset, distance, unit, ..case }, F32);
                 }
             }
         }
@@ -49,7 +49,7 @@ fn local_affinity_agrees_with_the_core() {
                 for (distance, offset, unit) in
                     [(1e-4, 0.0, 1.0), (1.0, 30.0, 1.0), (1.0, 0.0, 1e-12), (1.0, 0.0, 1e6)]
                 {
-                    compare::<f32>(Case { distance, offset, unit, ..close }, F32);
+                    compare::<f32>(Case { offset, distance, unit, ..close }, F32);
                 }
             }
         }
@@ -139,7 +139,7 @@ fn intra_class_variation_agrees_with_the_core() {
             all_types(of([3, 40, 3, 3], [3, 33, 3, 3]));
             all_types(of([1, 2, 65, 66], [1, 2, 65, 66]));
             for (distance, offset, unit) in [(1e-3, 0.0, 1.0), (1.0, 3.0, 1.0), (1.0, 0.0, 1e6)] {
-                compare::<f32>(Case { distance, offset, unit, ..of([2, 5, 6, 7], [2, 5, 6, 7]) }, F32);
+                compare::<f32>(Case { offset, distance, unit, ..of([2, 5, 6, 7], [2, 5, 6, 7]) }, F32);
             }
         }
     }
