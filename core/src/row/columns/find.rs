@@ -60,7 +60,29 @@ pub(super) fn measured<L: Simd>(
 #[inline(always)]
 pub(super) fn fill<L: Simd>(l: L, tile: &mut Tile<'_, '_>, walk: &Walk<'_>, piece: &Piece) -> usize {
     walk.fill(l, tile.teacher, piece, tile.lines.teacher);
-    walk.fill(l, tile.student, piece, tile.lines.student)
+    let n = walk.fill(l, tile.student, piece, tile.lines.student);
+    if tile.live.is_some() {
+        clear_ignored(l, tile, walk, piece, n);
+    }
+    n
+}
+
+/// Leaves 0 of rows that do not count: what stands there is nobody's business, the forms that a vector takes included.
+#[inline(always)]
+fn clear_ignored<L: Simd>(l: L, tile: &mut Tile<'_, '_>, walk: &Walk<'_>, piece: &Piece, n: usize) {
+    let first = walk.place.row - tile.place.row;
+    for (vector, row) in (first..first + walk.rows).step_by(L::WIDTH).enumerate() {
+        let bits = (0..L::WIDTH).fold(0, |bits, i| bits | u32::from(tile.is_live(row + i)) << i);
+        let live = live(l, bits);
+        let from = vector * piece.pitch;
+        let Lines { teacher, student, .. } = &mut tile.lines;
+        for lines in [teacher, student] {
+            for line in lines.get_mut(from..from + n).unwrap_or_default() {
+                let v = l.select(live, l.load_f32(&line.0), l.splat(0.0));
+                l.store_f32(v, &mut line.0);
+            }
+        }
+    }
 }
 
 /// The blocks of an axis.
