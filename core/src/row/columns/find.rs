@@ -116,9 +116,10 @@ impl Tile<'_, '_> {
         let mut open = Open::new(l, scale, &at, &moments, rows.1);
         open.again = if any { self.wanted(rows) } else { 0 };
         let offset = l.load_f32(&open.offset);
-        if !moments.is_near(l, scale, offset) {
+        let far = moments.far(l, scale, offset);
+        if far != 0 {
             let opposed = opposed(l, scale, offset, &batch(&mut self.lines, at_lines.clone(), 0));
-            open.balance(l, opposed, nats);
+            open.balance(l, far, opposed, nats);
         }
         let mut whole = Whole::new(l);
         for attempt in 0..ATTEMPTS {

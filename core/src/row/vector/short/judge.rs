@@ -128,14 +128,16 @@ impl Open {
         self.below = wide(l, moments.below);
     }
 
-    /// Moves the offsets by what [`opposed`](super::sweep::opposed) sums say.
+    /// Moves the offsets of these lanes by what [`opposed`](super::sweep::opposed) sums say.
     #[inline(always)]
     #[allow(clippy::cast_possible_truncation, reason = "a reference may be any number near")]
-    pub(in crate::row) fn balance<L: Simd>(&mut self, l: L, opposed: L::V, nats: f64) {
+    pub(in crate::row) fn balance<L: Simd>(&mut self, l: L, lanes: Lanes, opposed: L::V, nats: f64) {
         let tau = 1.0 / nats;
-        for ((offset, sum), z) in self.offset.iter_mut().zip(wide(l, opposed)).zip(&self.z) {
+        let sums = wide(l, opposed);
+        for (i, ((offset, sum), z)) in self.offset.iter_mut().zip(sums).zip(&self.z).enumerate() {
             let moved = (f64::from(*offset) + tau * logarithm((sum - z) / (sum + z)).0) as f32;
-            *offset = if moved.abs() < f32::MAX { moved } else { *offset };
+            let moves = lanes >> i & 1 == 1 && moved.abs() < f32::MAX;
+            *offset = if moves { moved } else { *offset };
         }
     }
 

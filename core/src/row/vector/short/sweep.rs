@@ -1,7 +1,7 @@
 //! The two sweeps over a batch: exponentials and differences once, then the sums about a log-ratio.
 
-use super::Batch;
 use super::entry::rest;
+use super::{Batch, Lanes};
 use crate::row::two_terms::{Pair, Scale, times, two_difference};
 use crate::simd::{Line, Simd};
 
@@ -95,8 +95,13 @@ impl<L: Simd> Moments<L> {
     /// Whether all log-ratios about an offset are within 1.
     #[inline(always)]
     pub(in crate::row) fn is_near(&self, l: L, scale: &Scale<L>, offset: L::V) -> bool {
-        let spread = self.spread(l, scale, offset);
-        !l.any(l.not(l.less(spread, l.splat(NEAR))))
+        self.far(l, scale, offset) == 0
+    }
+
+    /// The lanes in which a log-ratio about an offset is beyond 1.
+    #[inline(always)]
+    pub(in crate::row) fn far(&self, l: L, scale: &Scale<L>, offset: L::V) -> Lanes {
+        l.bits(l.not(l.less(self.spread(l, scale, offset), l.splat(NEAR))))
     }
 
     /// The largest |r|.
