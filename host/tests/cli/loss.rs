@@ -199,7 +199,7 @@ fn channels_last_files_give_the_same_value_and_gradient() {
         }
         // Of entries that are equally large, either order may name another.
         let place = |at: &Value| -> usize {
-            let at: Vec<usize> = serde_json::from_value(at.clone()).unwrap();
+            let at: Vec<usize> = serde_json::from_value(at.clone()).expect("a place");
             at.iter().zip([n, c, h, w]).fold(0, |place, (at, size)| place * size + at)
         };
         let named = grad[place(&same["grad"]["max_at"])].abs();
