@@ -64,7 +64,9 @@ impl Environment {
     }
 
     fn pip(&self, arguments: &[&str]) -> Result<()> {
-        shown(self.module("pip").args(["--quiet", "--disable-pip-version-check"]).args(arguments))
+        // The environment is the cache: torch's packages are gigabytes.
+        let settings = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"];
+        shown(self.module("pip").args(settings).args(arguments))
     }
 }
 
