@@ -1,6 +1,7 @@
 //! Losses over the classes of positions.
 
-use crate::support::{Case, F32, device};
+use crate::device::device;
+use crate::support::{Case, F32};
 use densekd_core::{
     Divisor, DkdOptions, Element, Labels, MapCall, MapInputs, MapOptions, Mask, Options, Order, Shape, Share,
     Slab, SmoothCeOptions, Temperature, Tensor, TensorMut, Term, Upstream, run_map,

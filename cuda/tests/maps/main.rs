@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod classes;
+#[path = "../device/mod.rs"]
+mod device;
 mod not_finite;
 mod relations;
 mod support;

@@ -1,27 +1,12 @@
 //! Cases, and what device and core make of them.
 
+use crate::device::device;
 use densekd_core::{
     Element, Labels, MapInputs, MapOptions, Mask, Options, Order, Outcome, Shape, Slab, Tensor, TensorMut,
     Term, Upstream, run_map,
 };
-use densekd_cuda::{Device, MapHostCall};
+use densekd_cuda::MapHostCall;
 use half::{bf16, f16};
-use std::sync::OnceLock;
-
-pub(crate) fn device() -> &'static Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    let device = DEVICE.get_or_init(|| {
-        // `cargo xtask gpu` names the driver of a device.
-        if std::env::var_os("DENSEKD_CUDA_LIBRARY").is_none() {
-            // SAFETY: every test comes here first, and the others wait: nobody reads the environment meanwhile.
-            unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
-        }
-        Device::open(0).unwrap()
-    });
-    // Memory of before has values and room that would hide what is wrong.
-    device.trim().unwrap();
-    device
-}
 
 /// Relative to the value and to the largest entry of a gradient; half gradients are rounded once more.
 pub(crate) const VALUE: f64 = 1e-6;
