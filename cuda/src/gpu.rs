@@ -26,7 +26,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 7;
+    const COUNT: usize = 12;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -38,6 +38,11 @@ impl Source {
             Self::Vectors => include_str!("../ptx/vectors.ptx"),
             Self::Energy => include_str!("../ptx/energy.ptx"),
             Self::Classes => include_str!("../ptx/classes.ptx"),
+            Self::Dist => include_str!("../ptx/dist.ptx"),
+            Self::La => include_str!("../ptx/la.ptx"),
+            Self::Ho => include_str!("../ptx/ho.ptx"),
+            Self::Pa => include_str!("../ptx/pa.ptx"),
+            Self::Ifvd => include_str!("../ptx/ifvd.ptx"),
         }
     }
 }

@@ -17,6 +17,7 @@
 mod classes;
 mod coverage;
 mod device;
+mod dist;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
 mod energy;
@@ -27,9 +28,14 @@ mod form;
     path = "gpu_elsewhere.rs"
 )]
 mod gpu;
+mod ho;
 mod host;
+mod ifvd;
 mod kernel;
+mod la;
 mod maps;
+mod on;
+mod pa;
 mod states;
 mod task;
 mod timing;

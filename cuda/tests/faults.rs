@@ -100,7 +100,7 @@ fn map(device: &Device, loss: Loss, dims: [usize; 4]) -> Result<Numbers, Error> 
     Ok([done.sum].into_iter().chain(to_student.into_iter().chain(to_teacher).map(f64::from)).collect())
 }
 
-/// Another user of the device in the process, as PyTorch is: its share of the primary context keeps alive what we would
+/// Another user of the device in the process, as `PyTorch` is: its share of the primary context keeps alive what we would
 /// leave behind.
 struct Other(Library);
 

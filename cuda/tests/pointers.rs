@@ -152,9 +152,8 @@ fn places<const K: usize>(driver: &Driver, bytes: usize, skips: [u64; K]) -> [u6
 }
 
 fn maps_may_lie_anywhere(device: &Device, driver: &Driver) {
-    for (loss, order) in
-        [(Loss::Pkd, Order::Nchw), (Loss::Pkd, Order::Nhwc), (Loss::At, Order::Nchw), (Loss::At, Order::Nhwc)]
-    {
+    let orders = |loss| [(loss, Order::Nchw), (loss, Order::Nhwc)];
+    for (loss, order) in [Loss::Pkd, Loss::At, Loss::Dist, Loss::Pa].into_iter().flat_map(orders) {
         for (width, skips) in [(19, [1, 1, 1, 1]), (301, [3, 2, 0, 1]), (4096, [1, 2, 3, 0])] {
             let shape = Shape::new([1, 3, 1, width]).unwrap();
             let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else {

@@ -55,7 +55,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
         std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library());
     }
     let names = kernels()?;
-    let assembled = ARCHITECTURES.map(|architecture| assembled(architecture));
+    let assembled = ARCHITECTURES.map(assembled);
     let [a, b, c] = assembled;
     let assembled = [a?, b?, c?];
     let simulated = Simulated::open()?;

@@ -70,14 +70,7 @@ pub(crate) fn run(turns: usize, tables_only: bool) -> Result<()> {
     if !tables_only {
         write(NUMBERS, &figures.json()?)?;
     }
-    let peers = std::fs::read_to_string(path(PEERS)).ok();
-    let text = format!(
-        "{}\n{}\n{}",
-        figures.heading(),
-        goals::table(&figures, peers.as_deref())?,
-        tables::all(&figures)
-    );
-    write(TABLES, &text)?;
+    write(TABLES, &figures.tables()?)?;
     println!("figures: {TABLES} is written");
     Ok(())
 }
@@ -158,6 +151,12 @@ impl Figures {
         Ok(text)
     }
 
+    fn tables(&self) -> Result<String> {
+        let peers = std::fs::read_to_string(path(PEERS)).ok();
+        let goals = goals::table(self, peers.as_deref())?;
+        Ok(format!("{}\n{goals}\n{}", self.heading(), tables::all(self)))
+    }
+
     fn heading(&self) -> String {
         let Self { cpu, rustc, reports } = self;
         let first = reports.first();
@@ -219,4 +218,16 @@ fn cpu() -> String {
         field("cpu family"),
         field("model")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Figures, TABLES, path};
+
+    #[test]
+    fn the_tables_are_of_the_numbers() {
+        let tables = Figures::read().and_then(|figures| figures.tables()).expect("the numbers");
+        let committed = std::fs::read_to_string(path(TABLES)).expect("the tables");
+        assert!(tables == committed, "stale: cargo xtask figures --tables");
+    }
 }

@@ -72,9 +72,9 @@ fn pass(command: &mut Command) -> Result<()> {
 fn program() -> Result<PathBuf> {
     let arguments = ["build", "--release", "-p", "densekd", "--features", "cuda", "--message-format", "json"];
     let messages = crate::call(Command::new(env!("CARGO")).current_dir(root()).args(arguments))?;
-    let executables = messages.lines().filter_map(|line| {
+    let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     });
-    executables.last().context("cargo names no program")
+    executables.next_back().context("cargo names no program")
 }

@@ -8,6 +8,7 @@ mod instructions;
 mod neon;
 mod no_std;
 mod ptx;
+mod python;
 mod search;
 
 use anyhow::{Context, Result, bail};
@@ -27,6 +28,9 @@ enum Command {
     NoStd,
     /// Climb towards row pairs on which the KL divergence is weakest, against the oracle.
     Search {
+        /// How the rows lie in memory.
+        #[arg(long, value_enum, default_value = "rows")]
+        layout: search::Layout,
         /// How many row pairs to try.
         #[arg(long, default_value_t = 40_000)]
         tries: usize,
@@ -62,6 +66,8 @@ enum Command {
     },
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
+    /// Build the Python package's wheel and test it beside torch.
+    Python,
     /// Count what the CUDA kernels do on the simulated device, and write the model that follows.
     Counters {
         /// Write nothing: fail where the committed page is not what is counted.
@@ -81,7 +87,9 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
-        Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
+        Command::Search { layout, tries, seed, value, gradient } => {
+            search::run(layout, tries, seed, value, gradient)
+        }
         Command::Ptx(command) => command.run(),
         Command::Counters { check } => counters::run(check),
         Command::Gpu { quick } => gpu::run(quick),
@@ -93,6 +101,7 @@ fn main() -> Result<()> {
         Command::Instructions { drive: true, .. } => instructions::drive(),
         Command::Instructions { bless, drive: false } => instructions::run(bless),
         Command::Neon => neon::run(),
+        Command::Python => python::run(),
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) fn every_width_comes_back() {
                 ["ld.global", "st.shared", "ld.shared", "st.global"],
                 ["ld", "st", "ld", "st"],
                 ["ld.global.nc", "st.shared", "ld.shared", "st.global"],
+                ["ld.volatile.global", "st.shared", "ld.shared", "st.global"],
             ] {
                 let mut memory = Memory::new(1 << 20);
                 let (from, to) = (place(&mut memory, &BITS), place(&mut memory, &[0; 2]));
