@@ -11,7 +11,17 @@ typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 #define DEVICE __attribute__((device, always_inline)) inline
 #define SHARED static __attribute__((shared))
 
+#ifdef SCARCE_REGISTERS
+// A number of which the compiler knows nothing: what is made of it is made again where it is wanted, not kept in
+// registers through all that comes between.
+DEVICE u32 thread_index() {
+    u32 index = __nvvm_read_ptx_sreg_tid_x();
+    asm volatile("" : "+r"(index));
+    return index;
+}
+#else
 DEVICE u32 thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
+#endif
 DEVICE u32 block_index() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 DEVICE u32 block_count() { return __nvvm_read_ptx_sreg_nctaid_x(); }
 

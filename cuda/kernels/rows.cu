@@ -1,4 +1,5 @@
 // Rows that lie together, of which the state says all.
+#define SCARCE_REGISTERS
 #include "rows.h"
 
 #define KERNELS_OF(T)                                                                                    \
@@ -19,5 +20,7 @@
 KERNELS_OF(f32)
 KERNELS_OF(f16)
 KERNELS_OF(bf16)
+
+KERNEL(THREADS) void densekd_rows_warp_f32(Task task) { rows::by_warps<Settled<f32>, f32>(task); }
 
 #undef KERNELS_OF

@@ -3,6 +3,7 @@
 //     length, f32    f16, bf16     a row is held by           kernels
 //     to 64          to 128        8 lanes                    lanes8
 //     to 512         to 1024       a warp                     lanes32
+//     to 1024                      a warp, or else a block    warp; of rows of which the state says all
 //     to 4096        to 8192       a block                    block
 //     beyond         beyond        its parts of 4096 (8192),  parts, gradient
 //                                  each by a block
@@ -10,21 +11,27 @@
 // Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradients leave in one
 // launch.
 #pragma once
-#include "held.h"
+#include "swift.h"
 
 namespace rows {
 
+// Any row, by the careful form.
+template <class Form, class T, class Team, int PACKS> DEVICE void row_of(const Task &task, const Team &team, u64 row) {
+    const Held<T, Team, PACKS> held(task, team, row, 0, (int)task.length);
+    const Form whole = Form::of_row(task, team, held, row);
+    // By all lanes: those that went another way would read by themselves from there on.
+    const double value = whole.value();
+    if (team.lane() == 0) task.values[row] = value;
+    write_gradients(task, held, whole);
+}
+
 template <class Form, class T, class Team, int PACKS>
 DEVICE void rows_of(const Task &task, u64 first, u64 step) {
+    using Row = Swift<T, Team, PACKS>;
     const Team team;
-    for (u64 row = first; row < task.rows; row += step) {
-        const Held<T, Team, PACKS> held(task, team, row, 0, (int)task.length);
-        const Form whole = Form::of_row(task, team, held, row);
-        // By all lanes: those that went another way would read by themselves from there on.
-        const double value = whole.value();
-        if (team.lane() == 0) task.values[row] = value;
-        write_gradients(task, held, whole);
-    }
+    const bool is_plain = Form::IS_OF_STATE && Row::suits(task);
+    for (u64 row = first; row < task.rows; row += step)
+        if (!is_plain || !Row(task, team, row).has_written(row)) row_of<Form, T, Team, PACKS>(task, team, row);
 }
 
 template <class Form, class T, int LANES, int PACKS> DEVICE void by_lanes(const Task &task) {
@@ -35,6 +42,27 @@ template <class Form, class T, int LANES, int PACKS> DEVICE void by_lanes(const 
 
 template <class Form, class T> DEVICE void by_block(const Task &task) {
     rows_of<Form, T, Block<THREADS>, 4>(task, block_index(), block_count());
+}
+
+// A warp a row, of twice as many entries as shared memory holds for it; the block does those that are not certain.
+template <class Form, class T> DEVICE void by_warps(const Task &task) {
+    using Row = Swift<T, Lanes<32>, 32 / Pack<T>::WIDTH>;
+    constexpr u64 WARPS = THREADS / 32;
+    SHARED bool is_written[WARPS];
+    const Lanes<32> warp;
+    const Block<THREADS> block;
+    const bool is_plain = Row::suits(task);
+    const u64 own = thread_index() / 32;
+    for (u64 first = block_index() * WARPS; first < task.rows; first += block_count() * WARPS) {
+        const u64 row = first + own;
+        const bool is_done = row >= task.rows || (is_plain && Row(task, warp, row).has_written(row));
+        if (warp.lane() == 0) is_written[own] = is_done;
+        barrier();
+#pragma unroll 1
+        for (u64 i = 0; i < WARPS; i++)
+            if (!is_written[i]) row_of<Form, T, Block<THREADS>, 4>(task, block, first + i);
+        barrier();
+    }
 }
 
 // Calls f for the parts of this block, each with its entries, its row and its number.

@@ -135,7 +135,7 @@ DEVICE void write_gradients(const Task &task, const Entries &entries, const Form
 
 // A row of which the state says all: a KL divergence or cross-entropy, and its gradient q - p to the student.
 template <class T> struct Settled {
-    static constexpr bool HAS_TEACHER = false;
+    static constexpr bool HAS_TEACHER = false, IS_OF_STATE = true;
     const Task &task;
     Distributions of;
 

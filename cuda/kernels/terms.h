@@ -50,7 +50,7 @@ struct Term {
 
 // A row with its totals.
 template <class T> struct Summed {
-    static constexpr bool HAS_TEACHER = true;
+    static constexpr bool HAS_TEACHER = true, IS_OF_STATE = false;
     const Task &task;
     Distributions of;
     Totals totals;

@@ -37,6 +37,7 @@ impl Kernel {
     /// Threads of a block, of every kernel.
     pub(crate) const THREADS: u32 = 256;
 
+    pub(crate) const ROWS_WARP: Self = Self { source: Source::Rows, name: "densekd_rows_warp_f32" };
     pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
     pub(crate) const TERMS_WHOLE: Self = Self { source: Source::Terms, name: "densekd_terms_whole" };
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };

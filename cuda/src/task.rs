@@ -159,6 +159,10 @@ impl Strategy {
             _ if length <= 128 * pack => {
                 (of_need(Typed::ROWS_LANES32, Typed::TERMS_ROWS_LANES32), threads / 32)
             }
+            // As many numbers as the registers of a warp hold beside all else.
+            _ if length <= 1024 && dtype == DType::F32 && need == Need::Settled => {
+                (Some(Kernel::ROWS_WARP), threads / 32)
+            }
             _ => (of_need(Typed::ROWS_BLOCK, Typed::TERMS_ROWS_BLOCK), 1),
         };
         Some(Self::Whole(kernel?, rows))
@@ -237,7 +241,10 @@ mod tests {
         assert_eq!(rows(65, DType::F32), Some("densekd_rows_lanes32_f32"));
         assert_eq!(rows(65, DType::F16), Some("densekd_rows_lanes8_f16"));
         assert_eq!(rows(512, DType::F32), Some("densekd_rows_lanes32_f32"));
+        assert_eq!(rows(1024, DType::F32), Some("densekd_rows_warp_f32"));
+        assert_eq!(rows(1025, DType::F32), Some("densekd_rows_block_f32"));
         assert_eq!(rows(4096, DType::F32), Some("densekd_rows_block_f32"));
+        assert_eq!(rows(1024, DType::F16), Some("densekd_rows_lanes32_f16"));
         assert_eq!(rows(4097, DType::F32), Some("densekd_rows_parts_f32"));
         assert_eq!(rows(8192, DType::Bf16), Some("densekd_rows_block_bf16"));
         assert_eq!(rows(8, DType::F64), None);

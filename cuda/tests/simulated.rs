@@ -215,6 +215,23 @@ fn rows_of_every_length_agree_with_the_core() {
 }
 
 #[test]
+fn plain_rows_agree_with_the_core_whether_they_are_certain_or_not() {
+    let one = Temperature::ONE;
+    for width in [16, 64, 200, 1000, 1024, 2048, 4096] {
+        let options = RowOptions { tau: one, ..RowOptions::CWD };
+        let case = Case { options, shape: [1, 3, 1, width], ..Case::CWD };
+        for distance in [8.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 0.0] {
+            all_types(Case { distance, ..case });
+        }
+        for (distance, outlier) in [(1e-3, 3.6), (0.1, 30.0), (1.0, -200.0)] {
+            all_types(Case { distance, outlier, ..case });
+        }
+        compare::<f32>(Case { strange: true, ..case }, F32);
+        compare::<f16>(Case { strange: true, ..case }, F16);
+    }
+}
+
+#[test]
 fn columns_of_every_length_agree_with_the_core() {
     for (options, order, shape) in [
         (RowOptions::PI, Order::Nchw, [2, 19, 5, 9]),

@@ -7,19 +7,19 @@ use densekd_core::{
     Recipe, RowOptions, Shape, Term,
 };
 use densekd_cuda::{Device, HostCall, MapHostCall};
-use densekd_device::Device as Simulated;
+use densekd_device::{Counters, Device as Simulated};
 
-/// Runs a kernel for rows on chip: with one gradient, or with both.
-fn a_row_is_read_once(
+/// Runs a kernel for rows on chip: with one gradient, or with both. How often it reads a row.
+fn a_row_is_read(
     device: &Device,
     simulated: &Simulated,
     kernel: &str,
-    dims: [usize; 4],
-    options: RowOptions,
-) {
+    (dims, options): ([usize; 4], RowOptions),
+    [teacher, student]: [fn(usize) -> f32; 2],
+) -> u64 {
     let shape = Shape::new(dims).unwrap();
     let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
-    let (teacher, student) = (vec![1.0_f32; shape.len()], vec![0.5_f32; shape.len()]);
+    let [teacher, student] = [teacher, student].map(|of| (0..shape.len()).map(of).collect::<Vec<f32>>());
     let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
     let both = kernel.contains("terms");
     let call = HostCall {
@@ -33,16 +33,20 @@ fn a_row_is_read_once(
         row_values: None,
         statistics: KeptStatistics::Drop,
     };
+    let before = simulated.counters(kernel);
     device.submit(call).unwrap();
     let counted = simulated.counters(kernel);
+    let of = |count: fn(&Counters) -> u64| count(&counted) - count(&before);
     let tensor = 4 * shape.len() as u64;
     let written = if both { 2 * tensor } else { tensor };
-    assert_eq!(counted.launches, 1, "{kernel}");
-    assert_eq!(counted.global_read, 2 * tensor, "{kernel}");
-    assert_eq!(counted.global_written, written + 8 * plan.rows() as u64, "{kernel}");
-    assert_eq!(counted.wide_accesses, (2 * tensor + written) / 16, "{kernel}");
+    let read = of(|c| c.global_read) / (2 * tensor);
+    assert_eq!(of(|c| c.launches), 1, "{kernel}");
+    assert_eq!(of(|c| c.global_read), 2 * tensor * read, "{kernel}");
+    assert_eq!(of(|c| c.global_written), written + 8 * plan.rows() as u64, "{kernel}");
+    assert_eq!(of(|c| c.wide_accesses), (2 * tensor * read + written) / 16, "{kernel}");
     assert_eq!((counted.bank_conflicts, counted.local_bytes, counted.atomics), (0, 0, 0), "{kernel}");
-    assert_eq!(counted.sectors, counted.ideal_sectors, "{kernel}");
+    assert_eq!(of(|c| c.sectors), of(|c| c.ideal_sectors), "{kernel}");
+    read
 }
 
 // One test, as there is one device in a process.
@@ -60,15 +64,34 @@ fn memory_is_read_in_whole_sectors_and_no_more_often_than_said() {
 }
 
 fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
+    // A student on the way, and one whose logits lie elsewhere, of which each must be looked at more closely.
+    fn teacher(i: usize) -> f32 {
+        f32::from(u8::try_from(i * 37 % 251).unwrap()) / 64.0
+    }
+    fn student(i: usize) -> f32 {
+        teacher(i) + f32::from(u8::try_from(i * 53 % 97).unwrap()) / 64.0
+    }
+    fn elsewhere(i: usize) -> f32 {
+        teacher(i) + 10.0
+    }
     for (team, dims, divergence) in [
         ("lanes8", [4, 16, 8, 8], Divergence::Js),
         ("lanes32", [1, 16, 16, 32], Divergence::Kl),
+        ("warp", [1, 16, 32, 32], Divergence::Kl),
         ("block", [1, 4, 64, 64], Divergence::ReverseKl),
     ] {
-        let cwd = RowOptions::CWD;
-        a_row_is_read_once(device, simulated, &format!("densekd_rows_{team}_f32"), dims, cwd);
-        let options = RowOptions { divergence, ..cwd };
-        a_row_is_read_once(device, simulated, &format!("densekd_terms_rows_{team}_f32"), dims, options);
+        let rows = |name: String, options, of| a_row_is_read(device, simulated, &name, (dims, options), of);
+        let settled = || format!("densekd_rows_{team}_f32");
+        assert_eq!(rows(settled(), RowOptions::CWD, [teacher, student]), 1, "{team}");
+        assert_eq!(rows(settled(), RowOptions::CWD, [teacher, elsewhere]), 2, "{team}");
+        if team != "warp" {
+            let options = RowOptions { divergence, ..RowOptions::CWD };
+            assert_eq!(
+                rows(format!("densekd_terms_rows_{team}_f32"), options, [teacher, student]),
+                1,
+                "{team}"
+            );
+        }
     }
 }
 
