@@ -144,6 +144,19 @@ impl Workspace {
     }
 }
 
+/// Fails at the first buffer that does not lie on the device.
+pub(crate) fn check_all(
+    gpu: &Entered<'_>,
+    buffers: impl Iterator<Item = (&'static str, Option<u64>)>,
+) -> Result<(), Error> {
+    for (buffer, address) in buffers {
+        if let Some(address) = address {
+            gpu.check(buffer, address)?;
+        }
+    }
+    Ok(())
+}
+
 impl Device {
     /// Bytes of a row's state, see [`KeptStates`].
     pub const STATE: usize = STATE;
@@ -211,7 +224,8 @@ impl Device {
     /// Nothing is allocated, and nothing waited for.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] before anything is done, or what the driver answers.
+    /// Before anything is done [`Error::Unsupported`], and [`Error::NotOnDevice`] or [`Error::OtherDevice`] for an address
+    /// that is none of the device's; or what the driver answers.
     ///
     /// # Safety
     /// Every address is of device memory of this device, as long as the plan says, at a multiple of its numbers' size
@@ -220,6 +234,22 @@ impl Device {
     /// null or one of the device's primary context.
     pub unsafe fn launch(&self, call: &DeviceCall<'_>) -> Result<(), Error> {
         let gpu = self.gpu.enter()?;
+        let kept = match call.states {
+            KeptStates::Drop => None,
+            KeptStates::Write(kept) | KeptStates::Read(kept) => Some(kept),
+        };
+        // Of no rows nothing is read or written but these two.
+        let of_rows = [
+            ("teacher", Some(call.teacher)),
+            ("student", Some(call.student)),
+            ("mask", call.mask),
+            ("grad_student", call.grad_student),
+            ("grad_teacher", call.grad_teacher),
+            ("states", kept),
+            ("workspace", Some(call.workspace)),
+        ];
+        let always = [("sum", Some(call.sum)), ("overflowed", Some(call.overflowed))];
+        check_all(&gpu, of_rows.into_iter().filter(|_| call.plan.rows() > 0).chain(always))?;
         // SAFETY: the caller's promise.
         unsafe { self.start(&gpu, call) }
     }

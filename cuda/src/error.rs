@@ -98,6 +98,26 @@ pub enum Error {
         /// The first such row.
         row: usize,
     },
+    /// An address that is not of the device's memory: of the host's, page-locked or not, freed, or null.
+    #[error(
+        "{buffer}: {address:#x} is no memory of the device: copy it there first, or submit it from the host"
+    )]
+    NotOnDevice {
+        /// Which.
+        buffer: &'static str,
+        /// The address.
+        address: u64,
+    },
+    /// An address in the memory of another device.
+    #[error("{buffer} lies on device {found}, the call is one of device {wanted}")]
+    OtherDevice {
+        /// Which.
+        buffer: &'static str,
+        /// The device that it lies on.
+        found: i32,
+        /// The device of the call.
+        wanted: i32,
+    },
     /// A buffer of another length than the plan asks for.
     #[error("{buffer}: the length is {found}, but the plan wants {wanted}")]
     Length {
@@ -124,6 +144,8 @@ impl Error {
             Self::Driver { .. } => "driver",
             Self::Unsupported { .. } => "unsupported",
             Self::Statistics { .. } => "statistics",
+            Self::NotOnDevice { .. } => "not_on_device",
+            Self::OtherDevice { .. } => "other_device",
             Self::Length { .. } => "length",
         }
     }

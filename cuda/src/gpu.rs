@@ -53,6 +53,7 @@ pub(crate) struct Gpu {
     modules: [OnceLock<Module>; Source::COUNT],
     pool: Pool,
     lost: OnceLock<Error>,
+    ordinal: i32,
     /// After the others, which need it to be freed.
     context: Context,
 }
@@ -128,7 +129,8 @@ impl Gpu {
         let context = named("cuDevicePrimaryCtxRetain", Context::new(device))?;
         drop(before);
         let (modules, pool, lost) = (Default::default(), Pool::default(), OnceLock::new());
-        Ok((Self { modules, pool, lost, context }, properties))
+        let ordinal = device.as_raw();
+        Ok((Self { modules, pool, lost, ordinal, context }, properties))
     }
 
     /// Makes the context current for this thread.
@@ -268,6 +270,28 @@ impl Entered<'_> {
         }
         // SAFETY: the buffer has so many bytes, as was just checked.
         self.note(unsafe { self.gpu.pool.receive(buffer.address(), bytes) })
+    }
+
+    /// Fails where an address is not of this device's memory.
+    pub(crate) fn check(&self, buffer: &'static str, address: u64) -> Result<(), Error> {
+        let function = "cuPointerGetAttribute";
+        let attribute = |which| {
+            let mut found = 0_i32;
+            // SAFETY: both attributes are numbers of 32 bits, and `found` outlives the call.
+            let got = unsafe { sys::cuPointerGetAttribute((&raw mut found).cast(), which, address) };
+            status(function, got).map(|()| found)
+        };
+        let memory = match attribute(sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_MEMORY_TYPE) {
+            // So the driver says that it has never heard of it.
+            Err(Error::Driver { code: 1, .. }) => return Err(Error::NotOnDevice { buffer, address }),
+            got => self.note(got)?,
+        };
+        if memory == sys::CUmemorytype::CU_MEMORYTYPE_HOST as i32 {
+            return Err(Error::NotOnDevice { buffer, address });
+        }
+        let found = self.note(attribute(sys::CUpointer_attribute::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL))?;
+        let wanted = self.gpu.ordinal;
+        if found == wanted { Ok(()) } else { Err(Error::OtherDevice { buffer, found, wanted }) }
     }
 
     /// Waits for a stream, null for the default one.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
 use crate::Error;
-use crate::device::Device;
+use crate::device::{Device, check_all};
 use crate::form::Form;
 use crate::host::{address, bytes, bytes_mut};
 use densekd_core::{DType, MapPlan, Overflowed, Tensor, TensorMut};
@@ -211,13 +211,24 @@ impl Device {
     /// done: what the sum is to be divided by, after the plan's scale. Nothing is allocated, and nothing waited for.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] before anything is done, or what the driver answers.
+    /// Before anything is done [`Error::Unsupported`], and [`Error::NotOnDevice`] or [`Error::OtherDevice`] for an address
+    /// that is none of the device's; or what the driver answers.
     ///
     /// # Safety
     /// As [`Device::launch`], of the addresses of [`MapDeviceCall`].
     pub unsafe fn launch_map(&self, call: &MapDeviceCall<'_>) -> Result<f64, Error> {
         let form = form(call.plan, call.dtype)?;
         let gpu = self.gpu.enter()?;
+        let maps = [
+            ("teacher", call.teacher),
+            ("student", Some(call.student)),
+            ("classes", call.classes.map(|(classes, _)| classes)),
+            ("grad_student", call.grad_student),
+            ("grad_teacher", call.grad_teacher),
+            ("workspace", Some(call.workspace)),
+        ];
+        let always = [("sum", Some(call.sum)), ("overflowed", Some(call.overflowed))];
+        check_all(&gpu, maps.into_iter().filter(|_| call.plan.student().len() > 0).chain(always))?;
         // SAFETY: the caller's promise.
         unsafe { form.start(self, &gpu, call) }
     }

@@ -81,6 +81,8 @@ impl Driver {
 fn tensors_may_lie_anywhere_and_the_context_stays() {
     // SAFETY: the only test of its process, before anything else reads the environment.
     unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
+    // SAFETY: as above.
+    unsafe { std::env::set_var("DENSEKD_DEVICE_COUNT", "2") };
     let device = Device::open(0).unwrap();
     let driver = Driver::open();
     assert!(driver.current().is_null());
@@ -89,10 +91,16 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
     nothing_is_hidden_behind_a_launch(&device, &driver);
 }
 
-/// What a launch asks of the driver: the context, once a module, and work in the caller's stream. No memory, no copy, no
+/// What a launch asks of the driver: the context, where its pointers lie, once a module, and work in the caller's stream. No memory, no copy, no
 /// wait.
-const OF_A_LAUNCH: [&str; 5] =
-    ["cuCtxGetCurrent", "cuCtxSetCurrent", "cuModuleGetFunction", "cuMemsetD32Async", "cuLaunchKernel"];
+const OF_A_LAUNCH: [&str; 6] = [
+    "cuCtxGetCurrent",
+    "cuCtxSetCurrent",
+    "cuPointerGetAttribute",
+    "cuModuleGetFunction",
+    "cuMemsetD32Async",
+    "cuLaunchKernel",
+];
 
 fn nothing_is_hidden_behind_a_launch(device: &Device, driver: &Driver) {
     let simulated = densekd_device::Device::open().unwrap();
@@ -135,11 +143,45 @@ fn nothing_is_hidden_behind_a_launch(device: &Device, driver: &Driver) {
         // The parts' states, the rows', the gradient, and the sum of rows.
         assert_eq!(calls.iter().filter(|call| *call == "cuLaunchKernel").count(), 4);
     }
+    nothing_is_read_that_lies_elsewhere(device, driver, &call);
     // A stream that is none is refused: it is the caller's that everything is launched on.
     let none = DeviceCall { stream: std::ptr::without_provenance_mut(0x7000), ..call };
     // SAFETY: the simulated driver refuses a stream that it did not make.
     let refused = unsafe { device.launch(&none) };
     assert!(matches!(refused, Err(Error::Driver { code: 400, .. })), "{refused:?}");
+}
+
+/// Pointers to memory of the host, of another device, freed, or to none are refused before anything is started.
+fn nothing_is_read_that_lies_elsewhere(device: &Device, driver: &Driver, call: &DeviceCall<'_>) {
+    let bytes = 4 * call.plan.shape().len();
+    let on_heap = vec![0.0_f32; call.plan.shape().len()];
+    let mut locked = std::ptr::null_mut();
+    driver.set_current(driver.context);
+    driver.call("cuMemAllocHost_v2", |f: unsafe extern "C" fn(*mut *mut c_void, usize) -> c_int| {
+        // SAFETY: `locked` outlives the call.
+        unsafe { f(&raw mut locked, bytes) }
+    });
+    let mut other = std::ptr::null_mut();
+    driver.call("cuDevicePrimaryCtxRetain", |f: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int| {
+        // SAFETY: `other` outlives the call.
+        unsafe { f(&raw mut other, 1) }
+    });
+    driver.set_current(other);
+    let apart = driver.allocate(bytes);
+    driver.set_current(std::ptr::null_mut());
+    let [heap, locked] = [on_heap.as_ptr().addr() as u64, locked.addr() as u64];
+    for address in [heap, locked, 0] {
+        let refused = Error::NotOnDevice { buffer: "student", address };
+        // SAFETY: the check refuses the pointer; no other is of another place.
+        assert_eq!(unsafe { device.launch(&DeviceCall { student: address, ..*call }) }, Err(refused));
+    }
+    let refused = Error::OtherDevice { buffer: "grad_student", found: 1, wanted: 0 };
+    // SAFETY: as above.
+    assert_eq!(unsafe { device.launch(&DeviceCall { grad_student: Some(apart), ..*call }) }, Err(refused));
+    driver.call("cuDevicePrimaryCtxRelease_v2", |f: unsafe extern "C" fn(c_int) -> c_int| {
+        // SAFETY: it was retained above.
+        unsafe { f(1) }
+    });
 }
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {

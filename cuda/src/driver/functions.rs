@@ -236,6 +236,7 @@ forward! {
         dynamicSMemSize: usize,
         blockSizeLimit: c_int,
     );
+    cuPointerGetAttribute(data: *mut c_void, attribute: CUpointer_attribute, ptr: CUdeviceptr);
     cuStreamCreateWithPriority(phStream: *mut CUstream, flags: c_uint, priority: c_int);
     cuStreamDestroy_v2(hStream: CUstream);
     cuStreamGetFlags(hStream: CUstream, flags: *mut c_uint);

@@ -19,14 +19,18 @@ fn lock_pages(d: &mut Driver, bytes: usize) -> Answer<u64> {
     Ok(address)
 }
 
-/// `CU_POINTER_ATTRIBUTE_*`: the context, the type of memory, the pointer of the device, its ordinal.
+/// `CU_POINTER_ATTRIBUTE_*`: the context, the type of memory, the pointer of the device, its ordinal. Of memory that no
+/// driver knows there are none.
 fn attribute(d: &Driver, to: &HostWrite, which: c_int, address: u64) -> Answer<()> {
-    let context = d.owner(address)?;
+    const ON_HOST: u32 = 1;
+    const ON_DEVICE: u32 = 2;
+    let (context, memory) =
+        if d.is_page_locked(address) { (d.current()?, ON_HOST) } else { (d.owner(address)?, ON_DEVICE) };
     match which {
         1 => to.put(&context.to_le_bytes()),
-        2 => to.put(&2_u32.to_le_bytes()),
+        2 => to.put(&memory.to_le_bytes()),
         3 => to.put(&address.to_le_bytes()),
-        9 => to.put(&d.current_device().unwrap_or_default().to_le_bytes()),
+        9 => to.put(&d.device_of(context)?.to_le_bytes()),
         _ => Err(code::INVALID_VALUE),
     }
 }

@@ -28,7 +28,7 @@ impl Driver {
     }
 
     /// The current context, usable.
-    pub(super) fn current(&self) -> Answer<Handle> {
+    pub(crate) fn current(&self) -> Answer<Handle> {
         self.initialised()?;
         match top() {
             0 => Err(code::INVALID_CONTEXT),
@@ -38,6 +38,11 @@ impl Driver {
                 Some(_) => Ok(context),
             },
         }
+    }
+
+    /// The device that a context is of.
+    pub(crate) fn device_of(&self, context: Handle) -> Answer<i32> {
+        self.contexts.get(&context).map(|of| of.device).ok_or(code::INVALID_CONTEXT)
     }
 
     /// A launch in `context` failed: it is lost.

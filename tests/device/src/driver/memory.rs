@@ -58,6 +58,11 @@ impl Driver {
         self.memory.range(address).ok_or(code::NOT_FOUND)
     }
 
+    /// Whether an address is of page-locked memory of the host.
+    pub(crate) fn is_page_locked(&self, address: u64) -> bool {
+        self.host.iter().any(|(&base, &bytes)| (base..base + bytes).contains(&address))
+    }
+
     /// The context that an address belongs to.
     pub(crate) fn owner(&self, address: u64) -> Answer<u64> {
         self.initialised()?;
