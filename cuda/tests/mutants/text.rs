@@ -1,100 +1,11 @@
-//! Mistakes put into the text of a kernel, in one place or in all that have something in common.
+//! The text of a module, cut into kernels, and mistakes put into it.
 
+use crate::mistake::{Mistake, kind};
 use std::collections::BTreeMap;
-
-/// A kind of mistake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Mistake {
-    /// A barrier of the block is not there.
-    Barrier,
-    /// An exchange between lanes gives a lane its own number.
-    Shuffle,
-    /// A branch that a predicate guards is never taken.
-    Guard,
-    /// Every position counts, whatever the mask says.
-    Mask,
-    /// A load or store is one element further.
-    Index,
-    /// The two sides of a difference are swapped.
-    Operand,
-    /// What is counted in elements is counted in twice their bytes.
-    Stride,
-}
-
-impl Mistake {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Barrier, Self::Shuffle, Self::Guard, Self::Mask, Self::Index, Self::Operand, Self::Stride];
-
-    /// The line with the mistake; `None` where there is no place for it.
-    pub(crate) fn of(self, line: &str) -> Option<String> {
-        let text = line.trim().trim_end_matches(';');
-        let (name, operands) = text.split_once(char::is_whitespace)?;
-        let operands: Vec<&str> = split(operands);
-        Some(match (self, name) {
-            (Self::Barrier, "bar.sync") => String::new(),
-            (Self::Shuffle, "shfl.sync.bfly.b32") => format!("mov.b32 {}, {};", operands[0], operands[1]),
-            (Self::Guard, guard) if guard.starts_with('@') => String::new(),
-            (Self::Mask, "ld.u8" | "ld.global.u8") => format!("mov.u16 {}, 1;", operands[0]),
-            (Self::Index, _) if name.starts_with("ld.global") => {
-                format!("{name} {}, {};", operands[0], further(operands[1], bytes(name)?)?)
-            }
-            (Self::Index, _) if name.starts_with("st.global") => {
-                format!("{name} {}, {};", further(operands[0], bytes(name)?)?, operands[1])
-            }
-            (Self::Operand, "sub.f32" | "sub.f64" | "sub.rn.f32") => {
-                format!("{name} {}, {}, {};", operands[0], operands[2], operands[1])
-            }
-            (Self::Stride, "mul.wide.u32") => {
-                let bytes: u64 = operands[2].parse().ok()?;
-                format!("{name} {}, {}, {};", operands[0], operands[1], 2 * bytes)
-            }
-            (Self::Stride, "shl.b64") => {
-                let bits: u32 = operands[2].parse().ok().filter(|bits| (1..=4).contains(bits))?;
-                format!("{name} {}, {}, {};", operands[0], operands[1], bits + 1)
-            }
-            _ => return None,
-        })
-    }
-}
-
-/// What places of one kind have in common: the instruction, and of an exchange or a stride how far it goes.
-fn kind(line: &str) -> String {
-    let (name, operands) = line.trim().split_once(char::is_whitespace).unwrap_or((line, ""));
-    let operands = split(operands.trim_end_matches(';'));
-    match (name, operands.get(2)) {
-        ("shfl.sync.bfly.b32" | "mul.wide.u32" | "shl.b64", Some(far)) => format!("{name} by {far}"),
-        _ if name.starts_with('@') => "@".to_owned(),
-        _ => name.to_owned(),
-    }
-}
-
-/// Operands, cut at the commas outside of braces.
-fn split(text: &str) -> Vec<&str> {
-    let mut depth = 0;
-    let outside = |c: char| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        c == ',' && depth == 0
-    };
-    text.split(outside).map(str::trim).collect()
-}
-
-/// Bytes of an access by its name: `ld.global.v4.u32`.
-fn bytes(name: &str) -> Option<u64> {
-    let bits: u64 = name.rsplit('.').next()?[1..].parse().ok()?;
-    let count = name.split('.').find_map(|part| part.strip_prefix('v')?.parse().ok()).unwrap_or(1);
-    Some(bits / 8 * count)
-}
-
-/// An address so many bytes further.
-fn further(address: &str, bytes: u64) -> Option<String> {
-    let inner = address.strip_prefix('[')?.strip_suffix(']')?;
-    let (base, offset) = inner.split_once('+').unwrap_or((inner, "0"));
-    let offset: u64 = offset.parse().ok()?;
-    Some(format!("[{base}+{}]", offset + bytes))
-}
 
 /// A module's text, cut into kernels and what stands between them.
 pub(crate) struct Text {
+    text: String,
     lines: Vec<String>,
     /// Of each kernel its name, and its lines from the brace that opens to the one that closes.
     kernels: Vec<(String, std::ops::Range<usize>)>,
@@ -116,7 +27,7 @@ impl Text {
                 kernels.push((name, start + 1..at));
             }
         }
-        Self { lines, kernels }
+        Self { text: text.to_owned(), lines, kernels }
     }
 
     /// Names of the kernels.
@@ -169,7 +80,8 @@ impl Text {
         text
     }
 
-    pub(crate) fn whole(&self) -> String {
-        self.lines.join("\n")
+    /// All of it, as it was given.
+    pub(crate) fn shipped(&self) -> &str {
+        &self.text
     }
 }

@@ -1,7 +1,8 @@
 //! What reaches each kernel: losses on small tensors, and their numbers.
 
 use densekd_core::{
-    Divergence, KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, RowStatistics, Shape, Term,
+    Divergence, KeptStatistics, MapOptions, Options, Order, Plan, Recipe, RowOptions, RowStatistics, Shape,
+    Term,
 };
 use densekd_cuda::{Device, Error, HostCall, MapHostCall};
 
@@ -13,13 +14,45 @@ pub(crate) type Numbers = Vec<Vec<f64>>;
 pub(crate) enum Use {
     /// Rows with ignored positions, the gradients to student and, of a divergence with totals, to the teacher.
     Rows(Order, [usize; 4], Divergence),
-    /// A map loss at its defaults, with every gradient that it has.
-    Map(Loss, Order, [usize; 4]),
+    /// Rows of which all counts, with the gradient to the student.
+    Plain([usize; 4], Maps),
+    /// A map loss with every gradient that it has.
+    Map(MapOptions, Order, [usize; 4]),
+    /// The same of other maps.
+    Of(Maps, MapOptions, Order, [usize; 4]),
+}
+
+/// What teacher and student have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Maps {
+    Nothing,
+    /// Most of their numbers.
+    Much,
+    /// All but a few, of which the teacher's are far smaller.
+    ButFew,
+    /// Numbers whose squares `f32` does not hold.
+    Size,
+}
+
+impl Maps {
+    /// Teacher and student.
+    fn of(self, count: usize) -> [Vec<f32>; 2] {
+        let (mut teacher, mut student) = (numbers(count, 37), numbers(count, 53));
+        for (i, (t, s)) in teacher.iter_mut().zip(&mut student).enumerate() {
+            match self {
+                Self::Nothing => {}
+                Self::Much => *t = *s + *t / 16.0,
+                Self::ButFew => *t = *s + *t / 64.0 - if i % 37 == 0 { 8.0 } else { 0.0 },
+                Self::Size => (*t, *s) = (*t * 1e30, *s * 1e30),
+            }
+        }
+        [teacher, student]
+    }
 }
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {
-    // Of either sign, without a pattern that a wrong index would meet again.
-    (0..count).map(|i| f32::from(u8::try_from((i * step + i * i % 89) % 251).unwrap()) / 64.0 - 2.0).collect()
+    // Of either sign, near and far, without a pattern that a wrong index would meet again.
+    (0..count).map(|i| f32::from(u8::try_from((i * step + i * i % 89) % 251).unwrap()) / 16.0 - 8.0).collect()
 }
 
 fn widened(numbers: Vec<f32>) -> Vec<f64> {
@@ -30,7 +63,9 @@ impl Use {
     pub(crate) fn run(self, device: &Device) -> Result<Numbers, Error> {
         match self {
             Self::Rows(order, dims, divergence) => rows(device, order, dims, divergence),
-            Self::Map(loss, order, dims) => map(device, loss, order, dims),
+            Self::Plain(dims, maps) => plain(device, dims, maps),
+            Self::Map(options, order, dims) => map(device, Maps::Nothing, options, order, dims),
+            Self::Of(maps, options, order, dims) => map(device, maps, options, order, dims),
         }
     }
 }
@@ -39,8 +74,14 @@ fn rows(device: &Device, order: Order, dims: [usize; 4], divergence: Divergence)
     let options = RowOptions { divergence, ..RowOptions::CWD };
     let plan = Plan::new(Recipe::new(options).unwrap(), Shape::new(dims).unwrap(), order).unwrap();
     let len = plan.shape().len();
-    let (teacher, student) = (numbers(len, 37), numbers(len, 53));
-    let mask: Vec<u8> = (0..dims[0] * dims[2] * dims[3]).map(|i| u8::from(i % 7 != 3)).collect();
+    let (mut teacher, student) = (numbers(len, 37), numbers(len, 53));
+    // One row of a teacher that has nothing to say, which is no distribution.
+    let (silent, apart) = (plan.layout().axis(), plan.layout().inner());
+    if plan.rows() > 1 {
+        teacher.iter_mut().step_by(apart).take(silent).for_each(|x| *x = f32::NEG_INFINITY);
+    }
+    let mask: Vec<u8> =
+        (0..dims[0] * dims[2] * dims[3]).map(|i| u8::from((i * i + i / 3) % 5 != 0)).collect();
     let both = divergence != Divergence::Kl;
     let (mut to_student, mut to_teacher) = (vec![0.0_f32; len], vec![0.0_f32; len]);
     let mut values = vec![0.0; plan.rows()];
@@ -59,10 +100,39 @@ fn rows(device: &Device, order: Order, dims: [usize; 4], divergence: Divergence)
     Ok(vec![vec![done.sum], values, widened(to_student), widened(to_teacher)])
 }
 
-fn map(device: &Device, loss: Loss, order: Order, dims: [usize; 4]) -> Result<Numbers, Error> {
+fn plain(device: &Device, dims: [usize; 4], maps: Maps) -> Result<Numbers, Error> {
+    let plan =
+        Plan::new(Recipe::new(RowOptions::CWD).unwrap(), Shape::new(dims).unwrap(), Order::Nchw).unwrap();
+    let [teacher, student] = maps.of(plan.shape().len());
+    let mut gradient = vec![0.0_f32; student.len()];
+    let mut kept = vec![RowStatistics::default(); plan.rows()];
+    let mut values = vec![0.0; plan.rows()];
+    let done = device.submit(HostCall {
+        plan: &plan,
+        teacher: teacher[..].into(),
+        student: student[..].into(),
+        mask: None,
+        factor: 1.5,
+        grad_student: Some((&mut gradient[..]).into()),
+        grad_teacher: None,
+        row_values: Some(&mut values),
+        statistics: KeptStatistics::Write(&mut kept),
+    })?;
+    Ok(vec![vec![done.sum], values, widened(gradient)])
+}
+
+fn map(
+    device: &Device,
+    maps: Maps,
+    options: MapOptions,
+    order: Order,
+    dims: [usize; 4],
+) -> Result<Numbers, Error> {
     let shape = Shape::new(dims).unwrap();
-    let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else { unreachable!() };
-    let (teacher, student) = (numbers(shape.len(), 37), numbers(shape.len(), 53));
+    let Term::Map(plan) = Term::new(Options::Map(options), shape, shape, order).unwrap() else {
+        unreachable!()
+    };
+    let [teacher, student] = maps.of(shape.len());
     let classes: Vec<i32> = (0..shape.images() * shape.positions())
         .map(|i| if i % 5 == 2 { -1 } else { i32::try_from(i % shape.channels()).unwrap() })
         .collect();

@@ -1,0 +1,147 @@
+//! Modules, and what reaches their kernels.
+
+use crate::uses::{Maps, Use};
+use densekd_core::{
+    AtOptions, DistOptions, Divergence, DkdOptions, HoOptions, HoRole, IfvdOptions, LaMode, LaOptions,
+    MapOptions, Order, PaOptions, PkdOptions, SmoothCeOptions,
+};
+use std::num::NonZeroUsize;
+
+/// A module.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    pub(crate) text: &'static str,
+    /// What reaches all of its kernels for `f32`.
+    pub(crate) uses: Vec<Use>,
+    /// More than the blocks of a small device do at once, for mistakes that only then show.
+    pub(crate) large: Vec<Use>,
+}
+
+const NCHW: Order = Order::Nchw;
+const NHWC: Order = Order::Nhwc;
+
+fn rows(order: Order, dims: &[[usize; 4]], divergence: Divergence) -> Vec<Use> {
+    dims.iter().map(|&dims| Use::Rows(order, dims, divergence)).collect()
+}
+
+/// Both orders in memory.
+fn maps(options: MapOptions, dims: [usize; 4]) -> [Use; 2] {
+    [NCHW, NHWC].map(|order| Use::Map(options, order, dims))
+}
+
+const LENGTHS: [[usize; 4]; 5] =
+    [[1, 40, 5, 9], [1, 10, 9, 23], [1, 3, 25, 37], [2, 1, 61, 41], [1, 1, 95, 97]];
+const PLAIN: [[usize; 4]; 5] =
+    [[1, 40, 4, 12], [1, 10, 10, 20], [1, 9, 25, 40], [1, 3, 40, 50], [1, 1, 95, 97]];
+const COLUMNS: [[usize; 4]; 2] = [[2, 300, 5, 9], [1, 30, 20, 15]];
+const PARTS: [usize; 4] = [1, 4200, 3, 43];
+const PAIRS: [usize; 4] = [1, 140_000, 1, 2];
+
+pub(crate) fn by_name(name: &str) -> Family {
+    let (kl, js, reverse) = (Divergence::Kl, Divergence::Js, Divergence::ReverseKl);
+    let family = |name, text, uses, large| Family { name, text, uses, large };
+    match name {
+        "rows" => family(
+            "rows",
+            include_str!("../../ptx/rows.ptx"),
+            rows(NCHW, &LENGTHS, kl),
+            rows(NCHW, &[[1, 300, 24, 25]], kl),
+        ),
+        // The same kernels by the form that they have for plain rows.
+        "swift" => {
+            let of = |maps| PLAIN.map(|dims| Use::Plain(dims, maps)).to_vec();
+            family(
+                "swift",
+                include_str!("../../ptx/rows.ptx"),
+                of(Maps::Nothing),
+                [of(Maps::Much), of(Maps::ButFew)].concat(),
+            )
+        }
+        "columns" => family(
+            "columns",
+            include_str!("../../ptx/columns.ptx"),
+            rows(NHWC, &COLUMNS, kl),
+            rows(NHWC, &[PARTS], kl),
+        ),
+        "terms" => family(
+            "terms",
+            include_str!("../../ptx/terms.ptx"),
+            [rows(NCHW, &LENGTHS, js), rows(NHWC, &COLUMNS, js)].concat(),
+            rows(NHWC, &[PARTS], reverse),
+        ),
+        "whole" => family(
+            "whole",
+            include_str!("../../ptx/whole.ptx"),
+            rows(NCHW, &LENGTHS, kl),
+            rows(NHWC, &[PARTS, PAIRS], kl),
+        ),
+        "vectors" => {
+            let pkd = MapOptions::Pkd(PkdOptions::DEFAULT);
+            let short = [Use::Map(pkd, NCHW, [2, 300, 1, 7]), Use::Map(pkd, NHWC, [40, 300, 5, 5])];
+            family(
+                "vectors",
+                include_str!("../../ptx/vectors.ptx"),
+                [maps(pkd, [3, 5, 37, 41]), short].concat(),
+                vec![Use::Map(pkd, NCHW, [1, 20, 96, 96]), Use::Map(pkd, NHWC, [16, 33, 30, 30])],
+            )
+        }
+        "energy" => {
+            let at = MapOptions::At(AtOptions::DEFAULT);
+            family(
+                "energy",
+                include_str!("../../ptx/energy.ptx"),
+                maps(at, [2, 71, 13, 11]).into(),
+                [Use::Of(Maps::Size, at, NCHW, [1, 5, 9, 11]), Use::Of(Maps::Size, at, NHWC, [1, 5, 9, 11])]
+                    .into_iter()
+                    .chain(maps(at, [3, 200, 20, 20]))
+                    .collect(),
+            )
+        }
+        "classes" => {
+            let of = |dims| {
+                let both =
+                    [MapOptions::Dkd(DkdOptions::DEFAULT), MapOptions::SmoothCe(SmoothCeOptions::DEFAULT)];
+                both.map(|options| maps(options, dims)).concat()
+            };
+            family("classes", include_str!("../../ptx/classes.ptx"), of([2, 11, 7, 9]), of([3, 3, 60, 60]))
+        }
+        "dist" => {
+            let of = |dims| maps(MapOptions::Dist(DistOptions::DEFAULT), dims).to_vec();
+            let near = Use::Of(Maps::Much, MapOptions::Dist(DistOptions::DEFAULT), NCHW, [2, 5, 9, 11]);
+            let large = [vec![near], of([1, 300, 4, 4]), of([3, 3, 40, 40])].concat();
+            family("dist", include_str!("../../ptx/dist.ptx"), of([2, 5, 9, 11]), large)
+        }
+        "la" => {
+            let distances = MapOptions::La(LaOptions::DEFAULT);
+            let cosines = MapOptions::La(LaOptions { mode: LaMode::Cos, ..LaOptions::DEFAULT });
+            family(
+                "la",
+                include_str!("../../ptx/la.ptx"),
+                [distances, cosines].map(|options| maps(options, [2, 3, 7, 9])).concat(),
+                [distances, cosines].map(|options| maps(options, [3, 5, 60, 60])).concat(),
+            )
+        }
+        "pa" => {
+            let options = MapOptions::Pa(PaOptions { detach_norm: false, ..PaOptions::DEFAULT });
+            family(
+                "pa",
+                include_str!("../../ptx/pa.ptx"),
+                [&maps(options, [2, 3, 9, 11])[..], &[Use::Map(options, NCHW, [1, 2, 40, 40])]].concat(),
+                maps(options, [2, 40, 33, 33]).to_vec(),
+            )
+        }
+        "ifvd" => {
+            let of = |options, dims| maps(MapOptions::Ifvd(options), dims).to_vec();
+            // More classes than a warp has lanes.
+            let many = IfvdOptions { num_classes: NonZeroUsize::new(300).unwrap(), ..IfvdOptions::DEFAULT };
+            let large = [of(many, [1, 3, 9, 11]), of(IfvdOptions::DEFAULT, [3, 7, 65, 66])].concat();
+            family("ifvd", include_str!("../../ptx/ifvd.ptx"), of(IfvdOptions::DEFAULT, [2, 7, 13, 9]), large)
+        }
+        _ => {
+            let ho = HoOptions::DEFAULT;
+            let penalty = MapOptions::Ho(HoOptions { role: HoRole::GradientPenalty, ..ho });
+            let of = |dims| [penalty, MapOptions::Ho(ho)].map(|options| maps(options, dims)).concat();
+            family("ho", include_str!("../../ptx/ho.ptx"), of([3, 2, 65, 33]), of([2, 1, 200, 200]))
+        }
+    }
+}
