@@ -64,9 +64,11 @@ impl Environment {
     }
 
     fn pip(&self, arguments: &[&str]) -> Result<()> {
-        // The environment is the cache: torch's packages are gigabytes.
+        // The environment is the cache: torch's packages are gigabytes, more than some hold in memory as /tmp.
         let settings = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"];
-        shown(self.module("pip").args(settings).args(arguments))
+        let downloads = self.folder.join("tmp");
+        fs::create_dir_all(&downloads)?;
+        shown(self.module("pip").env("TMPDIR", downloads).args(settings).args(arguments))
     }
 }
 
