@@ -26,6 +26,11 @@ def batches(count: int) -> list[tuple[list[str], Tensor]]:
     return [([f"a{i}", f"b{i}"], torch.randn(2, 3, 8, 8, generator=generator)) for i in range(count)]
 
 
+def test_a_teacher_whose_numbers_lie_channels_last(tmp_path: Path) -> None:
+    TeacherCache(tmp_path, network(), ["3"])
+    TeacherCache(tmp_path, network().to(memory_format=torch.channels_last), ["3"])
+
+
 def test_a_cached_teacher_is_the_teacher(tmp_path: Path) -> None:
     teacher, student = network(), network(2)
     cache = TeacherCache(tmp_path, teacher, ["3"])

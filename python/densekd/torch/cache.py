@@ -140,5 +140,5 @@ def _fingerprint(teacher: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, x in sorted(teacher.state_dict().items()):
         digest.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
-        digest.update(x.detach().cpu().contiguous().view(torch.uint8).numpy() if x.dim() else str(x.item()).encode())
+        digest.update(x.detach().cpu().flatten().view(torch.uint8).numpy() if x.dim() else str(x.item()).encode())
     return digest.hexdigest()
