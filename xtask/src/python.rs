@@ -87,7 +87,7 @@ fn shown(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Copies a folder's Python files in the place of what was there.
+/// Copies a folder's Python files, and those of the folders in it, in the place of what was there.
 fn copied(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -95,8 +95,11 @@ fn copied(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "py") {
-            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        let place = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copied(&path, &place)?;
+        } else if path.extension().is_some_and(|extension| extension == "py") {
+            fs::copy(&path, place)?;
         }
     }
     Ok(())
