@@ -109,6 +109,12 @@ const CLOSE: f32 = 0.25;
 /// out among all entries of the gradient, matters.
 const CENTRED: f32 = 0.75;
 
+/// |r| from which the teacher's own exponent is as good as the student's and r.
+const OWN: f32 = 4.0;
+
+/// The largest exponent of a number.
+const LARGEST: f32 = 88.0;
+
 /// References that are tried.
 const ATTEMPTS: usize = 6;
 
@@ -188,6 +194,19 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
         self.exponential.exp(s - self.m)
     }
 
+    /// The teacher's exponential: from the student's, which it then shares the error of, where the two are close; from its
+    /// own exponent where w may have underflowed. Infinite where the reference is out of reach.
+    #[inline(never)]
+    fn p(&self, t: f32, w: f32, distance: f32) -> f32 {
+        let near = (distance * self.per_unit).abs() <= OWN;
+        let y = if near { distance } else { (t - self.top.0) - self.top.1 };
+        if y * self.per_unit > LARGEST {
+            return f32::INFINITY;
+        }
+        let e = self.exponential.exp(y);
+        if near { w * e } else { e }
+    }
+
     #[inline(always)]
     fn entry(&self, t: f32, s: f32, w: f32) -> Entry {
         let distance = if self.exact {
@@ -203,7 +222,7 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
             let square = u * r;
             return Entry { excess: u + square * q, bregman: square * (1.0 + q * (r - 1.0)) };
         }
-        let p = self.exponential.exp((t - self.top.0) - self.top.1);
+        let p = self.p(t, w, distance);
         // An infinite log-ratio of no mass is no term.
         let bregman = if p == 0.0 { w } else { (r - 1.0) * p + w };
         Entry { excess: p - w, bregman }
@@ -217,9 +236,8 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
     /// The references' first guess, and Z.
     fn measure(&mut self, room: &mut impl Room) -> f32 {
         self.m = Self::largest(self.student.iter().map(|s| s.widen()));
-        // Where all differences are equal the mean is to be exact: it is taken beside the largest entry's.
-        let m = self.m;
-        let beside = self.pairs().find(|(_, s)| *s == m).map_or(0.0, |(t, s)| t - s);
+        // Where all differences are equal the mean is to be exact: it is taken beside one of them.
+        let beside = self.pairs().next().map_or(0.0, |(t, s)| t - s);
         let (mut z, mut first) = (Sum::default(), Sum::default());
         for (i, ((t, s), cell)) in self.pairs().zip(room.cells()).enumerate() {
             let w = self.w(s);
