@@ -175,6 +175,8 @@ fn nothing_is_no_row_and_lengths_may_differ() {
     assert_eq!(loss.value(&teacher, &student[..2]), short);
     assert_eq!(loss.gradient(&teacher[..2], &student, 1.0, &mut [0.0; 3]), short);
     assert_eq!(loss.gradient(&teacher, &student, 1.0, &mut [0.0; 2]), short);
+    // Not even the largest entry of what is left out.
+    assert!(loss.gradient(&[0.5, 2.0, 0.0], &[1.0, 0.0, 500.0], 1.0, &mut [0.0; 2]) == short);
     assert!(
         [0.0, -1.0, f32::NAN, f32::INFINITY].into_iter().all(|tau| RowKl::<Polynomial>::new(tau).is_none())
     );

@@ -51,7 +51,7 @@ fn atanh_rest(y: f32) -> f32 {
 /// *Accuracy* of value and gradient with [`Polynomial`], the gradient's in shares of its largest entry: 1e-6 for ordinary
 /// rows, 1e-5 for any finite row; the value is never negative and has these digits down to 1e-26.
 ///
-/// *Cost* of value and gradient, of an entry: 134 instructions of a Cortex-M4F where the rows are near, 154 where a quarter of
+/// *Cost* of value and gradient, of an entry: 134 instructions of a Cortex-M4F where the rows are near, 159 where a quarter of
 /// the entries takes two exponentials; no memory but 250 bytes of stack (`tests/board/figures.md` has other cores). The
 /// value alone takes the student's exponentials twice and is hardly cheaper.
 ///
@@ -79,7 +79,7 @@ impl<X: Exponential> RowKl<X> {
 
     /// The divergence.
     pub fn value<E: Element>(&self, teacher: &[E], student: &[E]) -> f32 {
-        Sweep::new(self.exponential, self.per_unit, teacher, student).run(&mut sweep::Again).kl()
+        self.sweep(teacher, student, teacher.len()).run(&mut sweep::Again).kl()
     }
 
     /// The divergence; `scale (q - p)/tau` for each entry into `gradient`, which holds the student's exponentials until
@@ -91,9 +91,17 @@ impl<X: Exponential> RowKl<X> {
         scale: f32,
         gradient: &mut [f32],
     ) -> f32 {
-        let mut sweep = Sweep::new(self.exponential, self.per_unit, teacher, student);
+        let mut sweep = self.sweep(teacher, student, gradient.len());
         let verdict = sweep.run(&mut sweep::Kept(gradient));
         sweep.pull(verdict, scale * self.per_unit, gradient);
         verdict.kl()
+    }
+
+    /// Of what all have, and `room` entries at most.
+    #[inline(always)]
+    fn sweep<'r, E: Element>(&self, teacher: &'r [E], student: &'r [E], room: usize) -> Sweep<'r, X, E> {
+        let len = teacher.len().min(student.len()).min(room);
+        let [teacher, student] = [teacher, student].map(|row| row.get(..len).unwrap_or_default());
+        Sweep::new(self.exponential, self.per_unit, teacher, student)
     }
 }

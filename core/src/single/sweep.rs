@@ -102,6 +102,13 @@ fn logs(s: f32) -> (f32, f32) {
     (2.0 * s * (1.0 + y * rest), 2.0 * y * (1.0 / (1.0 + s) + s * rest))
 }
 
+/// The logarithm by which a reference moves that was far off.
+#[cold]
+#[inline(never)]
+fn far_log<X: Exponential>(x: f32) -> f32 {
+    X::ln(x)
+}
+
 /// |s| up to which [`logs`] has all digits.
 const CLOSE: f32 = 0.25;
 
@@ -177,9 +184,11 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
         self.teacher.iter().zip(self.student).map(|(t, s)| (t.widen(), s.widen()))
     }
 
-    /// Moves the reference of the log-ratio by so much.
-    fn move_by(&mut self, distance: f32) {
-        let (high, low) = two_difference(self.d.0, -distance);
+    /// Moves the reference of the log-ratio by so many nats.
+    #[cold]
+    #[inline(never)]
+    fn move_by(&mut self, nats: f32) {
+        let (high, low) = two_difference(self.d.0, -nats / self.per_unit);
         self.refer_to((high, if self.exact { low + self.d.1 } else { 0.0 }));
     }
 
@@ -200,11 +209,8 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
     fn p(&self, t: f32, w: f32, distance: f32) -> f32 {
         let near = (distance * self.per_unit).abs() <= OWN;
         let y = if near { distance } else { (t - self.top.0) - self.top.1 };
-        if y * self.per_unit > LARGEST {
-            return f32::INFINITY;
-        }
-        let e = self.exponential.exp(y);
-        if near { w * e } else { e }
+        let unit = if near { w } else { 1.0 };
+        if y * self.per_unit > LARGEST { f32::INFINITY } else { unit * self.exponential.exp(y) }
     }
 
     #[inline(always)]
@@ -274,7 +280,7 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
     pub(super) fn run(&mut self, room: &mut impl Room) -> Verdict {
         let z = self.measure(room);
         if !(z >= 1.0) {
-            return self.without_student();
+            return self.without_reference();
         }
         let mut start_again = true;
         let mut found = (0.0, 0.0);
@@ -283,16 +289,10 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
             let sum = z + e;
             // Out of reach of the teacher's mass: its own largest entry is within.
             if !(sum > 0.0 && sum < f32::INFINITY) {
-                let top = Self::largest(self.teacher.iter().map(|t| t.widen()));
-                if self.is_empty() {
-                    return Verdict::Empty;
+                if core::mem::take(&mut start_again) && self.start_at_the_teacher() {
+                    continue;
                 }
-                if !top.is_finite() || !core::mem::take(&mut start_again) {
-                    return Verdict::NotANumber;
-                }
-                self.exact = true;
-                self.refer_to(two_difference(top, self.m));
-                continue;
+                return self.without_reference();
             }
             let s = e / (z + sum);
             let (log, excess) = logs(s);
@@ -305,9 +305,8 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
             if (close && kl >= excess && centred && exact) || attempt == ATTEMPTS - 1 {
                 break;
             }
-            let step = if close { log } else { X::ln(sum / z) };
             self.exact |= !exact;
-            self.move_by(step / self.per_unit);
+            self.move_by(if close { log } else { far_log::<X>(sum / z) });
         }
         let (e, kl) = found;
         let sum = z + e;
@@ -316,25 +315,41 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
         Verdict::Row { w: e / (z * sum), excess: 1.0 / sum, kl }
     }
 
-    /// Whether the teacher is minus infinity throughout.
-    fn is_empty(&self) -> bool {
-        self.pairs().all(|(t, _)| t == f32::NEG_INFINITY)
+    /// Moves the reference to where both have their largest entries, if the teacher has one.
+    #[cold]
+    #[inline(never)]
+    fn start_at_the_teacher(&mut self) -> bool {
+        let top = Self::largest(self.teacher.iter().map(|t| t.widen()));
+        self.exact = true;
+        self.refer_to(two_difference(top, self.m));
+        top.is_finite()
     }
 
-    /// A row whose student has no largest entry that is a number.
+    /// A row in which the student, or the teacher, has no mass that is a number.
     #[cold]
-    fn without_student(&mut self) -> Verdict {
-        let top = Self::largest(self.teacher.iter().map(|t| t.widen()));
-        let missing = |s: &E| s.widen::<f32>() == f32::NEG_INFINITY;
-        let is_number = self.student.iter().all(missing) && self.pairs().all(|(t, _)| t < f32::INFINITY);
-        if !is_number {
-            return Verdict::NotANumber;
+    #[inline(never)]
+    fn without_reference(&mut self) -> Verdict {
+        let missing = |x: f32| x == f32::NEG_INFINITY;
+        let (mut teacher, mut student, mut numbers) = (true, true, true);
+        for (t, s) in self.pairs() {
+            teacher &= missing(t);
+            student &= missing(s);
+            numbers &= t < f32::INFINITY && s < f32::INFINITY;
         }
-        if top == f32::NEG_INFINITY {
-            return Verdict::Empty;
+        match (numbers, teacher, student) {
+            (true, true, _) => Verdict::Empty,
+            (true, false, true) => {
+                self.m = 0.0;
+                self.start_at_the_teacher();
+                Verdict::NoStudent(self.pairs().map(|(t, _)| self.own(t)).sum())
+            }
+            _ => Verdict::NotANumber,
         }
-        self.top = (top, 0.0);
-        Verdict::NoStudent(self.teacher.iter().map(|t| self.exponential.exp(t.widen::<f32>() - top)).sum())
+    }
+
+    /// The teacher's exponential by its own exponent.
+    fn own(&self, t: f32) -> f32 {
+        self.p(t, 0.0, f32::INFINITY)
     }
 
     /// The gradient.
@@ -349,8 +364,8 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
             }
             Verdict::NoStudent(sum) => {
                 let factor = -scale / sum;
-                for (t, g) in self.teacher.iter().zip(gradient) {
-                    *g = factor * self.exponential.exp(t.widen::<f32>() - self.top.0);
+                for ((t, _), g) in self.pairs().zip(gradient) {
+                    *g = factor * self.own(t);
                 }
             }
             Verdict::Empty => gradient.fill(0.0),
