@@ -311,7 +311,13 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
         let (e, kl) = found;
         let sum = z + e;
         // The sums being numbers, so are the entries: what is none is the difference to a student of minus infinity.
-        let kl = if kl.is_nan() { f32::INFINITY } else { kl.max(0.0) };
+        let kl = if kl.is_nan() {
+            f32::INFINITY
+        } else if kl < 0.0 {
+            0.0
+        } else {
+            kl
+        };
         Verdict::Row { w: e / (z * sum), excess: 1.0 / sum, kl }
     }
 
@@ -368,8 +374,8 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
                     *g = factor * self.own(t);
                 }
             }
-            Verdict::Empty => gradient.fill(0.0),
-            Verdict::NotANumber => gradient.fill(f32::NAN),
+            // A number that is not known beforehand: no call of a C library's `memset`.
+            Verdict::Empty | Verdict::NotANumber => gradient.fill(verdict.kl()),
         }
     }
 }
