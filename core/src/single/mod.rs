@@ -52,8 +52,8 @@ fn atanh_rest(y: f32) -> f32 {
 /// rows, 1e-5 for any finite row; the value is never negative and has these digits down to 1e-26.
 ///
 /// *Cost* of value and gradient, of an entry: 134 instructions of a Cortex-M4F where the rows are near, 159 where a quarter of
-/// the entries takes two exponentials; no memory but 250 bytes of stack (`tests/board/figures.md` has other cores). The
-/// value alone takes the student's exponentials twice and is hardly cheaper.
+/// the entries takes two exponentials; no memory but 250 bytes of stack. The value alone takes the student's exponentials
+/// twice and is hardly cheaper.
 ///
 /// ```
 /// use densekd_core::single::{Polynomial, RowKl};
