@@ -55,10 +55,11 @@ pub struct RowState {
     /// The largest |p - w|, coarsely.
     largest: bf16,
     spread: Spread,
-    /// Entries with both logits finite: 0, 1 or 2 for more.
-    regular: u8,
     seen: Seen,
 }
+
+// What a runtime sets aside for a row, and a C program's opaque struct.
+const _: () = assert!(size_of::<RowState>() == 64);
 
 /// What a state has met, a bit each.
 #[derive(Clone, Copy, Debug)]
@@ -69,12 +70,18 @@ impl Seen {
     const STUDENT_MISSING: u8 = 2;
     /// Entries that need policies, or that `f32` does not hold.
     const CAREFUL: u8 = 4;
+    /// An entry with both logits finite, and more than one.
+    const REGULAR: u8 = 8;
+    const SEVERAL: u8 = 128;
     /// The KL divergence of some block sits far below the row's maximum.
     const FAR: u8 = 16;
     /// `d` was found by an earlier sweep of the whole row, and everything is to be taken in `f64`.
     const CENTRED: u8 = 32;
     /// The two maxima are so far apart that the log-ratio's last digits matter.
     const APART: u8 = 64;
+
+    /// A row of two entries or more, none of them special.
+    const MANY: Self = Self(Self::REGULAR | Self::SEVERAL);
 
     const fn has(self, what: u8) -> bool {
         self.0 & what != 0
@@ -138,7 +145,6 @@ impl RowState {
             far: 0.0,
             largest: bf16::ZERO,
             spread: Spread::NEAR,
-            regular: 0,
             seen: Seen(0),
         }
     }
@@ -146,7 +152,7 @@ impl RowState {
     /// A state of two entries or more, swept about `m` and `d` (in quarter units) within the bounds of one: its sums,
     /// and the largest |r|.
     pub(super) fn swept((m, d): (f64, f64), (z, e, g): (f64, f64, f64), spread: f64) -> Self {
-        Self { m, d, z, e, g, spread: Spread::of(spread), regular: 2, ..Self::new() }
+        Self { m, d, z, e, g, spread: Spread::of(spread), seen: Seen::MANY, ..Self::new() }
     }
 
     /// The state of which these are the statistics: of a row whose entries are evaluated about one reference.
@@ -154,7 +160,7 @@ impl RowState {
         let RowStatistics { m, z, d, l, kl: k, kind } = *statistics;
         let part = Part { m, z, d, l, k };
         let spread = if kind == Kind::Near { Spread::NEAR } else { Spread::UNKNOWN };
-        Self { m, d, z, e: z * libm::expm1(l), g: part.g(), spread, regular: 2, ..Self::new() }
+        Self { m, d, z, e: z * libm::expm1(l), g: part.g(), spread, seen: Seen::MANY, ..Self::new() }
     }
 
     /// Adds a chunk of entries. Where the slices differ in length, the longer one's rest is not read.
@@ -251,7 +257,7 @@ impl RowState {
         let top_here = top_s;
         let (top_t, top_s) = (top_t.to_double() * 0.25, top_s.to_double() * 0.25);
         let apart = !((top_t - top_s).abs() * scale <= APART);
-        let first = self.regular == 0;
+        let first = !self.seen.has(Seen::REGULAR);
         let last_resort = far == f64::INFINITY;
         let tolerable = |error: f64, g: f64| last_resort || error <= far * g;
         let mut near = self.spread <= Spread::WIDEST;
@@ -324,13 +330,14 @@ impl RowState {
     }
 
     fn note(&mut self, entries: usize) {
-        self.regular = self.regular.saturating_add(if entries > 1 { 2 } else { 1 }).min(2);
+        self.seen.note(Seen::SEVERAL, entries > 1 || self.seen.has(Seen::REGULAR));
+        self.seen.note(Seen::REGULAR, true);
     }
 
     /// Moves the reference of the student's exponents up, exactly.
     fn raise(&mut self, tau: Temperature, m: f64) {
         if m > self.m {
-            if self.regular > 0 {
+            if self.seen.has(Seen::REGULAR) {
                 let lower = (m - self.m) * per_quarter(tau);
                 let down = libm::exp(-lower);
                 self.far = f32::from_f64(down * (f64::from(self.far) + lower * self.g));

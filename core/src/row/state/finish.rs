@@ -32,11 +32,11 @@ impl RowState {
         if seen.has(Seen::STUDENT_MISSING) {
             return RowStatistics { kl: f64::INFINITY, kind: Kind::Split, ..blank };
         }
-        if self.regular == 0 {
+        if !seen.has(Seen::REGULAR) {
             return RowStatistics { kind: Kind::Zero, ..blank };
         }
         let mut part = Part::of(self.m, self.d, self.z, self.e, self.g);
-        if self.regular == 1 {
+        if !seen.has(Seen::SEVERAL) {
             part.k = 0.0;
             if self.lone_z == 0.0 {
                 return RowStatistics { kind: Kind::Single, ..blank };

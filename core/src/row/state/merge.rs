@@ -1,7 +1,7 @@
 //! States of parts of a row put together.
 
 use super::spread::Spread;
-use super::{RowState, per_quarter, wide};
+use super::{RowState, Seen, per_quarter, wide};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
 use crate::row::part::{Part, conclusive, snap};
@@ -17,7 +17,7 @@ impl RowState {
     ) {
         let scale = per_quarter(tau);
         let mut whole = part;
-        if self.regular > 0 {
+        if self.seen.has(Seen::REGULAR) {
             whole = Part::of(self.m, self.d, self.z, self.e, self.g).merge(&part, scale);
         }
         // What parts add by their shares alone is as far below the maximum as the smaller of them.
@@ -37,7 +37,7 @@ impl RowState {
         self.far = f32::from_f64(error + deepest * (whole.g() - own).max(0.0));
         self.largest = wide(most);
         let moved = |from: f64| ((from - whole.d) * scale).abs();
-        let ours = if self.regular > 0 { self.spread.moved(moved(self.d)) } else { Spread::NEAR };
+        let ours = if self.seen.has(Seen::REGULAR) { self.spread.moved(moved(self.d)) } else { Spread::NEAR };
         self.spread = spread.moved(moved(part.d)).max(ours);
         (self.m, self.d, self.z, self.g) = (whole.m, whole.d, whole.z, whole.g());
         self.e = whole.z * libm::expm1(whole.l);
@@ -46,12 +46,13 @@ impl RowState {
     /// Adds what another state has seen: the states of any split of a row give the row's, within the bound of
     /// the whole.
     pub fn merge(&mut self, tau: Temperature, other: &Self) {
-        self.seen.note(other.seen.0, true);
+        // How many entries there are, this state may know better.
+        self.seen.note(other.seen.0 & !Seen::MANY.0, true);
         self.push_lone(tau, other.lone_m, other.lone_z);
-        if other.regular > 0 {
+        if other.seen.has(Seen::REGULAR) {
             let part = Part::of(other.m, other.d, other.z, other.e, other.g);
             self.add_part(tau, part, (f64::from(other.far), other.spread, other.largest.to_f64()));
-            self.note(usize::from(other.regular));
+            self.note(if other.seen.has(Seen::SEVERAL) { 2 } else { 1 });
             if !conclusive(self.z, self.e, self.g) {
                 self.centre(tau);
             }
@@ -63,7 +64,7 @@ impl RowState {
     pub(crate) fn centre(&mut self, tau: Temperature) {
         let part = Part::of(self.m, self.d, self.z, self.e, self.g);
         let centred = part.about(snap(self.d + part.l / per_quarter(tau)), per_quarter(tau));
-        if self.regular > 0 && centred.d.is_finite() && centred.l.is_finite() {
+        if self.seen.has(Seen::REGULAR) && centred.d.is_finite() && centred.l.is_finite() {
             self.spread = self.spread.moved((centred.d - self.d).abs() * per_quarter(tau));
             self.e = self.z * libm::expm1(centred.l);
             (self.d, self.g) = (centred.d, centred.g());
