@@ -4,7 +4,7 @@
 use crate::arithmetic::Arithmetic;
 use crate::element::{DType, Element, Tensor, TensorMut};
 use crate::isa::{Isa, Kernel, dispatch, dispatch_on};
-use crate::simd::{Rounded, Simd, Stored, Vectors, on};
+use crate::simd::{Rounded, Simd, Stored, Vectors, Widened, on};
 use core::ops::Range;
 
 /// Where a block of one row stands.
@@ -34,8 +34,8 @@ pub trait Sink: Send {
     /// The same from `f64`.
     fn store_f64(&mut self, place: Place, values: &[f64]) -> bool;
 
-    /// The memory of so many neighbouring entries of one row, for a kernel that writes it itself; none where there is no
-    /// such piece, and [`Self::store_f32`] is called.
+    /// The memory of so many entries that lie side by side, of one row or of rows that lie one after the other, for a
+    /// kernel that writes it itself; none where there is no such piece, and one of the functions that store is called.
     fn lend(&mut self, place: Place, len: usize) -> Option<LentCells<'_>> {
         let _ = (place, len);
         None
@@ -151,19 +151,32 @@ impl<E: Stored, R: Rounded> Vectors for Round<'_, E, R> {
 
     #[inline(always)]
     fn run<L: Simd>(self, l: L) -> bool {
-        let Self { cells, values, streams } = self;
-        let n = cells.len().min(values.len());
-        let (cells, values) = (cells.get_mut(..n).unwrap_or_default(), values.get(..n).unwrap_or_default());
-        let ahead = if streams { cells.as_ptr().align_offset(LINE).min(n) } else { 0 };
-        let (head, cells) = cells.split_at_mut_checked(ahead).unwrap_or_default();
-        let (first, rest) = values.split_at_checked(ahead).unwrap_or_default();
-        round::<L, E, R, false>(l, head, first)
-            | if streams {
-                round::<L, E, R, true>(l, cells, rest)
-            } else {
-                round::<L, E, R, false>(l, cells, rest)
-            }
+        let overflowed = round_into(l, self.cells, self.values, self.streams);
+        if self.streams {
+            l.fence();
+        }
+        overflowed
     }
+}
+
+/// Rounds each number into its cell, past the caches where that is asked for, to be ended by [`Simd::fence`]; whether a
+/// finite number became infinite.
+#[inline(always)]
+pub(crate) fn round_into<L: Simd, E: Stored, R: Rounded>(
+    l: L,
+    cells: &mut [E],
+    values: &[R],
+    streams: bool,
+) -> bool {
+    let n = cells.len().min(values.len());
+    let (cells, values) = (cells.get_mut(..n).unwrap_or_default(), values.get(..n).unwrap_or_default());
+    if E::IS_HALF || !streams {
+        return round::<L, E, R, false>(l, cells, values);
+    }
+    let ahead = cells.as_ptr().align_offset(LINE).min(n);
+    let (head, cells) = cells.split_at_mut_checked(ahead).unwrap_or_default();
+    let (first, rest) = values.split_at_checked(ahead).unwrap_or_default();
+    round::<L, E, R, false>(l, head, first) | round::<L, E, R, true>(l, cells, rest)
 }
 
 #[inline(always)]
@@ -176,9 +189,6 @@ fn round<L: Simd, E: Stored, R: Rounded, const STREAMS: bool>(l: L, cells: &mut 
     let (cells, rest) = (both.0.into_remainder(), both.1.remainder());
     if !rest.is_empty() {
         small = l.and(small, round_vector::<L, E, R, STREAMS>(l, cells, rest));
-    }
-    if STREAMS {
-        l.fence();
     }
     l.any(l.not(small)) && overflows::<E, R>(values)
 }
@@ -223,6 +233,30 @@ impl<E: Element, R: Arithmetic> Kernel for Widen<'_, E, R> {
     #[inline(always)]
     fn run(self) {
         for (to, from) in self.buffer.iter_mut().zip(self.cells) {
+            *to = from.widen();
+        }
+    }
+}
+
+/// The same in `f64` by a vector at a time.
+struct WidenVectors<'a, E> {
+    cells: &'a [E],
+    buffer: &'a mut [f64],
+}
+
+impl<E: Widened> Vectors for WidenVectors<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<L: Simd>(self, l: L) {
+        let mut both = (self.buffer.chunks_exact_mut(L::WIDTH), self.cells.chunks_exact(L::WIDTH));
+        for (to, from) in (&mut both.0).zip(&mut both.1) {
+            let (low, high) = to.split_at_mut_checked(L::WIDTH / 2).unwrap_or_default();
+            let [x, y] = E::load_wide(l, from);
+            l.store_f64(x, low);
+            l.store_f64(y, high);
+        }
+        for (to, from) in both.0.into_remainder().iter_mut().zip(both.1.remainder()) {
             *to = from.widen();
         }
     }
@@ -343,12 +377,26 @@ fn load<'b, E: Element, R: Arithmetic>(
 
 /// As many entries as the buffer has, from the tensor itself where it can be lent.
 pub(crate) fn load_f64<'b>(isa: Isa, cells: Tensor<'b>, place: Place, buffer: &'b mut [f64]) -> &'b [f64] {
+    if place.stride == 1 && isa.has_vectors() {
+        match cells.tail(place.index) {
+            Tensor::F32(cells) => return widen(isa, cells, buffer),
+            Tensor::F16(cells) => return widen(isa, cells, buffer),
+            Tensor::Bf16(cells) => return widen(isa, cells, buffer),
+            Tensor::F64(_) => {}
+        }
+    }
     match cells {
         Tensor::F32(x) => load(isa, x, place, buffer),
         Tensor::F64(x) => load(isa, x, place, buffer),
         Tensor::F16(x) => load(isa, x, place, buffer),
         Tensor::Bf16(x) => load(isa, x, place, buffer),
     }
+}
+
+fn widen<'b, E: Widened>(isa: Isa, cells: &[E], buffer: &'b mut [f64]) -> &'b [f64] {
+    let cells = cells.get(..buffer.len()).unwrap_or_default();
+    on(isa, WidenVectors { cells, buffer: &mut *buffer });
+    buffer
 }
 
 /// Runs `f` on a reader of the tensor, whatever its type.

@@ -3,6 +3,7 @@
 
 use crate::access::{Place, Sink};
 use crate::element::Element;
+use crate::logarithm::ln_1p;
 use num_traits::Float;
 
 /// The arithmetic of an evaluation: `f32` for `f32`, `f16` and `bf16` tensors, `f64` for `f64` tensors and
@@ -240,7 +241,7 @@ pub(crate) fn two_difference<R: Arithmetic>(a: R, b: R) -> (R, R) {
 
 /// `c(e) = log1p(e) - e / (1 + e)`, about `e^2 / 2`, without cancellation; e > -1.
 pub(crate) fn log1p_excess(e: f64) -> f64 {
-    if e.abs() > 0.1 { libm::log1p(e) - e / (1.0 + e) } else { log1p_excess_near(e) }
+    if e.abs() > 0.1 { ln_1p(e) - e / (1.0 + e) } else { log1p_excess_near(e) }
 }
 
 /// [`log1p_excess`] for |e| <= 0.1; meaningless outside.

@@ -147,16 +147,6 @@ impl<'a> Tensor<'a> {
         }
     }
 
-    /// One element as `f32`, exactly; none of `f64`.
-    pub(crate) fn get_f32(self, at: usize) -> Option<f32> {
-        match self {
-            Self::F32(x) => x.get(at).copied(),
-            Self::F64(_) => None,
-            Self::F16(x) => x.get(at).map(|&x| f16_to_f32(x)),
-            Self::Bf16(x) => x.get(at).map(|&x| bf16_to_f32(x)),
-        }
-    }
-
     /// The type they are stored in.
     pub const fn dtype(&self) -> DType {
         match self {

@@ -20,6 +20,12 @@ pub(crate) fn ln_1p_fast(x: f64) -> f64 {
     if k == 0.0 { assemble(0.0, x, 0.0) } else { assemble(k, m - 1.0, lost) }
 }
 
+/// log(1 + x), the fast way where that holds.
+#[inline(always)]
+pub(crate) fn ln_1p(x: f64) -> f64 {
+    if x > -0.7 && x < 1.8 { ln_1p_fast(x) } else { libm::log1p(x) }
+}
+
 /// log(1 + e^x); e^-|x| is 0 beyond 708.
 #[inline(always)]
 pub(crate) fn softplus_fast(x: f64) -> f64 {

@@ -4,13 +4,14 @@
 
 struct Larger {
     DEVICE static float of(float a, float b) { return __builtin_fmaxf(a, b); }
+    DEVICE static double of(double a, double b) { return __builtin_fmax(a, b); }
 };
 struct Plus {
     template <class Value> DEVICE static Value of(Value a, Value b) { return a + b; }
 };
 
 template <class Derived> struct Reduces {
-    template <int N> DEVICE void max(float (&values)[N]) const { self().template reduce<Larger>(values); }
+    template <class Value, int N> DEVICE void max(Value (&values)[N]) const { self().template reduce<Larger>(values); }
     template <class Value, int N> DEVICE void sum(Value (&values)[N]) const { self().template reduce<Plus>(values); }
 
   private:
@@ -44,14 +45,13 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
 
 // All threads of the block.
 template <int THREADS> struct Block : Reduces<Block<THREADS>> {
-    static constexpr int SIZE = THREADS, WARPS = THREADS / 32, MOST = 6;
+    static constexpr int SIZE = THREADS, WARPS = THREADS / 32;
     static_assert((WARPS & (WARPS - 1)) == 0 && WARPS <= 32);
 
     DEVICE u32 lane() const { return thread_index(); }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
-        static_assert(N <= MOST);
-        SHARED Value of_warp[MOST][WARPS];
+        SHARED Value of_warp[N][WARPS];
         Lanes<32>().template reduce<Op>(values);
         if (thread_index() % 32 == 0) {
 #pragma unroll

@@ -8,6 +8,7 @@
 // out of their range it takes them once more, in f64.
 #pragma once
 #include "held.h"
+#include "parts.h"
 
 // How the numbers of a vector become coordinates.
 struct Scale {
@@ -148,24 +149,7 @@ template <class T> struct Lines {
     }
 
     // Over the part; whether this thread is to write them down.
-    template <int N> DEVICE bool sum(double (&values)[N]) const {
-        constexpr u32 WARPS = THREADS / 32;
-        SHARED double of_warp[N][WARPS];
-        Lanes<32>().sum(values);
-        if (thread_index() % 32 == 0) {
-#pragma unroll
-            for (int i = 0; i < N; i++) of_warp[i][thread_index() / 32] = values[i];
-        }
-        barrier();
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            values[i] = 0.0;
-#pragma unroll
-            for (u32 warp = 0; warp < WARPS; warp++) values[i] += of_warp[i][warp];
-        }
-        barrier();
-        return thread_index() == 0;
-    }
+    template <int N> DEVICE bool sum(double (&values)[N]) const { return OfBlock().sum(values); }
 };
 
 // A part of a vector whose numbers lie apart, as channels do where they are last: a lane's, in every warp of a block.
@@ -194,22 +178,7 @@ template <class T> struct Columns {
         });
     }
 
-    template <int N> DEVICE bool sum(double (&values)[N]) const {
-        constexpr u32 WARPS = THREADS / 32;
-        SHARED double of_warp[N][WARPS][32];
-        const u32 lane = thread_index() % 32;
-#pragma unroll
-        for (int i = 0; i < N; i++) of_warp[i][thread_index() / 32][lane] = values[i];
-        barrier();
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-            values[i] = 0.0;
-#pragma unroll
-            for (u32 warp = 0; warp < WARPS; warp++) values[i] += of_warp[i][warp][lane];
-        }
-        barrier();
-        return thread_index() < 32 && vector < task.count;
-    }
+    template <int N> DEVICE bool sum(double (&values)[N]) const { return OfLanes{vector < task.count}.sum(values); }
 };
 
 // A sum of f32 that keeps what it rounds off.

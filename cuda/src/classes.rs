@@ -2,13 +2,12 @@
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
 use crate::Error;
-use crate::device::{Device, LACKS_TYPE};
+use crate::device::Device;
 use crate::form::real;
-use crate::gpu::Entered;
-use crate::kernel::{Kernel, Typed};
+use crate::kernel::Typed;
+use crate::on::{Extent, On};
 use crate::task::split;
-use crate::vectors::Places;
-use densekd_core::{DType, Order, Shape, Temperature};
+use densekd_core::{Order, Shape, Temperature};
 
 /// The parameter of the kernels: the same bytes as `ClassTask` in `kernels/classes.cu`.
 #[repr(C)]
@@ -73,36 +72,31 @@ impl Classes {
     #[allow(clippy::cast_possible_truncation, reason = "the kernels' arithmetic is f32")]
     pub(crate) unsafe fn start(
         &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        dtype: DType,
-        at: &Places,
+        on: &On<'_>,
         (classes, gradient, factor): (u64, Option<u64>, f64),
     ) -> Result<(), Error> {
         let (planes, last) = match self.of {
             Of::Decoupled { .. } => (Typed::DKD_PLANES, Typed::DKD_LAST),
             Of::Smoothed { .. } => (Typed::SMOOTH_PLANES, Typed::SMOOTH_LAST),
         };
-        let inner = if self.order == Order::Nchw { self.shape.positions() } else { 1 };
-        let (typed, of_block) =
-            if inner > 1 { (planes, Kernel::THREADS) } else { (last, Kernel::THREADS / 32) };
-        let kernel = typed.of(dtype).ok_or(LACKS_TYPE)?;
+        let (at, map) = (&on.at, Extent::new(self.shape, self.order));
+        let kernel = on.kernel(if map.is_last() { last } else { planes })?;
         let (target, rest, share) = match self.of {
             Of::Decoupled { target, rest } => (target, rest, 0.0),
             Of::Smoothed { share } => (0.0, 0.0, share),
         };
-        let (tau, channels) = (self.tau.get(), self.shape.channels() as u64);
+        let tau = self.tau.get();
         let (mantissa, power) = split(factor / tau);
-        let mut task = ClassTask {
+        let task = ClassTask {
             teacher: at.teacher,
             student: at.student,
             gradient: gradient.unwrap_or_default(),
             classes,
             values: at.workspace,
             overflowed: at.overflowed,
-            positions: self.positions() as u64,
-            channels,
-            inner: inner as u64,
+            positions: map.positions,
+            channels: map.channels,
+            inner: map.inner,
             per_bit: (std::f64::consts::LOG2_E / tau) as f32,
             per_nat: (1.0 / tau) as f32,
             tau: tau as f32,
@@ -114,12 +108,11 @@ impl Classes {
             spread: (share / real(self.shape.channels())) as f32,
             unused: 0,
         };
-        let blocks = device.blocks(task.positions.div_ceil(u64::from(of_block)));
         // SAFETY: the kernel's one parameter is a `ClassTask`, whose memory the caller vouches for; the values have
         // room in the workspace.
-        unsafe { gpu.launch(kernel, blocks, at.stream, &mut [(&raw mut task).cast()]) }?;
+        unsafe { on.run(kernel, task, map.positions, map.per_block()) }?;
         let levels = at.workspace + task.positions * size_of::<f64>() as u64;
         // SAFETY: the values were just written, and the levels have room at the workspace's end.
-        unsafe { device.total(gpu, (at.workspace, task.positions), levels, at.sum, at.stream) }
+        unsafe { on.total(task.positions, levels) }
     }
 }

@@ -181,6 +181,23 @@ impl Device {
         self.properties.memory
     }
 
+    /// Frees the device memory that submissions have left to the next: as much as the largest of them took, and more
+    /// where several ran at once. The next allocates anew.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    ///
+    /// ```
+    /// if let Ok(device) = densekd_cuda::Device::open(0) {
+    ///     device.trim()?;
+    /// }
+    /// # Ok::<(), densekd_cuda::Error>(())
+    /// ```
+    pub fn trim(&self) -> Result<(), Error> {
+        self.gpu.enter()?.trim();
+        Ok(())
+    }
+
     /// Bytes of workspace that a plan takes.
     ///
     /// # Errors

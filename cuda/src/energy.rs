@@ -2,10 +2,9 @@
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
 use crate::Error;
-use crate::device::{Device, LACKS_TYPE};
-use crate::gpu::Entered;
 use crate::kernel::{Kernel, Typed};
-use crate::vectors::{Places, Pulled, Vectors};
+use crate::on::{On, Places, Pulled};
+use crate::vectors::Vectors;
 use densekd_core::{DType, Order};
 
 /// The parameter of the kernels: the same bytes as `EnergyTask` in `kernels/energy.cu`.
@@ -63,21 +62,20 @@ impl Energies {
     }
 
     /// A side's kernels and the blocks of both: energies, gradient.
-    fn kernels(&self, channels: u64, dtype: DType) -> Result<[(Kernel, u64); 2], Error> {
+    fn kernels(&self, channels: u64, dtype: DType) -> [(Typed, u64); 2] {
         let (images, positions) = (self.images as u64, self.positions as u64);
-        let of = |typed: Typed| typed.of(dtype).ok_or(LACKS_TYPE);
-        Ok(match self.order {
+        match self.order {
             Order::Nchw => {
                 let pack = if dtype == DType::F64 { 1 } else { 16 / dtype.size() as u64 };
                 let tiles = images * positions.div_ceil(32 * pack);
                 let chunks = channels.div_ceil(CHUNK);
-                [(of(Typed::ENERGY_PLANES)?, tiles), (of(Typed::ENERGY_PULL_PLANES)?, tiles * chunks)]
+                [(Typed::ENERGY_PLANES, tiles), (Typed::ENERGY_PULL_PLANES, tiles * chunks)]
             }
             Order::Nhwc => {
                 let blocks = (images * positions).div_ceil(u64::from(Kernel::THREADS / 32));
-                [(of(Typed::ENERGY_LAST)?, blocks), (of(Typed::ENERGY_PULL_LAST)?, blocks)]
+                [(Typed::ENERGY_LAST, blocks), (Typed::ENERGY_PULL_LAST, blocks)]
             }
-        })
+        }
     }
 
     /// A side's task, with its channels.
@@ -103,43 +101,31 @@ impl Energies {
     ///
     /// # Safety
     /// As there.
-    pub(crate) unsafe fn measure(
-        &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        dtype: DType,
-        at: &Places,
-    ) -> Result<(), Error> {
-        let ([of_teacher, of_student, _], places) = self.places(at);
+    pub(crate) unsafe fn measure(&self, on: &On<'_>) -> Result<(), Error> {
+        let ([of_teacher, of_student, _], places) = self.places(&on.at);
         for (to_teacher, energies) in [(true, of_teacher), (false, of_student)] {
-            let mut task = EnergyTask { energies, ..self.task(to_teacher, at) };
-            let [(kernel, pieces), _] = self.kernels(task.channels, dtype)?;
+            let task = EnergyTask { energies, ..self.task(to_teacher, &on.at) };
+            let [(kernel, pieces), _] = self.kernels(task.channels, on.dtype);
             // SAFETY: the kernel's one parameter is an `EnergyTask`; the map is the caller's, the energies have room
             // in the workspace.
-            unsafe { gpu.launch(kernel, device.blocks(pieces), at.stream, &mut [(&raw mut task).cast()]) }?;
+            unsafe { on.run(on.kernel(kernel)?, task, pieces, 1) }?;
         }
         // SAFETY: both maps were just written.
-        unsafe { self.vectors.measure(device, gpu, DType::F64, &places) }
+        unsafe { self.vectors.measure(&On { dtype: DType::F64, at: places, ..*on }) }
     }
 
     /// As [`Vectors::pull`].
     ///
     /// # Safety
     /// As there.
-    pub(crate) unsafe fn pull(
-        &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        dtype: DType,
-        at: &Places,
-        to: Pulled,
-    ) -> Result<(), Error> {
-        let ([.., slopes], places) = self.places(at);
+    pub(crate) unsafe fn pull(&self, on: &On<'_>, to: Pulled) -> Result<(), Error> {
+        let ([.., slopes], places) = self.places(&on.at);
+        let on_energies = On { dtype: DType::F64, at: places, ..*on };
         // SAFETY: the slopes have room for a map of energies.
-        unsafe { self.vectors.pull(device, gpu, DType::F64, &places, Pulled { gradient: slopes, ..to }) }?;
-        let mut task = EnergyTask { energies: slopes, gradient: to.gradient, ..self.task(to.to_teacher, at) };
-        let [_, (kernel, pieces)] = self.kernels(task.channels, dtype)?;
+        unsafe { self.vectors.pull(&on_energies, Pulled { gradient: slopes, ..to }) }?;
+        let task = EnergyTask { energies: slopes, gradient: to.gradient, ..self.task(to.to_teacher, &on.at) };
+        let [_, (kernel, pieces)] = self.kernels(task.channels, on.dtype);
         // SAFETY: as in `measure`; the gradient is as long as the map.
-        unsafe { gpu.launch(kernel, device.blocks(pieces), at.stream, &mut [(&raw mut task).cast()]) }
+        unsafe { on.run(on.kernel(kernel)?, task, pieces, 1) }
     }
 }

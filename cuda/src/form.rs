@@ -4,17 +4,24 @@
 use crate::Error;
 use crate::classes::{Classes, Of};
 use crate::device::Device;
+use crate::dist::Dist;
 use crate::energy::{Energies, LARGEST_POWER};
 use crate::gpu::Entered;
+use crate::ho::Scores;
+use crate::ifvd::Variation;
+use crate::la::Affinity;
 use crate::maps::MapDeviceCall;
-use crate::vectors::{Places, Pulled, Scale, Vectors};
+use crate::on::{On, Places, Pulled};
+use crate::pa::Pairwise;
+use crate::vectors::{Scale, Vectors};
 use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order, Temperature};
 
 /// Why the kernels do not run a map loss on tensors of a type; `None` where they do.
 ///
-/// They cover distillation by Pearson correlation, attention transfer, and mimicking without a projection, of tensors of
-/// any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16` and
-/// `bf16`, with the gradient to the student.
+/// They cover distillation by Pearson correlation, attention transfer, mimicking without a projection, correlations of
+/// classes and positions, local and pair-wise affinity, intra-class variation and a discriminator's scores, of tensors
+/// of any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16`
+/// and `bf16`, with the gradient to the student.
 ///
 /// ```
 /// use densekd_core::{DType, Loss, Order, Shape, Term};
@@ -45,6 +52,11 @@ enum Kernels {
     Vectors(Vectors),
     Energies(Energies),
     Classes(Classes),
+    Dist(Dist),
+    Affinity(Affinity),
+    Scores(Scores),
+    Pairwise(Pairwise),
+    Variation(Variation),
 }
 
 impl Form {
@@ -59,6 +71,7 @@ impl Form {
     }
 
     /// By the plan alone.
+    #[allow(clippy::match_wildcard_for_single_variants, reason = "a new loss has no kernels at first")]
     fn of(plan: &MapPlan) -> Result<Self, &'static str> {
         let (teacher, student) = (plan.teacher(), plan.student());
         let of_numbers = |vectors| {
@@ -94,6 +107,28 @@ impl Form {
                 let of = Of::Smoothed { share: options.smoothing.get() };
                 Ok(Self { kernels: classes(plan, of, options.tau)?, divisor: None })
             }
+            MapOptions::Dist(options) => {
+                let dist = Dist { options: *options, shape: student, order: plan.order() };
+                Ok(Self { kernels: Kernels::Dist(dist), divisor: Some(1.0) })
+            }
+            MapOptions::La(options) => {
+                let la = Affinity { options: *options, teacher, student, order: plan.order() };
+                Ok(Self { divisor: Some(la.divisor()), kernels: Kernels::Affinity(la) })
+            }
+            MapOptions::Ho(options) => {
+                let scores = Scores { options: *options, teacher, student };
+                Ok(Self { divisor: Some(scores.divisor()), kernels: Kernels::Scores(scores) })
+            }
+            MapOptions::Pa(options) => {
+                let pa = Pairwise { options: *options, teacher, student, order: plan.order() };
+                Ok(Self { divisor: Some(pa.divisor()), kernels: Kernels::Pairwise(pa) })
+            }
+            MapOptions::Ifvd(options) => {
+                let ifvd = Variation { options: *options, teacher, student, order: plan.order() };
+                let divisor =
+                    options.count_ignored.then(|| real(student.images()) * real(student.positions()));
+                Ok(Self { divisor, kernels: Kernels::Variation(ifvd) })
+            }
             _ => Err("it has no kernels for this map loss"),
         }
     }
@@ -104,6 +139,11 @@ impl Form {
             Kernels::Vectors(vectors) => vectors.workspace(dtype),
             Kernels::Energies(energies) => energies.workspace(),
             Kernels::Classes(classes) => classes.workspace(),
+            Kernels::Dist(dist) => dist.workspace(),
+            Kernels::Affinity(la) => la.workspace(),
+            Kernels::Scores(scores) => scores.workspace(dtype),
+            Kernels::Pairwise(pa) => pa.workspace(),
+            Kernels::Variation(ifvd) => ifvd.workspace(),
         }
     }
 
@@ -135,29 +175,48 @@ impl Form {
         }
         let at =
             Places { teacher: call.teacher.unwrap_or_default(), student, workspace, sum, overflowed, stream };
+        let on = On { device, gpu, dtype, at };
+        let labels = call.classes.map_or(0, |(address, _)| address);
         let divisor = self.divisor(call);
         let factor = if divisor == 0.0 { 0.0 } else { call.plan.scale() * call.upstream / divisor };
         // SAFETY: `overflowed` is a `u32` of the caller's.
         unsafe { gpu.zero(overflowed, stream) }?;
         match &self.kernels {
             // SAFETY: the caller's promise, and as long a workspace as `workspace` says.
-            Kernels::Vectors(vectors) => unsafe { vectors.measure(device, gpu, dtype, &at) },
+            Kernels::Vectors(vectors) => unsafe { vectors.measure(&on) },
             // SAFETY: the same.
-            Kernels::Energies(energies) => unsafe { energies.measure(device, gpu, dtype, &at) },
-            Kernels::Classes(classes) => {
-                let labels = call.classes.map_or(0, |(address, _)| address);
-                // SAFETY: the same.
-                unsafe { classes.start(device, gpu, dtype, &at, (labels, call.grad_student, factor)) }
-            }
+            Kernels::Energies(energies) => unsafe { energies.measure(&on) },
+            // SAFETY: the same.
+            Kernels::Dist(dist) => unsafe { dist.measure(&on) },
+            // SAFETY: the same.
+            Kernels::Affinity(la) => unsafe { la.measure(&on) },
+            // SAFETY: the same.
+            Kernels::Scores(scores) => unsafe { scores.measure(&on) },
+            // SAFETY: the same.
+            Kernels::Pairwise(pa) => unsafe { pa.measure(&on) },
+            // SAFETY: the same.
+            Kernels::Variation(ifvd) => unsafe { ifvd.measure(&on, labels) },
+            // SAFETY: the same.
+            Kernels::Classes(classes) => unsafe { classes.start(&on, (labels, call.grad_student, factor)) },
         }?;
         for (gradient, to_teacher) in [(call.grad_student, false), (call.grad_teacher, true)] {
             let Some(gradient) = gradient else { continue };
             let to = Pulled { gradient, to_teacher, factor };
             match &self.kernels {
                 // SAFETY: the caller's promise, after `measure`.
-                Kernels::Vectors(vectors) => unsafe { vectors.pull(device, gpu, dtype, &at, to) },
+                Kernels::Vectors(vectors) => unsafe { vectors.pull(&on, to) },
                 // SAFETY: the same.
-                Kernels::Energies(energies) => unsafe { energies.pull(device, gpu, dtype, &at, to) },
+                Kernels::Energies(energies) => unsafe { energies.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Dist(dist) => unsafe { dist.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Affinity(la) => unsafe { la.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Scores(scores) => unsafe { scores.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Pairwise(pa) => unsafe { pa.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Variation(ifvd) => unsafe { ifvd.pull(&on, labels, to) },
                 // Both were written at once.
                 Kernels::Classes(_) => Ok(()),
             }?;

@@ -4,6 +4,8 @@
 //! the context to be freed borrows from [`Entered`] or is freed in [`Gpu::drop`].
 #![allow(unsafe_code, reason = "the driver's functions")]
 
+mod pool;
+
 use crate::Error;
 use crate::device::Properties;
 use crate::driver::{describe, last_code, library};
@@ -11,9 +13,9 @@ use crate::kernel::{Kernel, Source};
 use cust::context::Context;
 use cust::device::{Device, DeviceAttribute};
 use cust::error::{CudaError, CudaResult};
-use cust::memory::{CopyDestination as _, DeviceBuffer};
 use cust::module::Module;
 use cust::sys::{self, CUcontext, cudaError_enum as Status};
+use pool::{Block, Event, Pool};
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -24,7 +26,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 7;
+    const COUNT: usize = 12;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -36,23 +38,29 @@ impl Source {
             Self::Vectors => include_str!("../ptx/vectors.ptx"),
             Self::Energy => include_str!("../ptx/energy.ptx"),
             Self::Classes => include_str!("../ptx/classes.ptx"),
+            Self::Dist => include_str!("../ptx/dist.ptx"),
+            Self::La => include_str!("../ptx/la.ptx"),
+            Self::Ho => include_str!("../ptx/ho.ptx"),
+            Self::Pa => include_str!("../ptx/pa.ptx"),
+            Self::Ifvd => include_str!("../ptx/ifvd.ptx"),
         }
     }
 }
 
-/// A device with its primary context and the modules loaded so far.
+/// A device with its primary context, the modules loaded so far, and what is kept between submissions.
 #[derive(Debug)]
 pub(crate) struct Gpu {
     modules: [OnceLock<Module>; Source::COUNT],
+    pool: Pool,
     lost: OnceLock<Error>,
-    /// After the modules, which need it to be unloaded.
+    /// After the others, which need it to be freed.
     context: Context,
 }
 
-// SAFETY: a context and a module are handles that the driver lets any thread use; which context is current is a matter
-// of the thread, and settled by `enter`.
+// SAFETY: a context, a module and what the pool keeps are handles that the driver lets any thread use; which context is
+// current is a matter of the thread, and settled by `enter`.
 unsafe impl Send for Gpu {}
-// SAFETY: as above; nothing of a `Gpu` changes through a shared reference but its cells.
+// SAFETY: as above; nothing of a `Gpu` changes through a shared reference but its cells and what is behind its locks.
 unsafe impl Sync for Gpu {}
 
 /// How many devices there are.
@@ -84,9 +92,12 @@ impl Before {
 
 impl Drop for Before {
     fn drop(&mut self) {
-        // SAFETY: the context was current on this thread, or is null, which means none. One that was destroyed
-        // meanwhile is refused, and then none of ours stays current either way.
-        unsafe { sys::cuCtxSetCurrent(self.0) };
+        // SAFETY: the context was current on this thread, or is null, which means none.
+        if unsafe { sys::cuCtxSetCurrent(self.0) } != Status::CUDA_SUCCESS {
+            // It was destroyed meanwhile: better none than ours, which the thread never asked for.
+            // SAFETY: null means none.
+            unsafe { sys::cuCtxSetCurrent(std::ptr::null_mut()) };
+        }
     }
 }
 
@@ -116,7 +127,8 @@ impl Gpu {
         let before = Before::keep()?;
         let context = named("cuDevicePrimaryCtxRetain", Context::new(device))?;
         drop(before);
-        Ok((Self { modules: Default::default(), lost: OnceLock::new(), context }, properties))
+        let (modules, pool, lost) = (Default::default(), Pool::default(), OnceLock::new());
+        Ok((Self { modules, pool, lost, context }, properties))
     }
 
     /// Makes the context current for this thread.
@@ -134,7 +146,8 @@ impl Gpu {
 
 impl Drop for Gpu {
     fn drop(&mut self) {
-        let Ok(_before) = Before::keep() else { return };
+        // Where it cannot be told what was current, nothing is afterwards: modules are not left behind for that.
+        let _before = Before::keep().unwrap_or(Before(std::ptr::null_mut()));
         // SAFETY: the context is alive as long as `self`.
         unsafe { sys::cuCtxSetCurrent(self.context.as_raw()) };
         // Kernels may still run on streams of the caller's. A lost context refuses, and has none.
@@ -143,6 +156,7 @@ impl Drop for Gpu {
         for module in &mut self.modules {
             drop(module.take());
         }
+        self.pool.clear();
     }
 }
 
@@ -154,54 +168,106 @@ pub(crate) struct Entered<'g> {
     stays: PhantomData<*const ()>,
 }
 
-/// Device memory, freed before the context is left.
+/// A mark in a stream, with the time.
+#[derive(Debug)]
+pub(crate) struct Mark(Event);
+
+/// Device memory, kept for another when it goes.
 pub(crate) struct Buffer<'e> {
-    bytes: DeviceBuffer<u8>,
-    entered: PhantomData<&'e Entered<'e>>,
+    /// Until it goes.
+    block: Option<Block>,
+    pool: &'e Pool,
 }
 
 impl Buffer<'_> {
     pub(crate) fn address(&self) -> u64 {
-        self.bytes.as_device_ptr().as_raw()
+        self.block.as_ref().map_or(0, |block| block.address)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.block.as_ref().map_or(0, |block| block.bytes)
+    }
+}
+
+impl Drop for Buffer<'_> {
+    fn drop(&mut self) {
+        if let Some(block) = self.block.take() {
+            self.pool.give_back(block);
+        }
     }
 }
 
 impl Entered<'_> {
     /// So many bytes, at least one, of unspecified content.
     pub(crate) fn buffer(&self, bytes: usize) -> Result<Buffer<'_>, Error> {
-        // SAFETY: any bytes are a valid `u8`, and none is read before it is written, by a copy or by a kernel.
-        let made = unsafe { DeviceBuffer::<u8>::uninitialized(bytes.max(1)) };
-        match made {
-            Ok(bytes) => Ok(Buffer { bytes, entered: PhantomData }),
-            Err(CudaError::OutOfMemory | CudaError::InvalidMemoryAllocation) => {
-                let (mut free, mut total) = (0, 0);
-                // SAFETY: both outlive the call.
-                let got = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
-                self.note(status("cuMemGetInfo", got))?;
-                Err(Error::OutOfMemory { wanted: bytes, free, total })
-            }
-            Err(error) => self.note(named("cuMemAlloc", Err(error))),
+        let pool = &self.gpu.pool;
+        if let Some(block) = self.note(pool.take(bytes))? {
+            return Ok(Buffer { block: Some(block), pool });
         }
+        let (mut free, mut total) = (0, 0);
+        // SAFETY: both outlive the call.
+        let got = unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut total) };
+        self.note(status("cuMemGetInfo", got))?;
+        Err(Error::OutOfMemory { wanted: bytes, free, total })
     }
 
-    /// A buffer with these bytes.
+    /// The stream of submissions.
+    pub(crate) fn stream(&self) -> Result<*mut c_void, Error> {
+        Ok(self.note(self.gpu.pool.stream())?.cast())
+    }
+
+    /// A mark, to be recorded.
+    pub(crate) fn mark(&self) -> Result<Mark, Error> {
+        Ok(Mark(self.note(Event::with_time())?))
+    }
+
+    /// Sets a mark at the end of what is in the stream of submissions.
+    pub(crate) fn record(&self, mark: &Mark) -> Result<(), Error> {
+        self.note(mark.0.record(self.gpu.pool.stream()?))
+    }
+
+    /// Seconds between two marks that the stream has come by.
+    pub(crate) fn between(&self, first: &Mark, second: &Mark) -> Result<f64, Error> {
+        Ok(1e-3 * f64::from(self.note(first.0.milliseconds(&second.0))?))
+    }
+
+    /// Copies one buffer's bytes to another of as many, in the order of the stream of submissions.
+    pub(crate) fn copy(&self, to: &Buffer<'_>, from: &Buffer<'_>) -> Result<(), Error> {
+        let (bytes, stream) = (to.bytes().min(from.bytes()), self.gpu.pool.stream()?);
+        // SAFETY: both buffers have so many bytes; once they are given back, nobody uses them but in the stream's order.
+        let copied = unsafe { sys::cuMemcpyDtoDAsync_v2(to.address(), from.address(), bytes, stream) };
+        self.note(status("cuMemcpyDtoDAsync", copied))
+    }
+
+    /// Zeroes a buffer, in the order of the stream of submissions.
+    pub(crate) fn clear(&self, buffer: &Buffer<'_>) -> Result<(), Error> {
+        let stream = self.gpu.pool.stream()?;
+        // SAFETY: the buffer has so many bytes, as above.
+        let cleared = unsafe { sys::cuMemsetD8Async(buffer.address(), 0, buffer.bytes(), stream) };
+        self.note(status("cuMemsetD8Async", cleared))
+    }
+
+    /// Frees the device memory that is kept and not in use.
+    pub(crate) fn trim(&self) {
+        self.gpu.pool.trim();
+    }
+
+    /// A buffer with these bytes, in the order of the stream of submissions.
     pub(crate) fn upload(&self, bytes: &[u8]) -> Result<Buffer<'_>, Error> {
-        let mut buffer = self.buffer(bytes.len())?;
-        if !bytes.is_empty() {
-            self.note(named("cuMemcpyHtoD", buffer.bytes.copy_from(bytes)))?;
-        }
+        let buffer = self.buffer(bytes.len())?;
+        // SAFETY: the buffer has so many bytes; once it is given back, nobody uses it but in the stream's order.
+        self.note(unsafe { self.gpu.pool.send(buffer.address(), bytes) })?;
         Ok(buffer)
     }
 
-    /// The first of a buffer's bytes, after what was launched on the default stream.
+    /// The first of a buffer's bytes, after what is in the stream of submissions.
     pub(crate) fn download(&self, buffer: &Buffer<'_>, bytes: &mut [u8]) -> Result<(), Error> {
-        let (found, wanted) = (buffer.bytes.len(), bytes.len());
+        let (found, wanted) = (buffer.bytes(), bytes.len());
         if wanted > found {
             return Err(Error::Length { buffer: "device buffer", found, wanted });
         }
-        // SAFETY: both sides have so many bytes, as was just checked.
-        let copied = unsafe { sys::cuMemcpyDtoH_v2(bytes.as_mut_ptr().cast(), buffer.address(), wanted) };
-        self.note(status("cuMemcpyDtoH", copied))
+        // SAFETY: the buffer has so many bytes, as was just checked.
+        self.note(unsafe { self.gpu.pool.receive(buffer.address(), bytes) })
     }
 
     /// Waits for a stream, null for the default one.
@@ -278,8 +344,6 @@ impl Entered<'_> {
 
 fn named<T>(function: &'static str, result: CudaResult<T>) -> Result<T, Error> {
     result.map_err(|error| match error {
-        // The bindings' own, not the driver's.
-        CudaError::InvalidMemoryAllocation => failure(function, CudaError::InvalidValue as i32),
         CudaError::UnknownError => failure(function, last_code()),
         error => failure(function, error as i32),
     })

@@ -2,9 +2,11 @@
 #![allow(unsafe_code, reason = "kernels write through addresses, here of buffers made for them")]
 
 use crate::device::{Device, DeviceCall, KeptStates};
+use crate::gpu::{Buffer, Entered};
 use crate::states::{State, read_states, written_states};
-use crate::{Error, gpu, uncovered_statistics};
+use crate::{Error, uncovered_statistics};
 use densekd_core::{KeptStatistics, Overflowed, Plan, Tensor, TensorMut};
+use std::ffi::c_void;
 
 /// One use of a plan on tensors in host memory.
 ///
@@ -66,9 +68,23 @@ pub struct Sum {
     pub overflowed: Overflowed,
 }
 
+/// The buffers of a call.
+pub(crate) struct Held<'e> {
+    teacher: Buffer<'e>,
+    student: Buffer<'e>,
+    mask: Option<Buffer<'e>>,
+    to_student: Option<Buffer<'e>>,
+    to_teacher: Option<Buffer<'e>>,
+    states: Option<Buffer<'e>>,
+    workspace: Buffer<'e>,
+    sum: Buffer<'e>,
+    overflowed: Buffer<'e>,
+}
+
 impl HostCall<'_> {
-    /// Whether all tensors are of one type and all buffers as long as the plan says.
-    fn check(&self) -> Result<(), Error> {
+    /// Whether the kernels cover it, all tensors are of one type and all buffers as long as the plan says; the states
+    /// that it is to read.
+    pub(crate) fn check(&self) -> Result<Option<Vec<State>>, Error> {
         let (plan, elements) = (self.plan, self.plan.shape().len());
         let gradients = [&self.grad_student, &self.grad_teacher];
         let types = gradients.map(|gradient| gradient.as_ref().map(TensorMut::dtype));
@@ -103,7 +119,64 @@ impl HostCall<'_> {
                 return Err(Error::Length { buffer, found, wanted });
             }
         }
-        Ok(())
+        Device::workspace(plan, self.student.dtype())?;
+        match &self.statistics {
+            KeptStatistics::Read(kept) => Ok(Some(read_states(plan.recipe().options().tau, kept)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Copies to the device what it reads, and makes room for what it writes.
+    pub(crate) fn hold<'e>(&self, gpu: &'e Entered<'_>, read: Option<&[State]>) -> Result<Held<'e>, Error> {
+        let room = |gradient: &Option<TensorMut<'_>>| {
+            gradient.as_ref().map(|gradient| gpu.buffer(bytes(gradient.as_tensor()).len())).transpose()
+        };
+        Ok(Held {
+            teacher: gpu.upload(bytes(self.teacher))?,
+            student: gpu.upload(bytes(self.student))?,
+            mask: self.mask.map(|mask| gpu.upload(mask)).transpose()?,
+            to_student: room(&self.grad_student)?,
+            to_teacher: room(&self.grad_teacher)?,
+            states: match (&self.statistics, read) {
+                (_, Some(read)) => Some(gpu.upload(bytemuck::cast_slice(read))?),
+                (KeptStatistics::Write(kept), _) => Some(gpu.buffer(kept.len() * Device::STATE)?),
+                _ => None,
+            },
+            workspace: gpu.buffer(Device::workspace(self.plan, self.student.dtype())?)?,
+            sum: gpu.buffer(size_of::<f64>())?,
+            overflowed: gpu.buffer(size_of::<u32>())?,
+        })
+    }
+}
+
+impl Held<'_> {
+    /// The call on these buffers.
+    pub(crate) fn call<'a>(&self, of: &HostCall<'a>, stream: *mut c_void) -> DeviceCall<'a> {
+        DeviceCall {
+            plan: of.plan,
+            dtype: of.student.dtype(),
+            teacher: self.teacher.address(),
+            student: self.student.address(),
+            mask: self.mask.as_ref().map(address),
+            factor: of.factor,
+            grad_student: self.to_student.as_ref().map(address),
+            grad_teacher: self.to_teacher.as_ref().map(address),
+            states: match (&self.states, &of.statistics) {
+                (None, _) => KeptStates::Drop,
+                (Some(states), KeptStatistics::Read(_)) => KeptStates::Read(states.address()),
+                (Some(states), _) => KeptStates::Write(states.address()),
+            },
+            workspace: self.workspace.address(),
+            sum: self.sum.address(),
+            overflowed: self.overflowed.address(),
+            stream,
+        }
+    }
+
+    /// Bytes of maps and gradients.
+    pub(crate) fn moved(&self) -> usize {
+        let gradients = [&self.to_student, &self.to_teacher].into_iter().flatten();
+        gradients.chain([&self.teacher, &self.student]).map(bytes_of).sum()
     }
 }
 
@@ -112,89 +185,46 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Unsupported`], [`Error::Length`] and [`Error::Statistics`] before anything is done,
-    /// [`Error::OutOfMemory`], or what the driver answers. All device memory is free again in any case.
-    pub fn submit(&self, call: HostCall<'_>) -> Result<Sum, Error> {
-        call.check()?;
-        let HostCall {
-            plan,
-            teacher,
-            student,
-            mask,
-            factor,
-            mut grad_student,
-            mut grad_teacher,
-            mut row_values,
-            mut statistics,
-        } = call;
-        let dtype = student.dtype();
-        let workspace = Self::workspace(plan, dtype)?;
-        let tau = plan.recipe().options().tau;
-        let read = match &statistics {
-            KeptStatistics::Read(kept) => Some(read_states(tau, kept)?),
-            _ => None,
-        };
-
+    /// [`Error::OutOfMemory`], or what the driver answers. Device memory is kept for the next submission, see
+    /// [`Device::trim`].
+    pub fn submit(&self, mut call: HostCall<'_>) -> Result<Sum, Error> {
+        let read = call.check()?;
         let gpu = self.gpu.enter()?;
-        let teacher = gpu.upload(bytes(teacher))?;
-        let student = gpu.upload(bytes(student))?;
-        let mask = mask.map(|mask| gpu.upload(mask)).transpose()?;
-        let room = |gradient: &Option<TensorMut<'_>>| {
-            gradient.as_ref().map(|gradient| gpu.buffer(bytes(gradient.as_tensor()).len())).transpose()
-        };
-        let (to_student, to_teacher) = (room(&grad_student)?, room(&grad_teacher)?);
-        let states = match (&statistics, &read) {
-            (_, Some(read)) => Some(gpu.upload(bytemuck::cast_slice(read))?),
-            (KeptStatistics::Write(kept), _) => Some(gpu.buffer(kept.len() * Self::STATE)?),
-            _ => None,
-        };
-        let workspace = gpu.buffer(workspace)?;
-        let (sum, overflowed) = (gpu.buffer(size_of::<f64>())?, gpu.buffer(size_of::<u32>())?);
-        let call = DeviceCall {
-            plan,
-            dtype,
-            teacher: teacher.address(),
-            student: student.address(),
-            mask: mask.as_ref().map(address),
-            factor,
-            grad_student: to_student.as_ref().map(address),
-            grad_teacher: to_teacher.as_ref().map(address),
-            states: match (&states, &read) {
-                (None, _) => KeptStates::Drop,
-                (Some(states), None) => KeptStates::Write(states.address()),
-                (Some(states), Some(_)) => KeptStates::Read(states.address()),
-            },
-            workspace: workspace.address(),
-            sum: sum.address(),
-            overflowed: overflowed.address(),
-            stream: std::ptr::null_mut(),
-        };
-        // SAFETY: the buffers are as long as the plan says, and freed below or after an error of the driver's, which
-        // waits for kernels before it frees. The default stream is always there.
-        unsafe { self.start(&gpu, &call) }?;
-        gpu.synchronise(std::ptr::null_mut())?;
-        for (gradient, from) in [(&mut grad_student, &to_student), (&mut grad_teacher, &to_teacher)] {
+        let held = call.hold(&gpu, read.as_deref())?;
+        let once = held.call(&call, gpu.stream()?);
+        // SAFETY: the buffers are as long as the plan says. Below or after an error they are given back, and then used in the
+        // order of the same stream alone, or freed by the driver, which waits for kernels before it frees.
+        unsafe { self.start(&gpu, &once) }?;
+        gpu.synchronise(once.stream)?;
+        let gradients =
+            [(&mut call.grad_student, &held.to_student), (&mut call.grad_teacher, &held.to_teacher)];
+        for (gradient, from) in gradients {
             if let (Some(gradient), Some(from)) = (gradient, from) {
                 gpu.download(from, bytes_mut(gradient))?;
             }
         }
-        if let (KeptStatistics::Write(kept), Some(from)) = (&mut statistics, &states) {
+        if let (KeptStatistics::Write(kept), Some(from)) = (&mut call.statistics, &held.states) {
             let mut written = vec![State::default(); kept.len()];
             gpu.download(from, bytemuck::cast_slice_mut(&mut written))?;
-            written_states(tau, &written, kept);
+            written_states(call.plan.recipe().options().tau, &written, kept);
         }
-        if let Some(values) = &mut row_values {
-            gpu.download(&workspace, bytemuck::cast_slice_mut(values))?;
+        if let Some(values) = &mut call.row_values {
+            gpu.download(&held.workspace, bytemuck::cast_slice_mut(values))?;
         }
         let (mut total, mut flags) = ([0.0_f64], [0_u32]);
-        gpu.download(&sum, bytemuck::cast_slice_mut(&mut total))?;
-        gpu.download(&overflowed, bytemuck::cast_slice_mut(&mut flags))?;
+        gpu.download(&held.sum, bytemuck::cast_slice_mut(&mut total))?;
+        gpu.download(&held.overflowed, bytemuck::cast_slice_mut(&mut flags))?;
         let overflowed = Overflowed { student: flags[0] & 1 != 0, teacher: flags[0] & 2 != 0 };
         Ok(Sum { sum: total[0], overflowed })
     }
 }
 
-pub(crate) fn address(buffer: &gpu::Buffer<'_>) -> u64 {
+pub(crate) fn address(buffer: &Buffer<'_>) -> u64 {
     buffer.address()
+}
+
+fn bytes_of(buffer: &Buffer<'_>) -> usize {
+    buffer.bytes()
 }
 
 pub(crate) fn bytes(tensor: Tensor<'_>) -> &[u8] {

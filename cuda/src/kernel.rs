@@ -12,12 +12,17 @@ pub(crate) enum Source {
     Vectors,
     Energy,
     Classes,
+    Dist,
+    La,
+    Ho,
+    Pa,
+    Ifvd,
 }
 
 impl Source {
     /// Whether there are kernels for `f64` in it.
     const fn has_f64(self) -> bool {
-        matches!(self, Self::Vectors | Self::Energy)
+        !matches!(self, Self::Rows | Self::Columns | Self::Terms | Self::Whole | Self::Classes)
     }
 }
 
@@ -37,6 +42,20 @@ impl Kernel {
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
     pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
     pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
+    pub(crate) const DIST_CLOSE: Self = Self { source: Source::Dist, name: "densekd_dist_close" };
+    pub(crate) const LA_COMPARE: Self = Self { source: Source::La, name: "densekd_la_compare" };
+    pub(crate) const HO_CLOSE: Self = Self { source: Source::Ho, name: "densekd_ho_close" };
+    pub(crate) const PA_SCALE: Self = Self { source: Source::Pa, name: "densekd_pa_scale" };
+    pub(crate) const PA_APART: Self = Self { source: Source::Pa, name: "densekd_pa_apart" };
+    pub(crate) const PA_SLOPES: Self = Self { source: Source::Pa, name: "densekd_pa_slopes" };
+    pub(crate) const PA_TURN: Self = Self { source: Source::Pa, name: "densekd_pa_turn" };
+    pub(crate) const IFVD_COUNT: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_count" };
+    pub(crate) const IFVD_START: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_start" };
+    pub(crate) const IFVD_PLACE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_place" };
+    pub(crate) const IFVD_NORMS: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_norms" };
+    pub(crate) const IFVD_COMPARE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_compare" };
+    pub(crate) const IFVD_IMAGES: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_images" };
+    pub(crate) const IFVD_ALONG: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_along" };
 }
 
 /// The forms of one kernel for each type of numbers.
@@ -94,6 +113,28 @@ impl Typed {
         DKD_LAST: Classes "densekd_dkd_last";
         SMOOTH_PLANES: Classes "densekd_smooth_planes";
         SMOOTH_LAST: Classes "densekd_smooth_last";
+        DIST_ROWS_PLANES: Dist "densekd_dist_rows_planes";
+        DIST_ROWS_LAST: Dist "densekd_dist_rows_last";
+        DIST_COLUMNS_PLANES: Dist "densekd_dist_columns_planes";
+        DIST_COLUMNS_LAST: Dist "densekd_dist_columns_last";
+        DIST_PULL_PLANES: Dist "densekd_dist_pull_planes";
+        DIST_PULL_LAST: Dist "densekd_dist_pull_last";
+        LA_EDGES_PLANES: La "densekd_la_edges_planes";
+        LA_EDGES_LAST: La "densekd_la_edges_last";
+        LA_PULL_PLANES: La "densekd_la_pull_planes";
+        LA_PULL_LAST: La "densekd_la_pull_last";
+        HO_SUMS: Ho "densekd_ho_sums";
+        HO_PULL: Ho "densekd_ho_pull";
+        PA_POOL_THREAD: Pa "densekd_pa_pool_thread";
+        PA_POOL_WARP: Pa "densekd_pa_pool_warp";
+        PA_SPREAD_PLANES: Pa "densekd_pa_spread_planes";
+        PA_SPREAD_LAST: Pa "densekd_pa_spread_last";
+        IFVD_SUMS_PLANES: Ifvd "densekd_ifvd_sums_planes";
+        IFVD_SUMS_LAST: Ifvd "densekd_ifvd_sums_last";
+        IFVD_COSINES_PLANES: Ifvd "densekd_ifvd_cosines_planes";
+        IFVD_COSINES_LAST: Ifvd "densekd_ifvd_cosines_last";
+        IFVD_PULL_PLANES: Ifvd "densekd_ifvd_pull_planes";
+        IFVD_PULL_LAST: Ifvd "densekd_ifvd_pull_last";
     }
 
     /// The one for a type; `None` for a type without kernels.

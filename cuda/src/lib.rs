@@ -9,6 +9,7 @@
 //! | run a loss on tensors in host memory | [`Device::submit`] |
 //! | run it on device pointers in the order of a stream | [`Device::launch`] |
 //! | the same of a loss of whole maps | [`Device::submit_map`], [`Device::launch_map`] |
+//! | time it beside a copy | [`Device::time`] |
 //! | know what is covered | [`uncovered`], [`uncovered_statistics`], [`uncovered_map`] |
 //!
 //! The package `densekd` has it behind its `Backend` trait by the feature `cuda`.
@@ -16,6 +17,7 @@
 mod classes;
 mod coverage;
 mod device;
+mod dist;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
 mod energy;
@@ -26,11 +28,17 @@ mod form;
     path = "gpu_elsewhere.rs"
 )]
 mod gpu;
+mod ho;
 mod host;
+mod ifvd;
 mod kernel;
+mod la;
 mod maps;
+mod on;
+mod pa;
 mod states;
 mod task;
+mod timing;
 mod vectors;
 
 pub use coverage::{uncovered, uncovered_statistics};
@@ -39,3 +47,4 @@ pub use error::Error;
 pub use form::uncovered_map;
 pub use host::{HostCall, Sum};
 pub use maps::{MapDeviceCall, MapHostCall, MapSum};
+pub use timing::Turn;

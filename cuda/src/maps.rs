@@ -139,7 +139,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Error::Unsupported`] and [`Error::Length`] before anything is done, [`Error::OutOfMemory`], or what the
-    /// driver answers. All device memory is free again in any case.
+    /// driver answers. Device memory is kept for the next submission, see [`Device::trim`].
     pub fn submit_map(&self, call: MapHostCall<'_>) -> Result<MapSum, Error> {
         let MapHostCall { plan, teacher, student, classes, upstream, mut grad_student, mut grad_teacher } =
             call;
@@ -189,12 +189,12 @@ impl Device {
             workspace: workspace.address(),
             sum: sum.address(),
             overflowed: overflowed.address(),
-            stream: std::ptr::null_mut(),
+            stream: gpu.stream()?,
         };
-        // SAFETY: the buffers are as long as the plan says, and freed below or after an error of the driver's, which
-        // waits for kernels before it frees. The default stream is always there.
+        // SAFETY: the buffers are as long as the plan says. Below or after an error they are given back, and then used in the
+        // order of the same stream alone, or freed by the driver, which waits for kernels before it frees.
         let divisor = unsafe { form.start(self, &gpu, &call) }?;
-        gpu.synchronise(std::ptr::null_mut())?;
+        gpu.synchronise(call.stream)?;
         for (gradient, from) in [(&mut grad_student, &to_student), (&mut grad_teacher, &to_teacher)] {
             if let (Some(gradient), Some(from)) = (gradient, from) {
                 gpu.download(from, bytes_mut(gradient))?;

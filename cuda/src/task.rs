@@ -277,6 +277,25 @@ mod tests {
     }
 
     #[test]
+    fn tensors_beyond_32_bits_are_counted_in_64() {
+        let asked = Asked { masked: false, to_teacher: false, known: false };
+        // 2^36 entries: rows of 2^32, rows of 2^12, and columns.
+        for (options, dims, order, per_row) in [
+            (RowOptions::CWD, [4, 4, 1 << 16, 1 << 16], Order::Nchw, 1 << 20),
+            (RowOptions::CWD, [1 << 20, 1 << 4, 64, 64], Order::Nchw, 1),
+            (RowOptions::PI, [4, 4, 1 << 16, 1 << 16], Order::Nchw, 1),
+            (RowOptions::CWD, [4, 4, 1 << 16, 1 << 16], Order::Nhwc, 1 << 25),
+        ] {
+            let shape = Shape::new(dims).unwrap();
+            let plan = Plan::new(Recipe::new(options).unwrap(), shape, order).unwrap();
+            let strategy = Strategy::of(&plan, DType::F32, Need::of(&plan, asked)).unwrap();
+            let task = Task::new(&plan, strategy, 1.0, asked);
+            assert_eq!(task.rows * task.length, 1 << 36, "{dims:?}");
+            assert_eq!((strategy.parts_of_row(), task.parts_of_row), (per_row, per_row), "{dims:?}");
+        }
+    }
+
+    #[test]
     fn a_factor_keeps_its_digits_however_small() {
         for x in [0.0, 1.0, -3.7, 1e-30, 1.234_567e-42, 7e-60, 3e38, 1e60] {
             let (mantissa, power) = split(x);

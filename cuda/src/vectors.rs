@@ -2,11 +2,10 @@
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
 use crate::Error;
-use crate::device::{Device, LACKS_TYPE};
-use crate::gpu::Entered;
+use crate::device::Device;
 use crate::kernel::{Kernel, Typed};
+use crate::on::{On, Places, Pulled};
 use densekd_core::DType;
-use std::ffi::c_void;
 
 /// The parameter of the kernels: the same bytes as `VectorTask` in `kernels/vectors.h`.
 #[repr(C)]
@@ -61,37 +60,13 @@ pub(crate) struct Vectors {
     pub(crate) has_root: bool,
 }
 
-/// Where the tensors and the results are.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Places {
-    pub(crate) teacher: u64,
-    pub(crate) student: u64,
-    /// [`Vectors::workspace`] bytes, of which the values are the first.
-    pub(crate) workspace: u64,
-    pub(crate) sum: u64,
-    pub(crate) overflowed: u64,
-    pub(crate) stream: *mut c_void,
-}
-
-/// Which gradient is wanted.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pulled {
-    /// Where it goes, as long as the tensor that it is to.
-    pub(crate) gradient: u64,
-    pub(crate) to_teacher: bool,
-    /// What the gradient of the sum is multiplied by.
-    pub(crate) factor: f64,
-}
-
 /// The kernels of a layout: moments, comparison, gradient.
-fn kernels(apart: bool, dtype: DType) -> Result<[Kernel; 3], Error> {
-    let [moments, compare, pull] = if apart {
+const fn kernels(apart: bool) -> [Typed; 3] {
+    if apart {
         [Typed::APART_MOMENTS, Typed::APART_COMPARE, Typed::APART_PULL]
     } else {
         [Typed::LINES_MOMENTS, Typed::LINES_COMPARE, Typed::LINES_PULL]
-    };
-    let of = |typed: Typed| typed.of(dtype).ok_or(LACKS_TYPE);
-    Ok([of(moments)?, of(compare)?, of(pull)?])
+    }
 }
 
 impl Vectors {
@@ -155,56 +130,43 @@ impl Vectors {
     ///
     /// # Safety
     /// The addresses are of device memory that holds what this says, until the stream has come by.
-    pub(crate) unsafe fn measure(
-        &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        dtype: DType,
-        at: &Places,
-    ) -> Result<(), Error> {
-        let [moments, compare, _] = kernels(self.inner == 1, dtype)?;
-        let task = self.task(dtype, at);
-        let (of_block, parts) = self.split(dtype);
+    pub(crate) unsafe fn measure(&self, on: &On<'_>) -> Result<(), Error> {
+        let [moments, compare, _] = kernels(self.inner == 1);
+        let task = self.task(on.dtype, &on.at);
+        let (of_block, parts) = self.split(on.dtype);
         let (pieces, warps) = (task.count.div_ceil(of_block) * parts, u64::from(Kernel::THREADS / 32));
-        let run = |kernel, mut task: VectorTask, pieces: u64, per_block: u64| {
-            let blocks = device.blocks(pieces.div_ceil(per_block));
-            // SAFETY: the kernel's one parameter is a `VectorTask`, whose memory the caller vouches for; sums and
-            // vectors lie in the workspace where `sizes` has counted room for them.
-            unsafe { gpu.launch(kernel, blocks, at.stream, &mut [(&raw mut task).cast()]) }
+        let scale = |task: VectorTask| {
+            // SAFETY: the kernels' one parameter is a `VectorTask`, whose memory the caller vouches for; sums and vectors
+            // lie in the workspace where `sizes` has counted room for them.
+            unsafe { on.run_each(&task, [(Kernel::VECTORS_SCALE, task.count, warps)]) }
         };
         if self.scale == Scale::Raw {
             // Numbers as they stand have no moments.
-            run(Kernel::VECTORS_SCALE, VectorTask { parts_of_vector: 0, ..task }, task.count, warps)?;
+            scale(VectorTask { parts_of_vector: 0, ..task })?;
         } else {
-            run(moments, task, pieces, 1)?;
-            run(Kernel::VECTORS_SCALE, task, task.count, warps)?;
+            // SAFETY: as above.
+            unsafe { on.run(on.kernel(moments)?, task, pieces, 1) }?;
+            scale(task)?;
         }
-        run(compare, task, pieces, 1)?;
-        run(Kernel::VECTORS_CLOSE, task, task.count, warps)?;
-        let [values, parts, vectors, _] = self.sizes(dtype).map(|bytes| bytes as u64);
-        let levels = at.workspace + values + parts + vectors;
+        let compared = [(on.kernel(compare)?, pieces, 1), (Kernel::VECTORS_CLOSE, task.count, warps)];
+        // SAFETY: as above.
+        unsafe { on.run_each(&task, compared) }?;
+        let [values, parts, vectors, _] = self.sizes(on.dtype).map(|bytes| bytes as u64);
         // SAFETY: the values were just written, and the levels have room at the workspace's end.
-        unsafe { device.total(gpu, (at.workspace, task.count), levels, at.sum, at.stream) }
+        unsafe { on.total(task.count, on.at.workspace + values + parts + vectors) }
     }
 
     /// Starts the gradient to a side, after [`measure`](Self::measure).
     ///
     /// # Safety
     /// As [`measure`](Self::measure).
-    pub(crate) unsafe fn pull(
-        &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        dtype: DType,
-        at: &Places,
-        Pulled { gradient, to_teacher, factor }: Pulled,
-    ) -> Result<(), Error> {
-        let [.., pull] = kernels(self.inner == 1, dtype)?;
-        let (of_block, parts) = self.split(dtype);
+    pub(crate) unsafe fn pull(&self, on: &On<'_>, to: Pulled) -> Result<(), Error> {
+        let [.., pull] = kernels(self.inner == 1);
+        let (of_block, parts) = self.split(on.dtype);
+        let Pulled { gradient, to_teacher, factor } = to;
         let to_teacher = u32::from(to_teacher);
-        let mut task = VectorTask { gradient, factor, to_teacher, ..self.task(dtype, at) };
-        let blocks = device.blocks(task.count.div_ceil(of_block) * parts);
+        let task = VectorTask { gradient, factor, to_teacher, ..self.task(on.dtype, &on.at) };
         // SAFETY: as above.
-        unsafe { gpu.launch(pull, blocks, at.stream, &mut [(&raw mut task).cast()]) }
+        unsafe { on.run(on.kernel(pull)?, task, task.count.div_ceil(of_block) * parts, 1) }
     }
 }

@@ -6,9 +6,9 @@ use densekd_core::{
     DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Term,
     Upstream, run, run_map,
 };
-use densekd_cuda::{Device, DeviceCall, KeptStates, MapDeviceCall};
+use densekd_cuda::{Device, DeviceCall, Error, KeptStates, MapDeviceCall};
 use libloading::Library;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_int, c_uint, c_void};
 
 /// The caller's side of the driver, as another library of the process has it.
 struct Driver {
@@ -86,6 +86,60 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
     assert!(driver.current().is_null());
     rows_may_lie_anywhere(&device, &driver);
     maps_may_lie_anywhere(&device, &driver);
+    nothing_is_hidden_behind_a_launch(&device, &driver);
+}
+
+/// What a launch asks of the driver: the context, once a module, and work in the caller's stream. No memory, no copy, no
+/// wait.
+const OF_A_LAUNCH: [&str; 5] =
+    ["cuCtxGetCurrent", "cuCtxSetCurrent", "cuModuleGetFunction", "cuMemsetD32Async", "cuLaunchKernel"];
+
+fn nothing_is_hidden_behind_a_launch(device: &Device, driver: &Driver) {
+    let simulated = densekd_device::Device::open().unwrap();
+    let shape = Shape::new([1, 2, 1, 5000]).unwrap();
+    let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
+    driver.set_current(driver.context);
+    let [teacher, student, gradient] = places(driver, 4 * shape.len(), [0; 3]);
+    driver.upload(teacher, &numbers(shape.len(), 37));
+    driver.upload(student, &numbers(shape.len(), 53));
+    let workspace = driver.allocate(Device::workspace(&plan, DType::F32).unwrap());
+    let (sum, overflowed) = (driver.allocate(8), driver.allocate(4));
+    let mut stream = std::ptr::null_mut();
+    driver.call("cuStreamCreate", |f: unsafe extern "C" fn(*mut *mut c_void, c_uint) -> c_int| {
+        // SAFETY: `stream` outlives the call.
+        unsafe { f(&raw mut stream, 1) }
+    });
+    driver.set_current(std::ptr::null_mut());
+    let call = DeviceCall {
+        plan: &plan,
+        dtype: DType::F32,
+        teacher,
+        student,
+        mask: None,
+        factor: 1.0,
+        grad_student: Some(gradient),
+        grad_teacher: None,
+        states: KeptStates::Drop,
+        workspace,
+        sum,
+        overflowed,
+        stream,
+    };
+    for _ in 0..2 {
+        let before = simulated.calls().len();
+        // SAFETY: all addresses are of allocations above, as long as the plan says, and the stream is of the context.
+        unsafe { device.launch(&call) }.unwrap();
+        let calls = simulated.calls().split_off(before);
+        let other = calls.iter().find(|call| !OF_A_LAUNCH.contains(&call.as_str()));
+        assert_eq!(other, None, "{calls:?}");
+        // The parts' states, the rows', the gradient, and the sum of rows.
+        assert_eq!(calls.iter().filter(|call| *call == "cuLaunchKernel").count(), 4);
+    }
+    // A stream that is none is refused: it is the caller's that everything is launched on.
+    let none = DeviceCall { stream: std::ptr::without_provenance_mut(0x7000), ..call };
+    // SAFETY: the simulated driver refuses a stream that it did not make.
+    let refused = unsafe { device.launch(&none) };
+    assert!(matches!(refused, Err(Error::Driver { code: 400, .. })), "{refused:?}");
 }
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {
@@ -98,9 +152,8 @@ fn places<const K: usize>(driver: &Driver, bytes: usize, skips: [u64; K]) -> [u6
 }
 
 fn maps_may_lie_anywhere(device: &Device, driver: &Driver) {
-    for (loss, order) in
-        [(Loss::Pkd, Order::Nchw), (Loss::Pkd, Order::Nhwc), (Loss::At, Order::Nchw), (Loss::At, Order::Nhwc)]
-    {
+    let orders = |loss| [(loss, Order::Nchw), (loss, Order::Nhwc)];
+    for (loss, order) in [Loss::Pkd, Loss::At, Loss::Dist, Loss::Pa].into_iter().flat_map(orders) {
         for (width, skips) in [(19, [1, 1, 1, 1]), (301, [3, 2, 0, 1]), (4096, [1, 2, 3, 0])] {
             let shape = Shape::new([1, 3, 1, width]).unwrap();
             let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else {

@@ -2,23 +2,16 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod device;
+
 use densekd_core::{
     Divergence, Element, Epsilon, Ignore, Inputs, KeptStatistics, Mask, Norm, Order, Outcome, Outputs,
     Overflowed, Plan, Recipe, RowOptions, RowStatistics, Samples, Shape, Slab, Temperature, Tensor,
     TensorMut, Upstream, run,
 };
-use densekd_cuda::{Device, HostCall, Sum};
+use densekd_cuda::{HostCall, Sum};
+use device::device;
 use half::{bf16, f16};
-use std::sync::OnceLock;
-
-fn device() -> &'static Device {
-    static DEVICE: OnceLock<Device> = OnceLock::new();
-    DEVICE.get_or_init(|| {
-        // SAFETY: every test comes here first, and the others wait: nobody reads the environment meanwhile.
-        unsafe { std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library()) };
-        Device::open(0).unwrap()
-    })
-}
 
 /// Relative to the value and to a row's largest gradient; half gradients are rounded once more.
 const VALUE: f64 = 4e-6;

@@ -2,7 +2,10 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{Divergence, KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, Shape, Term};
+use densekd_core::{
+    Divergence, HoAdversary, HoOptions, HoRole, KeptStatistics, Loss, MapOptions, Options, Order, Plan,
+    Recipe, RowOptions, Shape, Term,
+};
 use densekd_cuda::{Device, HostCall, MapHostCall};
 use densekd_device::Device as Simulated;
 
@@ -51,6 +54,9 @@ fn memory_is_read_in_whole_sectors_and_no_more_often_than_said() {
     rows_on_chip_are_read_once(&device, &simulated);
     channels_are_read_once_a_pass(&device, &simulated);
     energies_are_read_once_a_pass(&device, &simulated);
+    scores_are_read_once(&device, &simulated);
+    shares_are_made_of_whole_sectors(&device, &simulated);
+    relations_keep_to_registers(&device, &simulated);
 }
 
 fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
@@ -66,19 +72,20 @@ fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
     }
 }
 
-/// Runs a map loss at its defaults, for value and both gradients.
-fn run(device: &Device, loss: Loss, order: Order, dims: [usize; 4]) {
+/// Runs a map loss for value and both gradients.
+fn run(device: &Device, options: Options, order: Order, dims: [usize; 4]) {
     let shape = Shape::new(dims).unwrap();
-    let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, order).unwrap() else { unreachable!() };
+    let Term::Map(plan) = Term::new(options, shape, shape, order).unwrap() else { unreachable!() };
     let number = |step: usize| move |i: usize| f32::from(u8::try_from(i * step % 251).unwrap());
     let teacher: Vec<f32> = (0..shape.len()).map(number(7)).collect();
     let student: Vec<f32> = (0..shape.len()).map(number(11)).collect();
     let (mut to_student, mut to_teacher) = (vec![0.0_f32; shape.len()], vec![0.0_f32; shape.len()]);
+    let classes: Vec<i32> = (0..shape.images() * shape.positions()).map(|i| i32::from(i % 3 > 0)).collect();
     let call = MapHostCall {
         plan: &plan,
         teacher: Some(teacher[..].into()),
         student: student[..].into(),
-        classes: None,
+        classes: plan.takes_labels().then_some(&classes[..]),
         upstream: 1.0,
         grad_student: Some((&mut to_student[..]).into()),
         grad_teacher: Some((&mut to_teacher[..]).into()),
@@ -94,7 +101,7 @@ fn is_little_more(sectors: u64, bytes: u64) -> bool {
 fn channels_are_read_once_a_pass(device: &Device, simulated: &Simulated) {
     let dims = [2, 2, 64, 64];
     let tensor = 4 * dims.iter().product::<usize>() as u64;
-    run(device, Loss::Pkd, Order::Nchw, dims);
+    run(device, Loss::Pkd.defaults(), Order::Nchw, dims);
     for pass in ["moments", "compare"] {
         let counted = simulated.counters(&format!("densekd_lines_{pass}_f32"));
         assert!(is_little_more(counted.sectors, 2 * tensor), "{pass} {counted:?}");
@@ -111,7 +118,7 @@ fn energies_are_read_once_a_pass(device: &Device, simulated: &Simulated) {
     let dims = [1, 64, 32, 32];
     let (tensor, energies) = (4 * dims.iter().product::<usize>() as u64, 8 * 32 * 32);
     for (order, form) in [(Order::Nchw, "planes"), (Order::Nhwc, "last")] {
-        run(device, Loss::At, order, dims);
+        run(device, Loss::At.defaults(), order, dims);
         let measured = simulated.counters(&format!("densekd_energy_{form}_f32"));
         // Teacher and student.
         assert_eq!((measured.global_read, measured.global_written), (2 * tensor, 2 * energies), "{form}");
@@ -122,5 +129,81 @@ fn energies_are_read_once_a_pass(device: &Device, simulated: &Simulated) {
         // The slopes of positions are read once for 8 channels of each warp.
         assert!(32 * pulled.sectors <= 4 * tensor * 3 / 2, "{form} {pulled:?}");
         assert_eq!((pulled.local_bytes, pulled.atomics), (0, 0), "{form}");
+    }
+}
+
+fn scores_are_read_once(device: &Device, simulated: &Simulated) {
+    let dims = [2, 2, 64, 64];
+    let tensor = 4 * dims.iter().product::<usize>() as u64;
+    let hinge =
+        HoOptions { role: HoRole::Discriminator, adversary: HoAdversary::Hinge, ..HoOptions::DEFAULT };
+    run(device, Options::Map(MapOptions::Ho(hinge)), Order::Nchw, dims);
+    // Teacher and student.
+    let measured = simulated.counters("densekd_ho_sums_f32");
+    assert_eq!((measured.global_read, measured.wide_accesses), (2 * tensor, 2 * tensor / 16));
+    assert_eq!((measured.bank_conflicts, measured.local_bytes, measured.atomics), (0, 0, 0));
+    let pulled = simulated.counters("densekd_ho_pull_f32");
+    assert_eq!((pulled.global_read, pulled.global_written), (2 * tensor, 2 * tensor));
+    assert_eq!((pulled.wide_accesses, pulled.sectors), (4 * tensor / 16, 4 * tensor / 32));
+}
+
+fn shares_are_made_of_whole_sectors(device: &Device, simulated: &Simulated) {
+    let dims = [1, 19, 32, 64];
+    let (tensor, positions) = (4 * dims.iter().product::<usize>() as u64, 32 * 64);
+    for (order, form) in [(Order::Nchw, "planes"), (Order::Nhwc, "last")] {
+        run(device, Loss::Dist.defaults(), order, dims);
+        // Both maps: for the largest, for the sums, for the shares; a value and 7 numbers a position.
+        let rows = simulated.counters(&format!("densekd_dist_rows_{form}_f32"));
+        assert_eq!((rows.global_read, rows.global_written), (6 * tensor, 8 * 8 * positions), "{form}");
+        let pulled = simulated.counters(&format!("densekd_dist_pull_{form}_f32"));
+        assert_eq!(pulled.global_written, 2 * tensor, "{form}");
+        if order == Order::Nchw {
+            assert_eq!((rows.sectors, pulled.sectors), (rows.ideal_sectors, pulled.ideal_sectors));
+        }
+    }
+}
+
+fn relations_keep_to_registers(device: &Device, simulated: &Simulated) {
+    for order in [Order::Nchw, Order::Nhwc] {
+        for loss in [Loss::Dist, Loss::La, Loss::Pa, Loss::Ifvd] {
+            run(device, loss.defaults(), order, [2, 35, 6, 10]);
+        }
+    }
+    let typed = [
+        "dist_rows_planes",
+        "dist_rows_last",
+        "dist_columns_planes",
+        "dist_columns_last",
+        "dist_pull_planes",
+        "dist_pull_last",
+        "la_edges_planes",
+        "la_edges_last",
+        "la_pull_planes",
+        "la_pull_last",
+        "pa_pool_thread",
+        "pa_spread_planes",
+        "pa_spread_last",
+        "ifvd_sums_planes",
+        "ifvd_sums_last",
+        "ifvd_cosines_planes",
+        "ifvd_cosines_last",
+        "ifvd_pull_planes",
+        "ifvd_pull_last",
+    ];
+    let all = [
+        "dist_close",
+        "la_compare",
+        "pa_scale",
+        "pa_apart",
+        "pa_slopes",
+        "pa_turn",
+        "ifvd_count",
+        "ifvd_along",
+    ];
+    let typed = typed.into_iter().map(|name| format!("densekd_{name}_f32"));
+    for kernel in typed.chain(all.into_iter().map(|name| format!("densekd_{name}"))) {
+        let counted = simulated.counters(&kernel);
+        assert!(counted.launches > 0, "{kernel}");
+        assert_eq!((counted.bank_conflicts, counted.local_bytes, counted.atomics), (0, 0, 0), "{kernel}");
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
 use densekd_core::{
-    Arithmetic, DType, Element, KeptStatistics, MapCall, MapOptions, MapPlan, Outcome, Plan, Tensor,
-    TensorMut, narrow_into,
+    Arithmetic, DType, Element, KeptStatistics, Labels, MapCall, MapOptions, MapPlan, Mask, Outcome, Plan,
+    Tensor, TensorMut, narrow_into,
 };
 use densekd_cuda::{
     Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map, uncovered_statistics,
@@ -204,8 +204,10 @@ impl Backend for Cuda {
             return Err(densekd_core::Error::TeacherGradient.into());
         }
         let dtype = Self::map_type(&submission);
-        let MapSubmission { plan, teacher, student, upstream, grad_student, grad_teacher, .. } = submission;
-        let classes = ignore_index(plan).map(|index| classes(&call, index)).transpose()?;
+        let MapSubmission {
+            plan, teacher, student, labels, mask, upstream, grad_student, grad_teacher, ..
+        } = submission;
+        let classes = classes(&call, plan, labels.zip(Some(mask)))?;
         let to = MapHostCall {
             plan,
             teacher,
@@ -229,19 +231,21 @@ impl Backend for Cuda {
     }
 }
 
-/// The label of positions to leave out, of a loss over classes.
-const fn ignore_index(plan: &MapPlan) -> Option<i64> {
-    match plan.options() {
-        MapOptions::Dkd(options) => Some(options.ignore_index),
-        MapOptions::SmoothCe(options) => Some(options.ignore_index),
-        _ => None,
-    }
-}
-
-/// The classes of positions as the kernels take them.
-fn classes(call: &MapCall<'_>, ignore_index: i64) -> Result<Vec<i32>, densekd_core::Error> {
+/// The classes of positions as the kernels take them, of a loss that has labels.
+fn classes(
+    call: &MapCall<'_>,
+    plan: &MapPlan,
+    labels: Option<(Labels<'_>, Mask<'_>)>,
+) -> Result<Option<Vec<i32>>, densekd_core::Error> {
     let class = |class: Option<usize>| class.map_or(-1, |class| i32::try_from(class).unwrap_or(i32::MAX));
-    Ok(call.classes(ignore_index)?.map(class).collect())
+    Ok(match (plan.options(), labels) {
+        (MapOptions::Dkd(options), _) => Some(call.classes(options.ignore_index)?.map(class).collect()),
+        (MapOptions::SmoothCe(options), _) => Some(call.classes(options.ignore_index)?.map(class).collect()),
+        (MapOptions::Ifvd(options), Some((labels, mask))) => {
+            Some(options.classes(labels, mask, plan.student()).map(class).collect())
+        }
+        _ => None,
+    })
 }
 
 fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {

@@ -2,8 +2,10 @@
 
 use crate::oracle::fast;
 use crate::rows::RowPair;
-use densekd::Cpu;
-use densekd_core::{Isa, Kl, RowLoss, Softmax, Temperature, Upstream};
+use densekd::{Backend, Cpu, Submission};
+use densekd_core::{
+    Divisor, Isa, Kl, Order, Plan, Recipe, RowLoss, RowOptions, Shape, Softmax, Temperature, Upstream,
+};
 
 /// The engine's errors on a row pair, the oracle being right.
 #[derive(Clone, Copy, Debug, Default)]
@@ -33,12 +35,47 @@ pub fn row_error(pair: &RowPair) -> RowError {
 /// Where the temperature is not one, which no generator makes.
 #[allow(clippy::unwrap_used, reason = "a generator that makes an invalid pair is a defect to be seen")]
 pub fn row_error_on(isa: Isa, pair: &RowPair) -> RowError {
+    let loss = RowLoss::new(Softmax::new(Temperature::new(pair.tau).unwrap()), Kl).with_isa(isa);
+    let mut gradient = vec![0.0_f32; pair.student.len()];
+    let value = loss.gradient(&pair.teacher, &pair.student, Upstream::ONE, &mut gradient).unwrap();
+    compare(pair, value, &gradient)
+}
+
+/// [`row_error`] of the pair where its rows interleave in memory with others: with themselves, moved on by one entry.
+///
+/// # Panics
+/// Where the temperature is not one, which no generator makes, or this CPU does not have the instruction set that
+/// `DENSEKD_ISA` names.
+#[allow(clippy::unwrap_used, reason = "a generator that makes an invalid pair is a defect to be seen")]
+pub fn column_error(pair: &RowPair) -> RowError {
+    let length = pair.student.len();
+    let beside =
+        |row: &[f32]| -> Vec<f32> { (0..length).flat_map(|i| [row[i], row[(i + 1) % length]]).collect() };
+    let (teacher, student) = (beside(&pair.teacher), beside(&pair.student));
+    let options = RowOptions {
+        tau: Temperature::new(pair.tau).unwrap(),
+        tau_square: false,
+        divisor: Divisor::Sum,
+        ..RowOptions::PI
+    };
+    let shape = Shape::new([1, length, 1, 2]).unwrap();
+    let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
+    let (mut values, mut gradient) = ([0.0; 2], vec![0.0_f32; 2 * length]);
+    let submission = Submission {
+        row_values: Some(&mut values),
+        grad_student: Some(gradient.as_mut_slice().into()),
+        ..Submission::new(&plan, &teacher[..], &student[..])
+    };
+    Cpu::new().submit(submission).unwrap();
+    let first: Vec<f32> = gradient.into_iter().step_by(2).collect();
+    compare(pair, values[0], &first)
+}
+
+/// The errors of a value and a gradient.
+fn compare(pair: &RowPair, value: f64, gradient: &[f32]) -> RowError {
     let wide = |row: &[f32]| row.iter().copied().map(f64::from).collect::<Vec<_>>();
     let (teacher, student) = (wide(&pair.teacher), wide(&pair.student));
     let kl = fast::kl_row(&teacher, &student, pair.tau);
-    let loss = RowLoss::new(Softmax::new(Temperature::new(pair.tau).unwrap()), Kl).with_isa(isa);
-    let mut gradient = vec![0.0_f32; student.len()];
-    let value = loss.gradient(&pair.teacher, &pair.student, Upstream::ONE, &mut gradient).unwrap();
     assert!(value >= 0.0 || kl.is_nan(), "{value} instead of {kl}");
     let want = fast::kl_row_gradient(&teacher, &student, pair.tau);
     let largest = want.iter().fold(0.0_f64, |a, b| a.max(b.abs()));

@@ -1,7 +1,7 @@
 //! Hill-climbing for the engine's weakest rows.
 
-use crate::error::{RowError, row_error};
-use crate::rows::{Genome, decode, mutate, random_genome};
+use crate::error::RowError;
+use crate::rows::{Genome, RowPair, decode, mutate, random_genome};
 use fastrand::Rng;
 
 /// What a search found.
@@ -23,7 +23,7 @@ pub struct Found {
 
 /// Climbs from random rows towards larger errors, restarting where a climb gets stuck. The same seed finds the
 /// same rows.
-pub fn search(tries: usize, seed: u64) -> Found {
+pub fn search(tries: usize, seed: u64, measure: fn(&RowPair) -> RowError) -> Found {
     let mut rng = Rng::with_seed(seed);
     let start = random_genome(&mut rng);
     let none = (start, RowError::default());
@@ -49,7 +49,7 @@ pub fn search(tries: usize, seed: u64) -> Found {
         } else {
             mutate(&at, &mut rng)
         };
-        let error = row_error(&decode(&next));
+        let error = measure(&decode(&next));
         found.tried += 1;
         found.above_1e6 += usize::from(!(error.value <= 1e-6));
         found.above_1e5 += usize::from(!(error.value <= 1e-5));

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use densekd_core::DType;
 use densekd_tests::accuracy::{Errors, errors};
 use densekd_tests::engine::{DTYPES, Way, ask};
+use densekd_tests::error::row_error;
 use densekd_tests::kind::Kind;
 use densekd_tests::oracle::{Case, answer, fast};
 use densekd_tests::samples::{Reach, log_between, pair};
@@ -162,7 +163,7 @@ fn is_as_the_fast_truth(kind: Kind, dtype: DType, case: &Case) {
 
 #[test]
 fn contrived_rows_keep_their_bounds() {
-    let found = search(15_000, 1);
+    let found = search(15_000, 1, row_error);
     let (value, gradient, sum) =
         (found.worst_value.1.value, found.worst_gradient.1.gradient, found.worst_sum.1.sum);
     let seen = Errors { value, student: gradient, teacher: 0.0, sum };

@@ -53,6 +53,47 @@ fn close(a: &[f32], b: &[f32]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 4e-6 * largest)
 }
 
+/// Rows are taken up by cache lines, and neighbours together: neither says anything of their numbers.
+#[test]
+fn where_a_map_lies_does_not_change_a_bit() {
+    let mut rng = fastrand::Rng::with_seed(11);
+    for (shape, order) in [
+        ([2, 3, 1, 70], Order::Nchw),
+        ([1, 19, 5, 7], Order::Nchw),
+        ([1, 150, 1, 40], Order::Nchw),
+        ([1, 1100, 1, 33], Order::Nchw),
+        ([1, 37, 7, 7], Order::Nhwc),
+        ([2, 3, 7, 7], Order::Nchw),
+    ] {
+        for noise in [3.0, 1.0, 1e-3] {
+            let options = if order == Order::Nchw { RowOptions::PI } else { RowOptions::CWD };
+            let (plan, len) = (plan(options, shape, order), shape.iter().product::<usize>());
+            let row = |spread: f32, rng: &mut fastrand::Rng| -> Vec<f32> {
+                (0..len).map(|_| spread * (rng.f32() + rng.f32() - 1.0)).collect()
+            };
+            let t = row(12.0, &mut rng);
+            let s: Vec<f32> = t.iter().zip(row(noise, &mut rng)).map(|(t, noise)| t + noise).collect();
+            let found = |shift: usize| {
+                let moved = |x: &[f32]| [&vec![0.0; shift], x].concat();
+                let (t, s, mut gradient) = (moved(&t), moved(&s), vec![0.0_f32; shift + len]);
+                let mut rows = vec![0.0; plan.rows()];
+                let submission = Submission {
+                    grad_student: Some((&mut gradient[shift..]).into()),
+                    row_values: Some(&mut rows),
+                    ..Submission::new(&plan, &t[shift..], &s[shift..])
+                };
+                let value = Cpu::new().submit(submission).unwrap().value();
+                let bits = gradient[shift..].iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                (value.to_bits(), rows.iter().map(|x| x.to_bits()).collect::<Vec<_>>(), bits)
+            };
+            let wanted = found(0);
+            for shift in 1..17 {
+                assert!(found(shift) == wanted, "{shape:?} {order:?} {noise} {shift}");
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 

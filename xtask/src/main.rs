@@ -2,13 +2,16 @@
 
 mod accuracy;
 mod c_library;
+mod counters;
 mod debian;
 mod embedded;
 mod figures;
+mod gpu;
 mod instructions;
 mod neon;
 mod no_std;
 mod ptx;
+mod python;
 mod rise;
 mod search;
 
@@ -29,6 +32,9 @@ enum Command {
     NoStd,
     /// Climb towards row pairs on which the KL divergence is weakest, against the oracle.
     Search {
+        /// How the rows lie in memory.
+        #[arg(long, value_enum, default_value = "rows")]
+        layout: search::Layout,
         /// How many row pairs to try.
         #[arg(long, default_value_t = 40_000)]
         tries: usize,
@@ -66,6 +72,20 @@ enum Command {
     C(c_library::CCommand),
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
+    /// Build the Python package's wheel and test it beside torch.
+    Python,
+    /// Count what the CUDA kernels do on the simulated device, and write the model that follows.
+    Counters {
+        /// Write nothing: fail where the committed page is not what is counted.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Run on a GPU what one can show: test vectors, agreement, compute-sanitizer, times.
+    Gpu {
+        /// Time small maps.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Make the PTX of the CUDA kernels, or check what is committed.
     Ptx(ptx::PtxCommand),
 }
@@ -73,8 +93,12 @@ enum Command {
 fn main() -> Result<()> {
     match Arguments::parse().command {
         Command::NoStd => no_std::run(),
-        Command::Search { tries, seed, value, gradient } => search::run(tries, seed, value, gradient),
+        Command::Search { layout, tries, seed, value, gradient } => {
+            search::run(layout, tries, seed, value, gradient)
+        }
         Command::Ptx(command) => command.run(),
+        Command::Counters { check } => counters::run(check),
+        Command::Gpu { quick } => gpu::run(quick),
         Command::Accuracy => {
             accuracy::run();
             Ok(())
@@ -85,6 +109,7 @@ fn main() -> Result<()> {
         Command::Embedded(command) => command.run(),
         Command::C(command) => command.run(),
         Command::Neon => neon::run(),
+        Command::Python => python::run(),
     }
 }
 

@@ -3,13 +3,17 @@
 mod gate;
 mod tools;
 
+pub(crate) use gate::Assembled;
+
 use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each file of kernels that is a module of its own.
-const FILES: [&str; 7] = ["rows", "columns", "whole", "terms", "vectors", "energy", "classes"];
+const FILES: [&str; 12] =
+    ["rows", "columns", "whole", "terms", "vectors", "energy", "classes", "dist", "la", "ho", "pa", "ifvd"];
 
 /// No header or library of the toolkit's is needed, and no path or date enters the text. The target is the least that
 /// the kernels' exchanges between lanes want; for a later one the same text comes out under another head.
@@ -40,12 +44,10 @@ pub(crate) struct PtxCommand {
 
 impl PtxCommand {
     pub(crate) fn run(&self) -> Result<()> {
-        let crate_root = root().join("cuda");
-        let committed = |file: &str| crate_root.join("ptx").join(file).with_extension("ptx");
         if self.check || !self.gate {
             let clang = tools::clang()?;
             for file in FILES {
-                let source = crate_root.join("kernels").join(file).with_extension("cu");
+                let source = root().join("cuda/kernels").join(file).with_extension("cu");
                 let fresh = compile(&clang, &source)?;
                 if self.check {
                     let found = fs::read(committed(file)).context("the committed PTX")?;
@@ -68,8 +70,22 @@ impl PtxCommand {
     }
 }
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn committed(file: &str) -> PathBuf {
+    root().join("cuda/ptx").join(file).with_extension("ptx")
+}
+
+/// All kernels that are committed, assembled for an architecture.
+pub(crate) fn assembled(architecture: &str) -> Result<BTreeMap<String, Assembled>> {
+    let tools = tools::assembler(&root())?;
+    let mut all = BTreeMap::new();
+    for file in FILES {
+        all.extend(gate::assemble(&tools, &committed(file), architecture)?);
+    }
+    Ok(all)
 }
 
 fn compile(clang: &Path, source: &Path) -> Result<Vec<u8>> {

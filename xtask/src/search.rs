@@ -1,11 +1,26 @@
 //! The search for weak rows, as a command.
 
 use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use densekd_tests::error::{column_error, row_error};
 use densekd_tests::rows::{Genome, decode};
 use densekd_tests::search::search;
 
-pub(crate) fn run(tries: usize, seed: u64, value: f64, gradient: f64) -> Result<()> {
-    let found = search(tries, seed);
+/// How rows lie in memory.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Layout {
+    /// Each by itself.
+    Rows,
+    /// Entry beside entry of others.
+    Columns,
+}
+
+pub(crate) fn run(layout: Layout, tries: usize, seed: u64, value: f64, gradient: f64) -> Result<()> {
+    let measure = match layout {
+        Layout::Rows => row_error,
+        Layout::Columns => column_error,
+    };
+    let found = search(tries, seed, measure);
     println!(
         "{} row pairs tried, seed {seed}: value off by more than 1e-6 in {}, more than 1e-5 in {}",
         found.tried, found.above_1e6, found.above_1e5

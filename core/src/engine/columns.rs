@@ -11,9 +11,12 @@ use crate::normalize::Normalize;
 use crate::outcome::Partial;
 use crate::plan::TILE;
 use crate::recipe::{Divergence, Norm};
-use crate::row::columns::{self, Buffers, Tile, rows_of_a_tile};
+use crate::row::columns::{self, BLOCK, Buffers, KEPT, Lines, Tile, Told};
 use crate::row::{Kind, Lanes, RowStatistics};
 use core::ops::Range;
+
+/// Sums that rows are added to in turn, whatever the tiles: they need not wait for one another.
+const SUMS: usize = 8;
 
 impl<R: Arithmetic> Rows<'_, R> {
     /// Whether a job is one of the kernel for columns: the KL divergence of a softmax in `f32`.
@@ -27,8 +30,6 @@ impl<R: Arithmetic> Rows<'_, R> {
     }
 
     /// A job of rows that interleave; none where it is not for this kernel.
-    // Its buffers are not for the stack of other jobs.
-    #[inline(never)]
     pub(super) fn run_columns<N: Normalize, D: Diverge<N::Space>>(
         &self,
         job: &Range<usize>,
@@ -38,58 +39,101 @@ impl<R: Arithmetic> Rows<'_, R> {
         bench: &mut Bench<R>,
     ) -> Option<Partial> {
         let memory = self.memory.filter(|_| self.is_of_columns(job))?;
-        let (tau, axis) = (self.plan.recipe().options().tau, self.plan.row_len());
-        let mut buffers = Buffers::new();
+        let axis = self.plan.row_len();
+        Some(if outputs.grad_student.is_some() && axis > BLOCK && axis <= KEPT {
+            self.run_buffered::<N, D, KEPT>(memory, job, pair, outputs, scale, bench)
+        } else {
+            self.run_buffered::<N, D, BLOCK>(memory, job, pair, outputs, scale, bench)
+        })
+    }
+
+    /// The same in buffers of this size.
+    // They are not for the stack of other jobs.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments, reason = "one call, each argument a part of the job")]
+    fn run_buffered<N: Normalize, D: Diverge<N::Space>, const SIZE: usize>(
+        &self,
+        memory: Memory<'_>,
+        job: &Range<usize>,
+        pair: (&N, &D),
+        outputs: &mut Outputs<'_>,
+        scale: f64,
+        bench: &mut Bench<R>,
+    ) -> Partial {
+        let tau = self.plan.recipe().options().tau;
+        let mut buffers = Buffers::<SIZE>::new();
         let mut partial = Partial::default();
-        for start in job.clone().step_by(rows_of_a_tile(axis)) {
-            let rows = start..(start + rows_of_a_tile(axis)).min(job.end);
+        let mut sums = [0.0; SUMS];
+        let mut next = job.start;
+        while next < job.end {
+            let start = next;
+            let most = match columns::lead(memory.student, self.place(start, 0)) {
+                0 => columns::TILE,
+                lead => lead.min(columns::TILE),
+            };
+            next = (start + most).min(job.end);
+            let rows = start..next;
             let offset = start - job.start;
-            let mut found = [RowStatistics::default(); columns::TILE];
+            let (mut found, mut values) = ([RowStatistics::default(); columns::TILE], [0.0; columns::TILE]);
             if let KeptStatistics::Read(kept) = &outputs.statistics {
                 let kept = kept.get(offset..).unwrap_or_default();
                 found.iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
             }
-            let sink = reborrow(&mut outputs.grad_student).filter(|_| columns::holds(tau, Some(scale)));
-            let written = sink.is_some();
-            let gradient = sink.map(|sink| (scale, sink));
-            let found_here = found.get_mut(..rows.len()).unwrap_or_default();
-            partial.overflowed.student |= self.walk(memory, start, found_here, gradient, &mut buffers);
             let wanted = Wanted {
-                student: outputs.grad_student.is_some() && !written,
+                student: outputs.grad_student.is_some() && !columns::holds(tau, Some(scale)),
                 teacher: outputs.grad_teacher.is_some(),
             };
-            for (i, (row, of)) in rows.zip(&found).enumerate() {
-                let certified = of.is_regular() || of.kind == Kind::Zero;
-                if certified && !wanted.student && !wanted.teacher {
-                    keep(outputs, offset + i, of);
-                    partial.sum += of.kl;
-                    continue;
+            let sink = reborrow(&mut outputs.grad_student).filter(|_| !wanted.student);
+            let written = sink.is_some();
+            let whole = !wanted.student && !wanted.teacher;
+            let values = values.get_mut(..rows.len()).unwrap_or_default();
+            let to = Findings {
+                values: &mut *values,
+                statistics: found.get_mut(..rows.len()).unwrap_or_default(),
+                told: match &outputs.statistics {
+                    KeptStatistics::Read(_) if written && self.plan.row_len() <= SIZE => Told::Kinds,
+                    KeptStatistics::Read(_) => Told::All,
+                    _ => Told::Nothing,
+                },
+                // Also where another pass takes a gradient from it.
+                kept: !(whole && matches!(outputs.statistics, KeptStatistics::Drop))
+                    || (written && self.plan.row_len() > SIZE),
+            };
+            let done = self.walk(memory, start, to, sink.map(|sink| (scale, sink)), buffers.lines());
+            partial.overflowed.student |= done.overflowed;
+            keep(outputs, offset, values, &found);
+            if !whole || done.left != 0 {
+                for (i, (row, (of, value))) in rows.zip(found.iter().zip(&mut *values)).enumerate() {
+                    let left = done.left >> i & 1 == 1;
+                    if whole && !left {
+                        continue;
+                    }
+                    let student = outputs.grad_student.is_some() && (left || !written);
+                    let wanted = Wanted { student, ..wanted };
+                    let of_row = self.run_row((row, offset + i), *of, wanted, pair, (outputs, scale), bench);
+                    partial.overflowed.add(of_row.overflowed);
+                    *value = of_row.sum;
                 }
-                let student = outputs.grad_student.is_some() && !(written && certified);
-                let lane = (row, offset + i);
-                self.run_row(
-                    lane,
-                    *of,
-                    Wanted { student, ..wanted },
-                    pair,
-                    (outputs, scale),
-                    bench,
-                    &mut partial,
-                );
+            }
+            for (i, value) in values.iter().enumerate() {
+                if let Some(sum) = sums.get_mut((offset + i) % SUMS) {
+                    *sum += value;
+                }
             }
         }
-        Some(partial)
+        partial.sum = sums.iter().sum();
+        partial
     }
 
-    /// Neighbouring rows by the kernel; whether a finite number of the gradient became infinite.
+    /// Neighbouring rows by the kernel.
     fn walk(
         &self,
         memory: Memory<'_>,
         start: usize,
-        statistics: &mut [RowStatistics],
+        Findings { values, statistics, told, kept }: Findings<'_>,
         gradient: Option<(f64, &mut dyn Sink)>,
-        buffers: &mut Buffers,
-    ) -> bool {
+        lines: Lines<'_>,
+    ) -> columns::Done {
         let (live, counted) = self.counted(start);
         let tile = Tile {
             tau: self.plan.recipe().options().tau,
@@ -98,9 +142,12 @@ impl<R: Arithmetic> Rows<'_, R> {
             place: self.place(start, self.entries.start),
             axis: self.entries.len(),
             counted,
-            live: &live,
+            live: live.as_ref(),
+            values,
             statistics,
-            buffers,
+            told,
+            kept,
+            lines,
             gradient: match gradient {
                 Some((scale, sink)) => Some((scale, sink)),
                 None => None,
@@ -117,9 +164,12 @@ impl<R: Arithmetic> Rows<'_, R> {
         to: &mut [RowStatistics; TILE],
     ) -> Option<Done> {
         let memory = self.memory.filter(|_| self.is_of_columns(&lanes))?;
-        let to = to.get_mut(..lanes.len())?;
-        self.walk(memory, lanes.start, to, None, &mut Buffers::new());
-        Some(Done::new(certified(to), false))
+        let statistics = to.get_mut(..lanes.len())?;
+        let mut values = [0.0; TILE];
+        let values = values.get_mut(..lanes.len())?;
+        let to = Findings { values, statistics, told: Told::Nothing, kept: true };
+        self.walk(memory, lanes.start, to, None, Buffers::<BLOCK>::new().lines());
+        Some(Done::new(certified(statistics), false))
     }
 
     /// The gradient to the student at a segment of rows whose statistics are known; none where they are not for this
@@ -134,30 +184,31 @@ impl<R: Arithmetic> Rows<'_, R> {
     ) -> Option<Done> {
         let holds = columns::holds(self.plan.recipe().options().tau, Some(scale));
         let memory = self.memory.filter(|_| holds && self.is_of_columns(&lanes))?;
-        let mut of = *of;
-        let of = of.get_mut(..lanes.len())?;
-        // A row of which nothing is known would be swept.
-        of.iter_mut().filter(|of| of.kind == Kind::Unset).for_each(|of| of.kind = Kind::Zero);
+        let (mut of, mut values) = (*of, [0.0; TILE]);
+        let statistics = of.get_mut(..lanes.len())?;
+        let values = values.get_mut(..lanes.len())?;
+        let to = Findings { values, statistics, told: Told::All, kept: false };
         let overflowed = self.at_first_entry(sink, |sink| {
-            self.walk(memory, lanes.start, of, Some((scale, sink)), &mut Buffers::new())
+            self.walk(memory, lanes.start, to, Some((scale, sink)), Buffers::<BLOCK>::new().lines())
+                .overflowed
         });
-        Some(Done::new(certified(of), overflowed))
+        Some(Done::new(certified(statistics), overflowed))
     }
 
-    /// Which rows of a tile count, and which entries along the axis.
-    fn counted(&self, start: usize) -> ([bool; columns::TILE], Option<(Mask<'_>, usize)>) {
-        let mut live = [true; columns::TILE];
+    /// Which rows of a tile count, and which entries along the axis; all, where nothing is said.
+    fn counted(&self, start: usize) -> (Option<[bool; columns::TILE]>, Option<(Mask<'_>, usize)>) {
         if self.mask.is_all() {
-            return (live, None);
+            return (None, None);
         }
         let (position, entries_are_positions) = self.plan.position(start, self.entries.start);
         if entries_are_positions {
-            return (live, Some((self.mask, position)));
+            return (None, Some((self.mask, position)));
         }
+        let mut live = [true; columns::TILE];
         for (i, live) in live.iter_mut().enumerate() {
             *live = self.mask.counts(position + i);
         }
-        (live, None)
+        (Some(live), None)
     }
 
     /// One row by the engine's own passes.
@@ -171,8 +222,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         pair: (&N, &D),
         (outputs, scale): (&mut Outputs<'_>, f64),
         bench: &mut Bench<R>,
-        partial: &mut Partial,
-    ) {
+    ) -> Partial {
         let lanes = row..row + 1;
         let mut statistics = [of; TILE];
         if of.kind == Kind::Unset {
@@ -183,7 +233,9 @@ impl<R: Arithmetic> Rows<'_, R> {
             }
         }
         let tile = Known { rows: lanes, offset, statistics: &statistics, wanted };
-        self.run_tile(tile, pair, outputs, scale, bench, partial);
+        let mut partial = Partial::default();
+        self.run_tile(tile, pair, outputs, scale, bench, &mut partial);
+        partial
     }
 }
 
@@ -193,14 +245,21 @@ fn certified(of: &[RowStatistics]) -> Lanes {
     of.iter().enumerate().fold(0, |lanes, (i, of)| lanes | Lanes::from(done(of)) << i)
 }
 
-/// The value and the statistics of a row for which nothing else is left to do.
-fn keep(outputs: &mut Outputs<'_>, at: usize, of: &RowStatistics) {
-    if let Some(cell) = outputs.row_values.as_deref_mut().and_then(|values| values.get_mut(at)) {
-        *cell = of.kl;
+/// What a call is to find of a tile's rows, or has been told.
+struct Findings<'b> {
+    values: &'b mut [f64],
+    statistics: &'b mut [RowStatistics],
+    told: Told,
+    kept: bool,
+}
+
+/// The values and the statistics of a tile.
+fn keep(outputs: &mut Outputs<'_>, at: usize, values: &[f64], found: &[RowStatistics]) {
+    if let Some(cells) = outputs.row_values.as_deref_mut().and_then(|cells| cells.get_mut(at..)) {
+        cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = *value);
     }
-    if let KeptStatistics::Write(kept) = &mut outputs.statistics
-        && let Some(cell) = kept.get_mut(at)
-    {
-        *cell = *of;
+    if let KeptStatistics::Write(kept) = &mut outputs.statistics {
+        let cells = kept.get_mut(at..).unwrap_or_default().iter_mut().zip(values);
+        cells.zip(found).for_each(|((cell, _), of)| *cell = *of);
     }
 }

@@ -19,6 +19,7 @@ use crate::vector_loss::Pair;
 use crate::{Epsilon, Error, Preset, Weight};
 use core::fmt;
 use core::num::NonZeroU32;
+use core::ops::Range;
 
 choice! {
     /// Which distance attention transfer takes (`mode`).
@@ -122,7 +123,14 @@ impl AtOptions {
     fn fill(&self, view: View<'_>, n: usize, unit: f64, q: &mut [f64]) -> f64 {
         let (p, per_unit) = (self.p.get(), 1.0 / unit);
         q.fill(0.0);
-        for (c, run) in view.walk(0..view.shape().channels()) {
+        let channels = view.shape().channels();
+        let groups = if p == 2 { channels / GROUP } else { 0 };
+        for (group, run) in view.walk(0..groups) {
+            let q = q.get_mut(run.clone()).unwrap_or_default();
+            let x: [_; GROUP] = core::array::from_fn(|i| view.stretch(n, group * GROUP + i, &run));
+            along(x, &mut AddSquares { q, per_unit });
+        }
+        for (c, run) in view.walk(groups * GROUP..channels) {
             let q = q.get_mut(run.clone()).unwrap_or_default();
             let x = [view.stretch(n, c, &run)];
             if p == 2 {
@@ -198,35 +206,53 @@ const fn preset(name: &'static str, repository: &'static str, source: &'static s
     Preset { name, options: Options::Map(MapOptions::At(options)), repository, source }
 }
 
-/// Adds the squares of x / unit.
+/// Channels that are read at once, so that Q is loaded and stored once for all of them.
+const GROUP: usize = 4;
+
+/// Adds the squares of x / unit, of some channels.
 struct AddSquares<'a> {
     q: &'a mut [f64],
     per_unit: f64,
 }
 
-impl Work<1> for AddSquares<'_> {
+impl<const I: usize> Work<I> for AddSquares<'_> {
     #[inline(always)]
-    fn take<L: Simd, E: Widened>(&mut self, l: L, [x]: [&[E]; 1]) {
+    fn take<L: Simd, E: Widened>(&mut self, l: L, x: [&[E]; I]) {
         let per_unit = l.splat_f64(self.per_unit);
-        let q = self.q.split_off_mut(..x.len().min(self.q.len())).unwrap_or_default();
-        let (mut qs, mut xs) = (q.chunks_exact_mut(L::WIDTH), x.chunks_exact(L::WIDTH));
-        for (q, x) in (&mut qs).zip(&mut xs) {
-            l.prefetch(x, AHEAD);
-            add_squares(l, per_unit, q, x);
+        let length = x.iter().map(|x| x.len()).min().unwrap_or(0).min(self.q.len());
+        let q = self.q.split_off_mut(..length).unwrap_or_default();
+        let whole = length - length % L::WIDTH;
+        for from in (0..whole).step_by(L::WIDTH) {
+            add_squares(l, per_unit, q, &x, from..from + L::WIDTH);
         }
-        if !xs.remainder().is_empty() {
-            add_squares(l, per_unit, qs.into_remainder(), xs.remainder());
+        if whole < length {
+            add_squares(l, per_unit, q, &x, whole..length);
         }
     }
 }
 
 #[inline(always)]
-fn add_squares<L: Simd, E: Widened>(l: L, per_unit: L::W, q: &mut [f64], x: &[E]) {
-    let (low, high) = q.split_at_mut_checked(q.len().min(L::WIDTH / 2)).unwrap_or_default();
-    for (q, x) in [low, high].into_iter().zip(E::load_wide(l, x)) {
-        if !q.is_empty() {
+fn add_squares<L: Simd, E: Widened, const I: usize>(
+    l: L,
+    per_unit: L::W,
+    q: &mut [f64],
+    x: &[&[E]; I],
+    range: Range<usize>,
+) {
+    let q = q.get_mut(range.clone()).unwrap_or_default();
+    let mut sums = f64::load_wide(l, q);
+    for x in x {
+        let x = x.get(range.clone()).unwrap_or_default();
+        l.prefetch(x, AHEAD);
+        for (sum, x) in sums.iter_mut().zip(E::load_wide(l, x)) {
             let x = x * per_unit;
-            l.store_f64(l.fma_f64(x, x, l.load_f64(q)), q);
+            *sum = l.fma_f64(x, x, *sum);
+        }
+    }
+    let (low, high) = q.split_at_mut_checked(q.len().min(L::WIDTH / 2)).unwrap_or_default();
+    for (q, sum) in [low, high].into_iter().zip(sums) {
+        if !q.is_empty() {
+            l.store_f64(sum, q);
         }
     }
 }

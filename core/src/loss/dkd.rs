@@ -38,17 +38,18 @@
 
 mod target;
 
-use self::target::{excess, target, term};
+use self::target::{apart, close, target};
 use super::About;
 use crate::arithmetic::{log1p_excess_near, two_difference};
 use crate::logarithm::{ln_1p_fast, ln_fast};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
-    Softmaxes, Targets, cut_mut, head, lanewise, real, row, sum,
+    Softmaxes, Sweep, Targets, cut_mut, head, lanewise, real, row, sum, sweep, term,
 };
 use crate::options::options;
 use crate::row::per_quarter;
+use crate::simd::{Doubles, difference};
 use crate::{Divisor, Error, Preset, Temperature, Weight};
 use core::fmt;
 
@@ -78,56 +79,65 @@ options! {
     }
 }
 
-/// The two softmaxes over the classes other than the label's.
+/// The two softmaxes over the classes other than the label's, in vectors: largest logits, reciprocals of sums, and the
+/// logarithm of the teacher's sum over the student's.
 #[derive(Clone, Copy)]
-struct Rest {
-    t: LogSumExp,
-    s: LogSumExp,
-    /// The logarithm of the teacher's sum over the student's.
-    ratio: f64,
+struct Rest<L: Doubles> {
+    t: [L::D; 2],
+    s: [L::D; 2],
+    ratio: L::D,
 }
 
 /// A class of the rest.
-struct Entry {
+struct Entry<L: Doubles> {
     /// The student's share.
-    q: f64,
+    q: L::D,
     /// The teacher's share over it.
-    excess: f64,
+    excess: L::D,
     /// What it adds to the divergence.
-    term: f64,
+    term: L::D,
 }
 
-impl Rest {
+impl<L: Doubles> Rest<L> {
     #[inline(always)]
-    const fn new([top_t, sum_t, top_s, sum_s, ratio]: [f64; 5]) -> Self {
-        Self { t: LogSumExp { top: top_t, sum: sum_t }, s: LogSumExp { top: top_s, sum: sum_s }, ratio }
-    }
-
-    /// (t - s) / tau, without the log-ratio of the two sums: the log-ratio of an entry where both are finite.
-    #[inline(always)]
-    fn log_ratio(&self, scale: f64, t: f64, s: f64) -> f64 {
-        let (high, low) = two_difference(t * 0.25, s * 0.25);
-        let (high_top, low_top) = two_difference(self.t.top, self.s.top);
-        ((high - high_top) + (low - low_top)) * scale - self.ratio
-    }
-
-    #[inline(always)]
-    fn entry(&self, scale: f64, t: f64, s: f64) -> Entry {
-        let (p, q) = (self.t.share(scale, t), self.s.share(scale, s));
-        let r = self.log_ratio(scale, t, s);
-        let (near, far) = (excess(q, p, r), p - q);
-        // A finite logit has mass, whether or not it underflows.
-        let lone = if t > s { f64::INFINITY } else { q };
-        let missing = t == f64::NEG_INFINITY || s == f64::NEG_INFINITY;
-        Entry {
-            q,
-            excess: if missing { far } else { near },
-            term: if missing { lone } else { term(q, p, r) },
+    fn entry(&self, l: L, scale: f64, t: L::D, s: L::D) -> Entry<L> {
+        let quarter = l.splat(0.25);
+        let (high, low) = difference(t * quarter, s * quarter);
+        let (high_top, low_top) = difference(self.t[0], self.s[0]);
+        let r = ((high - high_top) + (low - low_top)) * l.splat(scale) - self.ratio;
+        let q = share(l, scale, s, self.s);
+        let (near, [excess, term]) = (l.less(l.abs(r), l.splat(1.0)), close(l, q, r));
+        if l.all(near) {
+            return Entry { q, excess, term };
         }
+        let p = share(l, scale, t, self.t);
+        let far = apart(l, [q, p], r);
+        let (excess, term) = (l.select(near, excess, p - q), l.select(near, term, far));
+        // A finite logit has mass, whether or not it underflows.
+        let lone = l.select(l.less(s, t), l.splat(f64::INFINITY), q);
+        let lowest = l.splat(f64::NEG_INFINITY);
+        let (no_t, no_s) = (l.equal(t, lowest), l.equal(s, lowest));
+        let excess = l.select(no_t, p - q, l.select(no_s, p - q, excess));
+        Entry { q, excess, term: l.select(no_t, lone, l.select(no_s, lone, term)) }
     }
 }
 
-/// What is kept of a position: its class, what it adds to the sum, [`Rest`], and `c - b`, the student's share of the
+/// The softmax at one of the logits, by the reciprocal of the sum.
+#[inline(always)]
+fn share<L: Doubles>(l: L, scale: f64, x: L::D, [top, per_sum]: [L::D; 2]) -> L::D {
+    let of = term(l, scale, x, top) * per_sum;
+    l.select(l.equal(x, l.splat(f64::NEG_INFINITY)), l.splat(0.0), of)
+}
+
+/// (t - s) / tau, without the log-ratio of the two sums: the log-ratio of an entry where both are finite.
+#[inline(always)]
+fn log_ratio(scale: f64, [t, s]: [f64; 2], [top_t, top_s, ratio]: [f64; 3]) -> f64 {
+    let (high, low) = two_difference(t * 0.25, s * 0.25);
+    let (high_top, low_top) = two_difference(top_t, top_s);
+    ((high - high_top) + (low - low_top)) * scale - ratio
+}
+
+/// What is kept of a position for its gradient: its class, what it adds to the sum, [`Rest`], and `c - b`, the student's share of the
 /// target over the teacher's.
 const KEPT: usize = 8;
 
@@ -159,29 +169,32 @@ impl DkdOptions {
     ];
 }
 
-/// The log-ratio of the sums.
+/// The log-ratio of the sums, and their reciprocals.
 struct Ratio;
 
-impl Lanewise<1, 2> for Ratio {
+impl Lanewise<3, 2> for Ratio {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], [t, s]: [f64; 2]) -> [f64; 1] {
-        [ln_fast(t) - ln_fast(s)]
+    fn at(&self, _: [f64; 3], [t, s]: [f64; 2]) -> [f64; 3] {
+        [ln_fast(t) - ln_fast(s), 1.0 / t, 1.0 / s]
     }
 }
 
 /// The sums G and E, of class c more.
+#[derive(Clone, Copy)]
 struct Terms {
     c: f64,
     scale: f64,
 }
 
-impl Lanewise<2, 8> for Terms {
+impl Sweep<8, 2> for Terms {
     #[inline(always)]
-    fn at(&self, [divergence, excess]: [f64; 2], x: [f64; 8]) -> [f64; 2] {
-        let [t, s, class, top_t, sum_t, top_s, sum_s, ratio] = x;
-        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
-        let entry = rest.entry(self.scale, t, s);
-        if class == self.c { [divergence, excess] } else { [divergence + entry.term, excess + entry.excess] }
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 8], [divergence, excess]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        let [t, s, class, top_t, per_sum_t, top_s, per_sum_s, ratio] = x;
+        let rest = Rest { t: [top_t, per_sum_t], s: [top_s, per_sum_s], ratio };
+        let entry = rest.entry(l, self.scale, t, s);
+        let is_own = l.equal(class, l.splat(self.c));
+        *divergence = l.select(is_own, *divergence, *divergence + entry.term);
+        *excess = l.select(is_own, *excess, *excess + entry.excess);
     }
 }
 
@@ -203,10 +216,11 @@ impl Lanewise<3, 7> for Position {
         // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
         let corrected = if corrected < 0.0 { 0.0 } else { corrected };
         let of_rest = if known { corrected } else { divergence };
-        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
-        let of_rest = if rest.t.is_empty() { 0.0 } else { of_rest };
-        let (odds_t, odds_s) = (rest.t.log_odds(self.scale, own_t), rest.s.log_odds(self.scale, own_s));
-        let difference = rest.log_ratio(self.scale, own_t, own_s);
+        let rest_t = LogSumExp { top: top_t, sum: sum_t };
+        let rest_s = LogSumExp { top: top_s, sum: sum_s };
+        let of_rest = if rest_t.is_empty() { 0.0 } else { of_rest };
+        let (odds_t, odds_s) = (rest_t.log_odds(self.scale, own_t), rest_s.log_odds(self.scale, own_s));
+        let difference = log_ratio(self.scale, [own_t, own_s], [top_t, top_s, ratio]);
         let finite = odds_t.abs() < f64::INFINITY && odds_s.abs() < f64::INFINITY;
         let (of_target, pull) = target(odds_t, odds_s, if finite { difference } else { odds_t - odds_s });
         let of_target = if self.alpha == 0.0 { 0.0 } else { self.alpha * of_target };
@@ -216,30 +230,32 @@ impl Lanewise<3, 7> for Position {
         let junk = junk(own_t, sum_t) || junk(own_s, sum_s);
         let value = if junk { f64::NAN } else { value };
         let pull = if value.is_nan() { f64::NAN } else { pull };
-        let nothing = class < 0.0 || (!junk && rest.t.is_empty() && own_t == f64::NEG_INFINITY);
+        let nothing = class < 0.0 || (!junk && rest_t.is_empty() && own_t == f64::NEG_INFINITY);
         if nothing { [0.0, ratio, 0.0] } else { [value, ratio, pull] }
     }
 }
 
 /// The gradient at class c, from logits and what is kept of their position.
+#[derive(Clone, Copy)]
 struct Pull {
     c: f64,
     scale: f64,
     alpha: f64,
     beta: f64,
-    tau: f64,
+    per_tau: f64,
 }
 
-impl Lanewise<1, 9> for Pull {
+impl Sweep<9, 1> for Pull {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], x: [f64; 9]) -> [f64; 1] {
-        let [t, s, class, top_t, sum_t, top_s, sum_s, ratio, pull] = x;
-        let rest = Rest::new([top_t, sum_t, top_s, sum_s, ratio]);
-        let Entry { q, excess, .. } = rest.entry(self.scale, t, s);
-        let of_rest = if rest.t.is_empty() { 0.0 } else { self.beta * excess };
-        let own = self.alpha * pull;
-        let pull = if class == self.c { own } else { -(own * q) - of_rest };
-        [if class < 0.0 { 0.0 } else { pull / self.tau }]
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 9], [out]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let ([t, s, class, top_t, per_sum_t, top_s, per_sum_s, ratio, pull], zero) = (x, l.splat(0.0));
+        let rest = Rest { t: [top_t, per_sum_t], s: [top_s, per_sum_s], ratio };
+        let Entry { q, excess, .. } = rest.entry(l, self.scale, t, s);
+        let is_empty = l.equal(per_sum_t, l.splat(f64::INFINITY));
+        let of_rest = l.select(is_empty, zero, l.splat(self.beta) * excess);
+        let own = l.splat(self.alpha) * pull;
+        let pull = l.select(l.equal(class, l.splat(self.c)), own, zero - own * q - of_rest);
+        *out = l.select(l.less(class, zero), zero, pull * l.splat(self.per_tau));
     }
 }
 
@@ -283,7 +299,10 @@ impl Formula for DkdOptions {
             for (view, own, top, sum) in sides {
                 Softmaxes { class, own, top, sum }.take(scale, &samples, (view, &tile), |_, _, _| {});
             }
-            lanewise([&mut *ratio], [sum_t, sum_s], &Ratio);
+            let mut reciprocals = [[0.0; PIECE]; 2];
+            let [per_sum_t, per_sum_s] =
+                reciprocals.each_mut().map(|of| of.get_mut(..tile.len()).unwrap_or_default());
+            lanewise([&mut *ratio, &mut *per_sum_t, &mut *per_sum_s], [sum_t, sum_s], &Ratio);
             value.fill(0.0);
             pull.fill(0.0);
             let mut buffers = [[0.0; PIECE]; 2];
@@ -292,10 +311,14 @@ impl Formula for DkdOptions {
                 let t = samples.read(maps.teacher, c, &tile, of_t);
                 let s = samples.read(maps.student, c, &tile, of_s);
                 let terms = Terms { c: real(c), scale };
-                lanewise([&mut *value, &mut *pull], [t, s, class, top_t, sum_t, top_s, sum_s, ratio], &terms);
+                let x = [t, s, class, &*top_t, &*per_sum_t, &*top_s, &*per_sum_s, &*ratio];
+                sweep(maps.isa, x, [&mut *value, &mut *pull], terms);
             }
             let position = Position { scale, alpha: self.alpha.get(), beta: self.beta.get() };
             lanewise([value, ratio, pull], [class, own_t, own_s, top_t, sum_t, top_s, sum_s], &position);
+            for (sum, per_sum) in [(sum_t, per_sum_t), (sum_s, per_sum_s)] {
+                sum.iter_mut().zip(per_sum).for_each(|(to, from)| *to = *from);
+            }
         });
         let tiles = state.chunks((samples.width() * KEPT).max(1)).enumerate();
         let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();
@@ -314,17 +337,19 @@ impl Formula for DkdOptions {
             scale: per_quarter(self.tau),
             alpha: self.alpha.get(),
             beta: self.beta.get(),
-            tau: self.tau.get(),
+            per_tau: 1.0 / self.tau.get(),
         };
         let mut buffers = [[0.0; PIECE]; 2];
         let [of_t, of_s] = &mut buffers;
         let t = maps.teacher.positions(at.n, at.c, at.positions.start, head(of_t, &at.positions));
         let s = maps.student.positions(at.n, at.c, at.positions.start, head(of_s, &at.positions));
         for (i, of_tile, here) in samples.over(at.n, &at.positions) {
-            let [class, _, top_t, sum_t, top_s, sum_s, ratio, of_target] = samples.kept(state, i, &of_tile);
+            let [class, _, top_t, per_sum_t, top_s, per_sum_s, ratio, of_target] =
+                samples.kept(state, i, &of_tile);
             let [t, s] = [t, s].map(|x| x.get(here.clone()).unwrap_or_default());
             let out = out.get_mut(here).unwrap_or_default();
-            lanewise([out], [t, s, class, top_t, sum_t, top_s, sum_s, ratio, of_target], &pull);
+            let x = [t, s, class, top_t, per_sum_t, top_s, per_sum_s, ratio, of_target];
+            sweep(maps.isa, x, [out], pull);
         }
     }
 }

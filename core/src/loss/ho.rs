@@ -11,7 +11,7 @@ use super::About;
 use crate::diverge::{Diverge, Hinge, Wasserstein};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, Needs, PIECE, Shapes, Side, View, head, real,
+    At, Executor, Explain, Formula, Maps, Measured, Needs, Shapes, Side, View, real, sum, update_along,
 };
 use crate::names::choice;
 use crate::options::options;
@@ -107,9 +107,9 @@ impl HoOptions {
     }
 
     fn scores(&self, side: Side, view: View<'_>, n: usize) -> f64 {
-        let mut sum = 0.0;
-        view.each(n, |x| sum += x.iter().map(|&x| self.score(side, x).0).sum::<f64>());
-        sum
+        let (this, mut total) = (*self, 0.0);
+        view.each(n, |x| total += sum(x, |x| this.score(side, x).0));
+        total
     }
 }
 
@@ -136,9 +136,9 @@ impl Length {
         if unit == 0.0 {
             return Self::ZERO;
         }
-        let mut sum = 0.0;
-        view.each(n, |x| sum += x.iter().map(|x| (x / unit) * (x / unit)).sum::<f64>());
-        Self { unit, root: libm::sqrt(sum) }
+        let mut squares = 0.0;
+        view.each(n, |x| squares += sum(x, |x| (x / unit) * (x / unit)));
+        Self { unit, root: libm::sqrt(squares) }
     }
 
     fn read(state: &[f64], n: usize) -> Self {
@@ -210,17 +210,16 @@ impl Formula for HoOptions {
         if !penalty && (self.role, self.adversary) != (HoRole::Discriminator, HoAdversary::Hinge) {
             return out.fill(self.score(at.side, 0.0).1 * share);
         }
-        let length = if penalty { Length::read(state, at.n) } else { Length::ZERO };
-        let slope = 2.0 * length.excess() / length.root;
-        let mut buffer = [0.0; PIECE];
-        let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, head(&mut buffer, &at.positions));
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = match penalty {
-                true if length.unit == 0.0 => 0.0,
-                true => slope * (x / length.unit),
-                false => self.score(at.side, x).1 * share,
-            };
+        let (side, x) = (at.side, [maps.of(at.side).stretch(at.n, at.c, &at.positions)]);
+        if !penalty {
+            return update_along(out, x, move |_: f64, x: f64| judge(Hinge, side, x).1 * share);
         }
+        let length = Length::read(state, at.n);
+        if length.unit == 0.0 {
+            return out.fill(0.0);
+        }
+        let slope = 2.0 * length.excess() / length.root;
+        update_along(out, x, move |_: f64, x: f64| slope * (x / length.unit));
     }
 }
 

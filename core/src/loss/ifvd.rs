@@ -19,12 +19,12 @@ use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, Maps, Measured, Needs, PIECE, Samples, Shapes, Side, cut,
-    cut_mut, head, lanewise, real, row,
+    At, Executor, Explain, Formula, Labels, Lanewise, Maps, Measured, Needs, PIECE, Samples, Shapes, Side,
+    cut, cut_mut, head, lanewise, real, row,
 };
 use crate::options::options;
 use crate::space::{Real, VectorSpace};
-use crate::{Error, Preset, Weight};
+use crate::{Error, Mask, Preset, Shape, Weight};
 use core::fmt;
 use core::num::NonZeroUsize;
 
@@ -109,19 +109,51 @@ impl IfvdOptions {
         preset("cirkd-ifvd", ("winycg/CIRKD", "losses/ifvd.py, scripts"), 20.0),
     ];
 
+    /// The class of every position `[N, H, W]` of maps of this shape, that of the nearest label; none where the position
+    /// is left out or the label is no class.
+    ///
+    /// ```
+    /// use densekd_core::{IfvdOptions, Labels, Mask, Shape};
+    /// let labels = Labels::new(&[3, 255], 1, 1, 2)?;
+    /// let classes = IfvdOptions::DEFAULT.classes(labels, Mask::ALL, Shape::new([1, 8, 1, 4])?);
+    /// assert_eq!(classes.collect::<Vec<_>>(), [Some(3), Some(3), None, None]);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn classes<'a>(
+        self,
+        labels: Labels<'a>,
+        mask: Mask<'a>,
+        shape: Shape,
+    ) -> impl Iterator<Item = Option<usize>> + use<'a> {
+        let [images, _, h, w] = shape.dims();
+        let rows = (0..images).flat_map(move |n| (0..h).map(move |y| (n, y)));
+        let positions = rows.flat_map(move |(n, y)| (0..w).map(move |x| [n, y, x]));
+        positions.map(move |position| self.class(labels, mask, shape, position))
+    }
+
+    fn class(
+        &self,
+        labels: Labels<'_>,
+        mask: Mask<'_>,
+        shape: Shape,
+        [n, y, x]: [usize; 3],
+    ) -> Option<usize> {
+        let ([_, _, h, w], [height, width]) = (shape.dims(), labels.size());
+        let label = labels.at(n, y * height / h.max(1), x * width / w.max(1));
+        let counted = label != self.ignore_index && mask.counts((n * h + y) * w + x);
+        usize::try_from(label).ok().filter(|&k| counted && k < self.num_classes.get())
+    }
+
     /// The mark of each position of an image, and each class's number of pixels.
     fn classify(&self, maps: &Maps<'_>, n: usize, marks: &mut [f64], counts: &mut [f64]) {
-        let [_, _, h, w] = maps.student.shape().dims();
-        let m = h * w;
+        let shape = maps.student.shape();
+        let [_, _, _, w] = shape.dims();
         counts.fill(0.0);
         marks.fill(Table::mark(counts.len()));
         let Some(labels) = maps.labels else { return };
-        let [height, width] = labels.size();
         for (y, row) in marks.chunks_mut(w.max(1)).enumerate() {
             for (x, mark) in row.iter_mut().enumerate() {
-                let label = labels.at(n, y * height / h.max(1), x * width / w.max(1));
-                let counted = label != self.ignore_index && maps.mask.counts(n * m + y * w + x);
-                let k = usize::try_from(label).ok().filter(|_| counted);
+                let k = self.class(labels, maps.mask, shape, [n, y, x]);
                 if let Some((k, count)) = k.and_then(|k| Some((k, counts.get_mut(k)?))) {
                     *count += 1.0;
                     *mark = Table::mark(k);

@@ -6,14 +6,14 @@
 //!
 //! Cost: one read of both maps (`standardise`: the teacher's twice), one product of matrices for the value and one
 //! for each of the gradients to S and W. State, in `f64`: S and its gradient, y - t, with `standardise` the gradient
-//! to y.
+//! to y. Without a projection, and not standardised, two reads do, and nothing is kept but a number a channel.
 
 use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side, Tile, Tiles,
-    View, cut, cut_mut, head, real, row, row_mut,
+    At, CoMoments, Executor, Explain, Formula, Maps, Matrix, Measured, Moments, Needs, PIECE, Shapes, Side,
+    Tile, Tiles, View, cut, cut_mut, head, real, row, row_mut, update_along,
 };
 use crate::normalize::{NormalizeVector, Scaled, Standardise};
 use crate::options::options;
@@ -50,6 +50,9 @@ const fn preset(
 /// Rows of the projection's gradient that are worked on together: enough to be worth packing for a product.
 const ROWS: usize = 32;
 
+/// Channels that are read together, since they share cache lines where channels are last.
+const GROUP: usize = 8;
+
 /// Numbers of a channel of a tile, with `standardise`: mean and squares of y and of t, then the sums of e^2 and of
 /// e z, z that of y and that of t.
 const SUMS: usize = 4;
@@ -76,6 +79,29 @@ impl MimicOptions {
             Self { standardise: true, ..Self::DEFAULT },
         ),
     ];
+}
+
+impl MimicOptions {
+    /// Whether maps are compared as they are.
+    fn is_plain(&self, maps: &Maps<'_>) -> bool {
+        !self.standardise && maps.projection.weight.is_none() && maps.projection.bias.is_none()
+    }
+}
+
+/// What is summed of maps that are compared as they are, channel by channel: differences, or their squares.
+fn channel_sums(maps: &Maps<'_>, to: &mut [f64], on: &dyn Executor, of: fn(&CoMoments) -> f64) {
+    on.chunks(to, GROUP, &|group, to| {
+        let first = group * GROUP;
+        let mut sums = [CoMoments::about([0.0; 2]); GROUP];
+        for n in 0..maps.student.shape().images() {
+            for (c, run) in maps.student.walk(0..to.len()) {
+                if let Some(sums) = sums.get_mut(c) {
+                    sums.add(maps.pair(n, first + c, &run));
+                }
+            }
+        }
+        to.iter_mut().zip(&sums).for_each(|(to, sums)| *to = of(sums));
+    });
 }
 
 /// A call: what its passes share.
@@ -251,6 +277,12 @@ impl Formula for MimicOptions {
     fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
         let job = Job::new(self, maps);
         let layout = job.layout;
+        let divisor = real(maps.teacher.shape().len());
+        if self.is_plain(maps) {
+            let [sums] = cut_mut(state, [maps.student.shape().channels()]);
+            channel_sums(maps, sums, on, CoMoments::squared_differences);
+            return Ok(Measured { sum: sums.iter().sum(), divisor });
+        }
         let [tiles, channels] = cut_mut(state, [layout.all_tiles(), layout.channels]);
         on.chunks(tiles, layout.tile(), &|i, state| {
             let tile = layout.tiles.tile(i);
@@ -297,13 +329,16 @@ impl Formula for MimicOptions {
         } else {
             job.tile_states(tiles).map(|(_, state)| cut(state, layout.parts)[4].iter().sum::<f64>()).sum()
         };
-        Ok(Measured { sum, divisor: real(maps.teacher.shape().len()) })
+        Ok(Measured { sum, divisor })
     }
 
     fn prepare(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) {
         let job = Job::new(self, maps);
         let layout = job.layout;
         let [inputs, outputs] = job.sizes();
+        if self.is_plain(maps) {
+            return;
+        }
         let [tiles, channels] = cut_mut(state, [layout.all_tiles(), layout.channels]);
         on.chunks(tiles, layout.tile(), &|i, state| {
             let tile = layout.tiles.tile(i);
@@ -330,6 +365,11 @@ impl Formula for MimicOptions {
     }
 
     fn pull(&self, maps: &Maps<'_>, state: &[f64], at: &At, out: &mut [f64]) {
+        if self.is_plain(maps) {
+            let sign = if at.side == Side::Student { 2.0 } else { -2.0 };
+            let pair = maps.pair(at.n, at.c, &at.positions);
+            return update_along(out, pair, move |_: f64, t: f64, s: f64| sign * (s - t));
+        }
         let job = Job::new(self, maps);
         let layout = job.layout;
         let mut rest = out;
@@ -369,6 +409,11 @@ impl Formula for MimicOptions {
         bias: &mut [f64],
         on: &dyn Executor,
     ) {
+        if self.is_plain(maps) {
+            weight.fill(0.0);
+            channel_sums(maps, bias, on, CoMoments::differences);
+            return bias.iter_mut().for_each(|x| *x *= 2.0);
+        }
         let job = Job::new(self, maps);
         let [inputs, outputs] = job.sizes();
         on.chunks(bias, 1, &|o, bias| {

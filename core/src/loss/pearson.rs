@@ -223,3 +223,36 @@ impl Sweep<0, SUMS> for Pearsons {
         *sums = [unit_t, unit_s, slope_t, slope_s, miss];
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::real;
+
+    #[test]
+    fn a_shift_costs_next_to_nothing() {
+        let pairs: [(f64, f64); 40] = core::array::from_fn(|i| {
+            let x = real(i * i % 31) / 31.0;
+            (1e-6 * x, 0.3 + x * x)
+        });
+        let mean = |of: fn(&(f64, f64)) -> f64, count: usize| {
+            pairs[..count].iter().map(of).sum::<f64>() / real(count)
+        };
+        let sums = |a: f64, b: f64| {
+            let (mut deviations, mut sums) = ([0.0; 2], [0.0; SUMS]);
+            for (x, y) in pairs {
+                deviations = [deviations[0] + (x - a), deviations[1] + (y - b)];
+                sums.iter_mut().zip(terms(x - a, y - b)).for_each(|(sum, term)| *sum += term);
+            }
+            (deviations, sums)
+        };
+        let [(a, b), (shift_a, shift_b)] = [40, 8].map(|count| (mean(|x| x.0, count), mean(|x| x.1, count)));
+        let (_, want) = sums(a, b);
+        let (deviations, about) = sums(shift_a, shift_b);
+        let got = Comoments::about(40.0, [shift_a, shift_b], deviations, about);
+        assert!((got.mean[0] - a).abs() < 1e-15 * a && (got.mean[1] - b).abs() < 1e-15 * b);
+        for (got, want) in got.sums.iter().zip(want) {
+            assert!((got - want).abs() < 2e-14 * want.abs(), "{got:e}, not {want:e}");
+        }
+    }
+}

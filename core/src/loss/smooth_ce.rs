@@ -18,10 +18,11 @@ use crate::arithmetic::Arithmetic as _;
 use crate::logarithm::softplus_fast;
 use crate::map::{
     At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
-    Softmaxes, Targets, cut_mut, head, lanewise, real, row, sum,
+    Softmaxes, Sweep, Targets, cut_mut, head, lanewise, real, row, sum, sweep, term,
 };
 use crate::options::options;
 use crate::row::per_quarter;
+use crate::simd::Doubles;
 use crate::{Error, Preset, Shape, Share, Temperature, Weight};
 use core::fmt;
 
@@ -63,14 +64,17 @@ impl SmoothCeOptions {
 }
 
 /// The sum of the logits of a position's other classes over its own, in quarters.
+#[derive(Clone, Copy)]
 struct Above {
     c: f64,
 }
 
-impl Lanewise<1, 3> for Above {
+impl Sweep<3, 1> for Above {
     #[inline(always)]
-    fn at(&self, [above]: [f64; 1], [x, class, own]: [f64; 3]) -> [f64; 1] {
-        [if class == self.c { above } else { above + (x * 0.25 - own * 0.25) }]
+    fn at<L: Doubles>(&self, l: L, [x, class, own]: [L::D; 3], [above]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let quarter = l.splat(0.25);
+        let more = *above + (x * quarter - own * quarter);
+        *above = l.select(l.equal(class, l.splat(self.c)), *above, more);
     }
 }
 
@@ -97,6 +101,7 @@ impl Lanewise<3, 2> for Position {
 }
 
 /// q - y over tau at class c, from a logit and what is kept of its position.
+#[derive(Clone, Copy)]
 struct Pull {
     c: f64,
     scale: f64,
@@ -105,12 +110,13 @@ struct Pull {
     per_tau: f64,
 }
 
-impl Lanewise<1, 5> for Pull {
+impl Sweep<5, 1> for Pull {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], [x, class, top, weight, share]: [f64; 5]) -> [f64; 1] {
-        let other = weight * LogSumExp::term(self.scale, top, x) - self.spread;
-        let pull = if class == self.c { self.own - share } else { other };
-        [if class < 0.0 { 0.0 } else { pull * self.per_tau }]
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 5], [out]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let ([x, class, top, weight, share], zero) = (x, l.splat(0.0));
+        let other = weight * term(l, self.scale, x, top) - l.splat(self.spread);
+        let pull = l.select(l.equal(class, l.splat(self.c)), l.splat(self.own) - share, other);
+        *out = l.select(l.less(class, zero), zero, pull * l.splat(self.per_tau));
     }
 }
 
@@ -143,7 +149,7 @@ impl Formula for SmoothCeOptions {
             above.fill(0.0);
             let rest = Softmaxes { class, own, top, sum };
             rest.take(scale, &samples, (view, &tile), |c, x, own| {
-                lanewise([&mut *above], [x, class, own], &Above { c });
+                sweep(maps.isa, [x, class, own], [&mut *above], Above { c });
             });
             lanewise([own, sum, above], [class, top], &position);
         });
@@ -167,7 +173,7 @@ impl Formula for SmoothCeOptions {
         for (i, of_tile, here) in samples.over(at.n, &at.positions) {
             let [class, _, top, weight, share] = samples.kept(state, i, &of_tile);
             let (out, s) = (out.get_mut(here.clone()).unwrap_or_default(), s.get(here).unwrap_or_default());
-            lanewise([out], [s, class, top, weight, share], &pull);
+            sweep(maps.isa, [s, class, top, weight, share], [out], pull);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! One call of a map loss: inputs, passes, result.
 
-use super::view::{PIECE, View, head, place, walk};
-use super::{At, Executor, Formula, MapPlan, Maps, Measured, Side, Targets};
+use super::gradient::Gradient;
+use super::{Executor, Formula, MapPlan, Maps, Measured, Side, Targets, View};
 use crate::access::Sink;
 use crate::element::Tensor;
 use crate::isa::Isa;
-use crate::{Error, Mask, Order, Outcome, Overflowed, Upstream};
+use crate::{Error, Mask, Outcome, Overflowed, Upstream};
 use core::ops::Range;
 
 /// Classes of positions: `[N, HL, WL]`, which may be another resolution than the map's.
@@ -282,32 +282,9 @@ impl<'a> MapCall<'a> {
         if side == Side::Teacher && !self.inputs.plan.has_teacher_gradient() {
             return Err(Error::TeacherGradient);
         }
-        let (formula, scale) = (self.formula(), outcome.gradient_scale(upstream));
-        let plan = self.inputs.plan;
-        let shape = plan.shape(side);
-        let (channels, m) = (shape.channels(), shape.positions().max(1));
-        let n = band.start / (channels * m).max(1);
-        let local = |flat: usize| flat - n * channels * m;
-        let (rows, positions) = match plan.order() {
-            Order::Nchw => (local(band.start) / m..local(band.end).div_ceil(m), 0..m),
-            Order::Nhwc => (0..channels, local(band.start) / channels..local(band.end).div_ceil(channels)),
-        };
-        let maps = self.inputs.maps(self.isa);
-        let mut overflowed = false;
-        let mut buffer = [0.0; PIECE];
-        for (c, piece) in walk(plan.order(), rows, positions) {
-            let out = head(&mut buffer, &piece);
-            if scale == 0.0 {
-                out.fill(0.0);
-            } else {
-                formula.pull(&maps, state, &At { side, n, c, positions: piece.clone() }, out);
-                for x in out.iter_mut() {
-                    *x *= scale;
-                }
-            }
-            overflowed |= sink.store_f64(place(shape, plan.order(), (n, c, piece.start)), out);
-        }
-        Ok(overflowed)
+        let (plan, maps) = (self.inputs.plan, self.inputs.maps(self.isa));
+        let scale = outcome.gradient_scale(upstream);
+        Ok(Gradient { plan, maps, state, side, scale }.write(band, sink))
     }
 
     /// The gradients to the projection's weight `[C_t, C_s]` and bias `[C_t]`.

@@ -42,8 +42,24 @@ impl CoMoments {
         along(pair, self);
     }
 
+    fn sums(&self) -> [f64; SUMS] {
+        self.lanes.map(|lanes| lanes.iter().sum::<f64>())
+    }
+
+    /// The sum of what the student's numbers differ by, beyond the chosen pair.
+    pub(crate) fn differences(&self) -> f64 {
+        let [_, d, ..] = self.sums();
+        d
+    }
+
+    /// The sum of the squares of that.
+    pub(crate) fn squared_differences(&self) -> f64 {
+        let [.., dd] = self.sums();
+        dd
+    }
+
     pub(crate) fn centred(&self) -> Centred {
-        let [t, d, tt, td, dd] = self.lanes.map(|lanes| lanes.iter().sum::<f64>());
+        let [t, d, tt, td, dd] = self.sums();
         let count = super::real(self.count);
         let ([about_t, about_d], [mean_t, mean_d]) = (self.about, [t / count, d / count]);
         let means = [about_t + mean_t, (about_t + about_d) + (mean_t + mean_d)];

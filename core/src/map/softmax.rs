@@ -1,8 +1,6 @@
 //! Softmaxes over channels, many positions at a time.
 
-use super::lanes::{Lanewise, lanewise};
 use super::{PIECE, Samples, Sweep, View, real, sweep};
-use crate::arithmetic::Arithmetic as _;
 use crate::logarithm::ln_fast;
 use crate::simd::Doubles;
 use core::ops::Range;
@@ -18,29 +16,9 @@ pub(crate) struct LogSumExp {
 }
 
 impl LogSumExp {
-    /// The largest logit once this one was seen.
-    #[inline(always)]
-    fn top(so_far: f64, x: f64) -> f64 {
-        if x * 0.25 > so_far { x * 0.25 } else { so_far }
-    }
-
-    /// A logit's term of the sum: none of -inf.
-    #[inline(always)]
-    pub(crate) fn term(scale: f64, top: f64, x: f64) -> f64 {
-        let term = ((x * 0.25 - top) * scale).exp_fast();
-        if x == f64::NEG_INFINITY { 0.0 } else { term }
-    }
-
     #[inline(always)]
     pub(crate) fn is_empty(self) -> bool {
         self.sum == 0.0
-    }
-
-    /// The softmax at one of the logits.
-    #[inline(always)]
-    pub(crate) fn share(self, scale: f64, x: f64) -> f64 {
-        let share = Self::term(scale, self.top, x) / self.sum;
-        if x == f64::NEG_INFINITY { 0.0 } else { share }
     }
 
     /// The logarithm of e^(x / tau) over the sum, for an x that is no part of it.
@@ -81,11 +59,11 @@ impl Softmaxes<'_> {
         sum.fill(0.0);
         for c in 0..channels {
             let x = samples.read(view, c, tile, &mut buffer);
-            lanewise([&mut *top, &mut *own], [x, class], &Tops { c: real(c) });
+            sweep(view.isa(), [x, class], [&mut *top, &mut *own], Tops { c: real(c) });
         }
         for c in 0..channels {
             let x = samples.read(view, c, tile, &mut buffer);
-            lanewise([&mut *sum], [x, class, &*top], &Sums { c: real(c), scale });
+            sweep(view.isa(), [x, class, &*top], [&mut *sum], Sums { c: real(c), scale });
             beside(real(c), x, own);
         }
     }
@@ -160,49 +138,72 @@ impl Share {
 }
 
 /// Largest and own logits, from logits and classes.
+#[derive(Clone, Copy)]
 struct Tops {
     c: f64,
 }
 
-impl Lanewise<2, 2> for Tops {
+impl Sweep<2, 2> for Tops {
     #[inline(always)]
-    fn at(&self, [top, own]: [f64; 2], [x, class]: [f64; 2]) -> [f64; 2] {
-        if class == self.c { [top, x] } else { [LogSumExp::top(top, x), own] }
+    fn at<L: Doubles>(&self, l: L, [x, class]: [L::D; 2], [top, own]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        let is_own = l.equal(class, l.splat(self.c));
+        *top = l.select(is_own, *top, l.above(x * l.splat(0.25), *top));
+        *own = l.select(is_own, x, *own);
     }
 }
 
 /// Sums, from logits, classes and largest logits.
+#[derive(Clone, Copy)]
 struct Sums {
     c: f64,
     scale: f64,
 }
 
-impl Lanewise<1, 3> for Sums {
+impl Sweep<3, 1> for Sums {
     #[inline(always)]
-    fn at(&self, [sum]: [f64; 1], [x, class, top]: [f64; 3]) -> [f64; 1] {
-        let more = sum + LogSumExp::term(self.scale, top, x);
-        [if class == self.c { sum } else { more }]
+    fn at<L: Doubles>(&self, l: L, [x, class, top]: [L::D; 3], [sum]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let more = *sum + term(l, self.scale, x, top);
+        *sum = l.select(l.equal(class, l.splat(self.c)), *sum, more);
     }
+}
+
+/// A logit's term of a sum: none of -inf.
+#[inline(always)]
+pub(crate) fn term<L: Doubles>(l: L, scale: f64, x: L::D, top: L::D) -> L::D {
+    let term = l.exp((x * l.splat(0.25) - top) * l.splat(scale));
+    l.select(l.equal(x, l.splat(f64::NEG_INFINITY)), l.splat(0.0), term)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
 
     #[test]
     fn what_is_not_finite_follows_the_rules() {
         let of = |x: &[f64]| {
-            let top = x.iter().fold(f64::NEG_INFINITY, |top, &x| LogSumExp::top(top, x));
-            LogSumExp { top, sum: x.iter().map(|&x| LogSumExp::term(4.0, top, x)).sum() }
+            let ([mut top], [mut own], [mut sum]) = ([f64::NEG_INFINITY], [0.0], [0.0]);
+            for x in x.chunks(1) {
+                sweep(
+                    Isa::detect(),
+                    [x, &[-1.0]],
+                    [&mut top, &mut own].map(core::slice::from_mut),
+                    Tops { c: 0.0 },
+                );
+            }
+            for x in x.chunks(1) {
+                let x = [x, &[-1.0], &[top]];
+                sweep(Isa::detect(), x, [&mut sum].map(core::slice::from_mut), Sums { c: 0.0, scale: 4.0 });
+            }
+            LogSumExp { top, sum }
         };
         let (inf, nan) = (f64::INFINITY, f64::NAN);
         for junk in [&[0.0, nan, 1.0][..], &[inf, 0.0], &[-inf, inf], &[inf, inf]] {
             assert!(of(junk).sum.is_nan(), "{junk:?}");
         }
         let empty = of(&[-inf, -inf]);
-        assert!(empty.is_empty() && empty.share(4.0, -inf) == 0.0 && empty.log_odds(4.0, 1.0) == inf);
+        assert!(empty.is_empty() && empty.log_odds(4.0, 1.0) == inf);
         let huge = of(&[f64::MAX, -f64::MAX, -inf]);
-        assert_eq!((huge.sum, huge.share(4.0, -f64::MAX), huge.share(4.0, -inf)), (1.0, 0.0, 0.0));
-        assert_eq!(huge.log_odds(4.0, -inf), -inf);
+        assert_eq!((huge.sum, huge.log_odds(4.0, -inf)), (1.0, -inf));
     }
 }

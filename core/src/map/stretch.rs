@@ -2,11 +2,12 @@
 //! lies together, so that a sweep costs what memory costs.
 
 use super::{PIECE, pieces};
-use crate::access::{Place, load_f64};
+use crate::access::{LINE, Place, load_f64};
 use crate::element::{Element, Tensor};
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, Widened, on};
 use core::ops::Range;
+use half::{bf16, f16};
 
 /// How many numbers before they are read memory is asked for them.
 pub(crate) const AHEAD: usize = 512;
@@ -78,21 +79,35 @@ impl<E: Widened, W: Work<I>, const I: usize> Vectors for Take<'_, E, W, I> {
 
 /// Takes all numbers of stretches of equal length.
 pub(crate) fn along<const I: usize>(stretches: [Stretch<'_>; I], work: &mut impl Work<I>) {
+    let done = stored_as::<f32, I>(&stretches, work)
+        || stored_as::<f16, I>(&stretches, work)
+        || stored_as::<bf16, I>(&stretches, work)
+        || stored_as::<f64, I>(&stretches, work);
+    if !done {
+        widened(&stretches, work);
+    }
+}
+
+/// The same where they are all stored in this type and lie together.
+fn stored_as<E: Widened, const I: usize>(stretches: &[Stretch<'_>; I], work: &mut impl Work<I>) -> bool {
+    let (Some(first), Some(x)) = (stretches.first(), all_side_by_side::<E, I>(stretches)) else {
+        return false;
+    };
+    on(first.isa, Take { work, x });
+    true
+}
+
+/// The same of numbers that are widened first.
+fn widened<const I: usize>(stretches: &[Stretch<'_>; I], work: &mut impl Work<I>) {
     let Some(&Stretch { isa, length, .. }) = stretches.first() else { return };
-    if let Some(x) = all_side_by_side::<f32, I>(&stretches) {
-        return on(isa, Take { work, x });
-    }
-    if let Some(x) = all_side_by_side::<f64, I>(&stretches) {
-        return on(isa, Take { work, x });
-    }
     // Buffers are cleared, which would take longer than a few numbers do.
     if length <= FEW {
-        buffered(isa, &stretches, 0..length, work, &mut [[0.0; FEW]; I]);
+        buffered(isa, stretches, 0..length, work, &mut [[0.0; FEW]; I]);
         return;
     }
     let mut buffers = [[0.0; PIECE]; I];
     for piece in pieces(0..length) {
-        buffered(isa, &stretches, piece, work, &mut buffers);
+        buffered(isa, stretches, piece, work, &mut buffers);
     }
 }
 
@@ -127,7 +142,11 @@ pub(crate) fn update_along<F: Copy, const I: usize>(out: &mut [f64], x: [Stretch
 where
     for<'a> Update<'a, F>: Work<I>,
 {
-    along(x, &mut Update { out, f });
+    // Halves are widened by what the instruction set has for it, which loops of numbers do not get.
+    let mut work = Update { out, f };
+    if !stored_as::<f32, I>(&x, &mut work) && !stored_as::<f64, I>(&x, &mut work) {
+        widened(&x, &mut work);
+    }
 }
 
 /// Each number and what becomes of it.
@@ -143,9 +162,18 @@ impl<F: Copy> Update<'_, F> {
     }
 }
 
+/// Asks for what will be read soon.
+#[inline(always)]
+fn expect<L: Simd, E: Element>(l: L, x: &[E]) {
+    for line in x.chunks((LINE / size_of::<E>()).max(1)) {
+        l.prefetch(line, AHEAD);
+    }
+}
+
 impl<F: Fn(f64, f64) -> f64 + Copy> Work<1> for Update<'_, F> {
     #[inline(always)]
-    fn take<L: Simd, E: Widened>(&mut self, _l: L, [x]: [&[E]; 1]) {
+    fn take<L: Simd, E: Widened>(&mut self, l: L, [x]: [&[E]; 1]) {
+        expect(l, x);
         let (out, f) = self.next(x.len());
         for (out, x) in out.iter_mut().zip(x) {
             *out = f(*out, x.widen());
@@ -155,7 +183,9 @@ impl<F: Fn(f64, f64) -> f64 + Copy> Work<1> for Update<'_, F> {
 
 impl<F: Fn(f64, f64, f64) -> f64 + Copy> Work<2> for Update<'_, F> {
     #[inline(always)]
-    fn take<L: Simd, E: Widened>(&mut self, _l: L, [x, y]: [&[E]; 2]) {
+    fn take<L: Simd, E: Widened>(&mut self, l: L, [x, y]: [&[E]; 2]) {
+        expect(l, x);
+        expect(l, y);
         let (out, f) = self.next(x.len());
         for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
             *out = f(*out, x.widen(), y.widen());

@@ -98,3 +98,58 @@ impl StripeTiles<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::Shape;
+    use crate::map::{Alone, real};
+    use core::sync::atomic::{AtomicUsize, Ordering};
+    use std::vec;
+
+    #[test]
+    fn what_is_kept_of_a_position_is_found_again() {
+        for shape in [[3, 1, 7, 100], [2, 19, 11, 100], [5, 700, 1, 1], [40, 3000, 1, 3]] {
+            let samples = Samples::new(Shape::new(shape).expect("a shape"));
+            let stripes = Stripes::new(samples, 3, 2);
+            let mut state = vec![0.0; stripes.len()];
+            let number = |i: usize| real(i) + 1.0;
+            stripes.each(&mut state, &Alone, |own, tiles| {
+                own.fill(-1.0);
+                tiles.each(Keep::Rows, |tile, rows| {
+                    for (i, position) in tile.clone().enumerate() {
+                        (rows[i], rows[tile.len() + i]) = (number(position), -number(position));
+                    }
+                });
+            });
+            assert!(stripes.own(&state).all(|own| own == [-1.0; 3]));
+            for i in 0..samples.tiles() {
+                let tile = samples.tile(i);
+                let [first, second] = stripes.kept(&state, i, &(0..tile.len()));
+                assert_eq!((first.len(), second.len()), (tile.len(), tile.len()));
+                for (position, (first, second)) in tile.zip(first.iter().zip(second)) {
+                    assert_eq!((*first, *second), (number(position), -number(position)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_kept_stands_in_one_place() {
+        let samples = Samples::new(Shape::new([1, 19, 11, 100]).expect("a shape"));
+        let stripes = Stripes::new(samples, 0, 1);
+        let mut state = vec![0.0; stripes.len()];
+        let seen = AtomicUsize::new(0);
+        stripes.each(&mut state, &Alone, |_, tiles| {
+            tiles.each(Keep::Nothing, |tile, rows| {
+                assert_eq!(rows.first().copied(), Some(if tile.start == 0 { 0.0 } else { 1.0 }));
+                rows.fill(1.0);
+                seen.fetch_add(tile.len(), Ordering::Relaxed);
+            });
+        });
+        assert_eq!(seen.into_inner(), 1100);
+        assert_eq!(state.iter().filter(|&&x| x == 1.0).count(), samples.width());
+    }
+}

@@ -10,6 +10,9 @@ use core::ops::Range;
 /// Numbers that are read at once: what the buffers of a formula hold.
 pub(crate) const PIECE: usize = 256;
 
+/// Channels from one whose piece is read to the one whose piece memory is asked for.
+const SOON: usize = 4;
+
 /// A tensor as `[N, C, M]`, M the positions, read as `f64` whatever it is stored in.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
@@ -74,6 +77,7 @@ impl<'a> View<'a> {
         let mut buffer = [0.0; PIECE];
         for piece in pieces(0..self.shape.positions()) {
             for c in 0..self.shape.channels() {
+                self.expect(n, c + SOON, &piece);
                 f(self.positions(n, c, piece.start, head(&mut buffer, &piece)));
             }
         }

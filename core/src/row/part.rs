@@ -1,6 +1,7 @@
 //! A piece of a row in the form that merges without cancellation: KL divergence obeys a chain rule.
 
 use crate::arithmetic::{Arithmetic, bregman, log1p_excess};
+use crate::logarithm::ln_1p;
 
 /// The mutually normalised form of a state: what merges without cancellation.
 #[derive(Clone, Copy)]
@@ -57,7 +58,7 @@ impl Part {
         let mean = e / z;
         // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
         let k = (g / z) / (1.0 + mean) - log1p_excess(mean);
-        Self { m, z, d, l: libm::log1p(mean), k: if k < 0.0 { 0.0 } else { k } }
+        Self { m, z, d, l: ln_1p(mean), k: if k < 0.0 { 0.0 } else { k } }
     }
 
     /// KL obeys a chain rule: the parts' own divergences, weighted by the teacher's shares, plus the

@@ -9,7 +9,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-use crate::arithmetic::{EXP, LN_2};
+use crate::arithmetic::{EXP, EXPM1_REST_F64, LN_2};
 use core::ops::{Add, Div, Mul, Sub};
 
 /// Numbers of a vector.
@@ -61,6 +61,9 @@ pub(crate) trait Doubles: Copy {
     /// `a` where true, `b` elsewhere.
     fn select(self, m: Self::T, a: Self::D, b: Self::D) -> Self::D;
 
+    /// Whether it is true in every lane.
+    fn all(self, m: Self::T) -> bool;
+
     /// The lanes.
     #[inline(always)]
     fn lanes(self, v: Self::D) -> [f64; EIGHT] {
@@ -74,6 +77,12 @@ pub(crate) trait Doubles: Copy {
     fn sum(self, v: Self::D) -> f64 {
         let [a, b, c, d, e, f, g, h] = self.lanes(v);
         ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+
+    /// The magnitude.
+    #[inline(always)]
+    fn abs(self, v: Self::D) -> Self::D {
+        self.above(v, self.splat(0.0) - v)
     }
 
     /// e^x for x up to 709, within 1.5 ulp; where it is below the smallest normal number, it or 0; NaN for NaN, NaN or
@@ -91,6 +100,12 @@ pub(crate) trait Doubles: Copy {
         self.scale(self.splat(1.0) + self.fma(f * f, p, f), n)
     }
 
+    /// [`expm1_rest`](crate::arithmetic::Arithmetic::expm1_rest).
+    #[inline(always)]
+    fn expm1_rest(self, r: Self::D) -> Self::D {
+        self.horner(&EXPM1_REST_F64, r)
+    }
+
     /// The polynomial of these coefficients, of rising degree.
     #[inline(always)]
     fn horner<const K: usize>(self, coefficients: &[f64; K], x: Self::D) -> Self::D {
@@ -100,4 +115,13 @@ pub(crate) trait Doubles: Copy {
         }
         p
     }
+}
+
+/// `a - b` as an unevaluated sum of two numbers, exactly, barring overflow: as
+/// [`two_difference`](crate::arithmetic::two_difference).
+#[inline(always)]
+pub(crate) fn difference<D: Copy + Add<Output = D> + Sub<Output = D>>(a: D, b: D) -> (D, D) {
+    let high = a - b;
+    let v = high - a;
+    (high, (a - (high - v)) - (b + v))
 }

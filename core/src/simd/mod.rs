@@ -23,7 +23,7 @@ mod plain;
 mod tests;
 mod twice;
 
-pub(crate) use doubles::{Doubles, EIGHT};
+pub(crate) use doubles::{Doubles, EIGHT, difference};
 
 use crate::arithmetic::Arithmetic;
 use crate::element::{Element, TensorMut};
@@ -31,7 +31,7 @@ use crate::isa::Isa;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
 
-pub(crate) use twice::Four;
+pub(crate) use twice::{Four, Twice};
 
 /// A vector of any instruction set in memory, at a cache line of its own.
 #[derive(Clone, Copy, Debug)]

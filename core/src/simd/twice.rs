@@ -9,7 +9,7 @@ use half::{bf16, f16};
 #[derive(Clone, Copy)]
 pub(crate) struct Twice<L>(pub(crate) L);
 
-/// Four registers at a time.
+/// Four registers at a time: for loops that have few numbers to keep.
 pub(crate) type Four<L> = Twice<Twice<L>>;
 
 /// Two of a kind: the lower lanes, and the upper.
@@ -48,44 +48,55 @@ fn halves_mut<L: Simd, T>(to: &mut [T]) -> (&mut [T], &mut [T]) {
     to.split_at_mut_checked(at).unwrap_or_default()
 }
 
+impl<L: Simd> Twice<L> {
+    /// The sum of the two.
+    #[inline(always)]
+    #[allow(clippy::unused_self, reason = "an operation of a token, as all are")]
+    pub(crate) fn sum_of_two(self, v: Pair<L::V>) -> L::V {
+        v.0 + v.1
+    }
+
+    /// The sum of two products.
+    #[inline(always)]
+    pub(crate) fn sum_of_products(self, a: Pair<L::V>, b: Pair<L::V>) -> L::V {
+        self.0.fma(a.1, b.1, a.0 * b.0)
+    }
+
+    /// The largest of the two and one more.
+    #[inline(always)]
+    pub(crate) fn largest_of_two(self, so_far: L::V, v: Pair<L::V>) -> L::V {
+        self.0.max(so_far, self.0.max(v.0, v.1))
+    }
+
+    /// The same of magnitudes.
+    #[inline(always)]
+    pub(crate) fn largest_magnitude(self, so_far: L::V, v: Pair<L::V>) -> L::V {
+        self.0.max(so_far, self.0.max_abs(v.0, v.1))
+    }
+}
+
 impl<L: Simd> Four<L> {
     /// An instruction set's.
     pub(crate) const fn of(l: L) -> Self {
         Twice(Twice(l))
     }
 
-    /// That instruction set.
-    pub(crate) const fn one(self) -> L {
-        self.0.0
-    }
-
     /// The sum of the four.
     #[inline(always)]
-    #[allow(clippy::unused_self, reason = "an operation of a token, as all are")]
     pub(crate) fn sum_of_four(self, v: Pair<Pair<L::V>>) -> L::V {
-        (v.0.0 + v.0.1) + (v.1.0 + v.1.1)
-    }
-
-    /// The sum of four products.
-    #[inline(always)]
-    pub(crate) fn sum_of_products(self, a: Pair<Pair<L::V>>, b: Pair<Pair<L::V>>) -> L::V {
-        let l = self.one();
-        let (low, high) = (a.0.0 * b.0.0, a.1.0 * b.1.0);
-        l.fma(a.0.1, b.0.1, low) + l.fma(a.1.1, b.1.1, high)
+        self.0.sum_of_two(self.sum_of_two(v))
     }
 
     /// The largest of the four and one more.
     #[inline(always)]
     pub(crate) fn largest_of_four(self, so_far: L::V, v: Pair<Pair<L::V>>) -> L::V {
-        let l = self.one();
-        l.max(so_far, l.max(l.max(v.0.0, v.0.1), l.max(v.1.0, v.1.1)))
+        self.0.largest_of_two(so_far, self.0.max(v.0, v.1))
     }
 
     /// The same of magnitudes.
     #[inline(always)]
-    pub(crate) fn largest_magnitude(self, so_far: L::V, v: Pair<Pair<L::V>>) -> L::V {
-        let l = self.one();
-        l.max(so_far, l.max(l.max_abs(v.0.0, v.0.1), l.max_abs(v.1.0, v.1.1)))
+    pub(crate) fn largest_magnitude_of_four(self, so_far: L::V, v: Pair<Pair<L::V>>) -> L::V {
+        self.0.largest_of_two(so_far, self.0.max_abs(v.0, v.1))
     }
 }
 

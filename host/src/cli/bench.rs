@@ -1,5 +1,7 @@
-//! `densekd bench`: every loss against the speed of memory, measured in the same run.
+//! `densekd bench`: losses against the speed of memory, measured in the same run.
 
+#[cfg(feature = "cuda")]
+mod gpu;
 mod maps;
 mod plain;
 mod roofline;
@@ -39,6 +41,13 @@ enum What {
     /// entry and no care for small divergences. All take turns. SHARE is bound / loss, TIMES is loss / bound and
     /// "X PLAIN" is loss / plain, medians over the turns; times are nanoseconds per element of the student.
     Losses(LossesArgs),
+    /// Row losses on a GPU, for each way to spread rows over it, value alone and value with gradient.
+    ///
+    /// The bound is a copy within device memory that reads and writes, together, as many bytes as the loss has to: both
+    /// maps once, and the gradient once. Both are timed by the device, in turns. SHARE is copy / loss, the median over the
+    /// turns; times are nanoseconds per element of the student.
+    #[cfg(feature = "cuda")]
+    Gpu(gpu::GpuArgs),
 }
 
 #[derive(Args, Debug)]
@@ -110,14 +119,23 @@ struct Case {
 impl BenchCommand {
     /// Times and reports.
     pub(crate) fn run(&self, json: bool) -> Result<(), Failure> {
-        let What::Losses(args) = &self.what;
-        let machine = args.backend.start()?;
+        match &self.what {
+            What::Losses(args) => args.run(json),
+            #[cfg(feature = "cuda")]
+            What::Gpu(args) => args.run(json),
+        }
+    }
+}
+
+impl LossesArgs {
+    fn run(&self, json: bool) -> Result<(), Failure> {
+        let machine = self.backend.start()?;
         let roofline = Roofline::new(machine.threads)?;
-        let cases = args.cases();
+        let cases = self.cases();
         let bar = progress(cases.len(), "maps");
         let mut rows = Vec::new();
         for case in cases {
-            rows.extend(args.time(&case, &machine, &roofline)?);
+            rows.extend(self.time(&case, &machine, &roofline)?);
             bar.inc(1);
         }
         bar.finish_and_clear();
@@ -125,15 +143,13 @@ impl BenchCommand {
             backend: machine.backend.name(),
             isa: machine.isa.name(),
             threads: machine.threads,
-            turns: args.turns.get(),
+            turns: self.turns.get(),
             last_level_cache: roofline.cache(),
             rows,
         };
         if json { print_json(&report) } else { print(&report.text()) }
     }
-}
 
-impl LossesArgs {
     fn cases(&self) -> Vec<Case> {
         fn or<'a, T>(given: &'a [T], default: &'a [T]) -> &'a [T] {
             if given.is_empty() { default } else { given }

@@ -100,47 +100,62 @@ fn backends() -> (String, Value) {
     let threads = Cpu::new().threads();
     let simd = simd();
     let names = if simd.is_empty() { "none".to_owned() } else { simd.join(" ") };
-    let ((state, details), cuda) = cuda();
-    let rows = [
+    let mut rows = vec![
         row(["BACKEND", "STATE", "DETAILS"]),
         row(["cpu", "ready", &format!("{threads} threads, SIMD: {names}")]),
-        row(["cuda", state, &details]),
     ];
-    let list = json!([{ "name": "cpu", "available": true, "threads": threads, "simd": simd }, cuda]);
-    (table(&rows), list)
+    let mut list = vec![json!({ "name": "cpu", "available": true, "threads": threads, "simd": simd })];
+    for (state, details, found) in cuda() {
+        rows.push(row(["cuda", state, &details]));
+        list.push(found);
+    }
+    (table(&rows), Value::Array(list))
 }
 
-/// State and details of the GPU, and all of it for machines.
+/// State and details of each GPU, and all of it for machines; where there is none, why.
 #[cfg(feature = "cuda")]
-fn cuda() -> ((&'static str, String), Value) {
+fn cuda() -> Vec<(&'static str, String, Value)> {
     use densekd::gpu::Device;
-    match Device::open(0) {
+    // Without a count the first says why.
+    let count = Device::count().unwrap_or_default().max(1);
+    (0..count).map(|number| gpu(number, Device::open(number))).collect()
+}
+
+#[cfg(feature = "cuda")]
+fn gpu(
+    number: u32,
+    opened: Result<densekd::gpu::Device, densekd::gpu::Error>,
+) -> (&'static str, String, Value) {
+    match opened {
         Ok(device) => {
             let (major, minor) = device.compute_capability();
-            let memory = device.total_memory();
-            let details =
-                format!("{}, compute capability {major}.{minor}, {} MiB", device.name(), memory >> 20);
+            let (name, memory) = (device.name(), device.total_memory());
             let found = json!({
                 "name": "cuda",
                 "available": true,
-                "device": device.name(),
+                "number": number,
+                "device": name,
                 "compute_capability": [major, minor],
                 "memory": memory,
             });
-            (("ready", details), found)
+            let details =
+                format!("{number}: {name}, compute capability {major}.{minor}, {} MiB", memory >> 20);
+            ("ready", details, found)
         }
         Err(error) => {
-            let reason = error.to_string();
-            let found = json!({ "name": "cuda", "available": false, "code": error.code(), "reason": reason });
-            (("not available", reason), found)
+            let (code, reason) = (error.code(), error.to_string());
+            let found = json!({
+                "name": "cuda", "available": false, "number": number, "code": code, "reason": reason
+            });
+            ("not available", reason, found)
         }
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> ((&'static str, String), Value) {
+fn cuda() -> Vec<(&'static str, String, Value)> {
     let found = json!({ "name": "cuda", "available": false, "reason": "not in this build" });
-    (("not in this build", "use cpu".to_owned()), found)
+    vec![("not in this build", "use cpu".to_owned(), found)]
 }
 
 /// The instruction sets that the inner loops have a form for, as far as this CPU has them.

@@ -28,6 +28,9 @@ pub(crate) struct BackendArgs {
     /// CPU threads; the result is the same bit for bit for any number [default: one a core]
     #[arg(long, value_name = "N", value_parser = count)]
     threads: Option<NonZeroUsize>,
+    /// The GPU, by its number in `densekd list backends` [default: the first]
+    #[arg(long, value_name = "N")]
+    device: Option<u32>,
 }
 
 /// A backend at work.
@@ -49,37 +52,43 @@ impl BackendArgs {
         let (threads, isa, is_auto) = (cpu.threads(), cpu.isa()?, self.backend == BackendName::Auto);
         let backend = match self.backend {
             BackendName::Cpu => Box::new(cpu),
-            BackendName::Auto => auto(cpu),
-            BackendName::Cuda => cuda()?,
+            BackendName::Auto => auto(cpu, self.device)?,
+            BackendName::Cuda => cuda(self.device)?,
         };
         Ok(Machine { backend, threads, isa, is_auto })
     }
 }
 
 #[cfg(feature = "cuda")]
-fn cuda() -> Result<Box<dyn Backend>, Failure> {
-    match densekd::Cuda::open(0) {
-        Ok(cuda) => Ok(Box::new(cuda)),
-        Err(densekd::BackendError::Cuda(error)) => Err(Failure::NoCuda { reason: error.to_string() }),
-        Err(error) => Err(error.into()),
+fn open(device: Option<u32>) -> Result<densekd::Cuda, Failure> {
+    densekd::Cuda::open(device.unwrap_or_default()).map_err(|error| match error {
+        densekd::BackendError::Cuda(error) => Failure::NoCuda { reason: error.to_string() },
+        error => error.into(),
+    })
+}
+
+#[cfg(feature = "cuda")]
+fn cuda(device: Option<u32>) -> Result<Box<dyn Backend>, Failure> {
+    Ok(Box::new(open(device)?))
+}
+
+/// The GPU, and the CPU for what its kernels lack. Without a GPU the CPU alone, where none was named: `densekd list
+/// backends` says why.
+#[cfg(feature = "cuda")]
+fn auto(cpu: Cpu, device: Option<u32>) -> Result<Box<dyn Backend>, Failure> {
+    match open(device) {
+        Ok(cuda) => Ok(Box::new(densekd::Auto::new(cuda, cpu))),
+        Err(_) if device.is_none() => Ok(Box::new(cpu)),
+        Err(failure) => Err(failure),
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda() -> Result<Box<dyn Backend>, Failure> {
+fn cuda(_device: Option<u32>) -> Result<Box<dyn Backend>, Failure> {
     Err(Failure::NoCuda { reason: "this build is without it".to_owned() })
 }
 
-/// Without a GPU, the CPU alone: `densekd list backends` says why.
-#[cfg(feature = "cuda")]
-fn auto(cpu: Cpu) -> Box<dyn Backend> {
-    match densekd::Cuda::open(0) {
-        Ok(cuda) => Box::new(densekd::Auto::new(cuda, cpu)),
-        Err(_) => Box::new(cpu),
-    }
-}
-
 #[cfg(not(feature = "cuda"))]
-fn auto(cpu: Cpu) -> Box<dyn Backend> {
-    Box::new(cpu)
+fn auto(cpu: Cpu, device: Option<u32>) -> Result<Box<dyn Backend>, Failure> {
+    if device.is_none() { Ok(Box::new(cpu)) } else { cuda(device) }
 }

@@ -82,7 +82,8 @@ const BENCH_EXAMPLES: &str = "\
 Examples:
   densekd bench losses
   densekd bench losses cwd pi --dtype f32,bf16 --student near --threads 1
-  densekd bench losses cwd --map rows49,rows1024,long --json";
+  densekd bench losses cwd --map rows49,rows1024,long --json
+  densekd bench gpu --dtype bf16";
 
 const CHECK_ABOUT: &str = "\
 Check the gradient against finite differences on your own tensors.

@@ -191,12 +191,18 @@ fn channels_last_files_give_the_same_value_and_gradient() {
         assert_eq!(same["shape"], json!([n, c, h, w]));
         let value = |report: &Value| report["value"].as_f64().unwrap_or(f64::NAN);
         assert_close(value(&same), value(&plain), 1e-6);
-        assert_eq!(same["grad"]["max_at"], plain["grad"]["max_at"]);
         let ((_, grad), (shape, grad_last)) = (crate::support::read(&grad), crate::support::read(&grad_last));
         assert_eq!(shape, [n, h, w, c]);
         let largest = grad.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
         for (i, found) in places().zip(grad_last) {
             assert!((found - grad[i]).abs() <= 2e-6 * largest, "{found} is not {}", grad[i]);
         }
+        // Of entries that are equally large, either order may name another.
+        let place = |at: &Value| -> usize {
+            let at: Vec<usize> = serde_json::from_value(at.clone()).expect("a place");
+            at.iter().zip([n, c, h, w]).fold(0, |place, (at, size)| place * size + at)
+        };
+        let named = grad[place(&same["grad"]["max_at"])].abs();
+        assert!(named >= (1.0 - 2e-6) * largest, "{named} is not {largest}");
     }
 }

@@ -31,9 +31,14 @@ pub(crate) fn densekd(arguments: Vec<OsString>) -> Run {
 
 /// Runs the program with a library in place of the CUDA driver, or `none`, whatever the machine has.
 pub(crate) fn densekd_on(driver: impl AsRef<OsStr>, arguments: Vec<OsString>) -> Run {
+    densekd_with(&[("DENSEKD_CUDA_LIBRARY", driver.as_ref())], arguments)
+}
+
+/// Runs the program with variables of the environment.
+pub(crate) fn densekd_with(environment: &[(&str, &OsStr)], arguments: Vec<OsString>) -> Run {
     let mut program = Command::new(env!("CARGO_BIN_EXE_densekd"));
     let output =
-        program.args(arguments).env("DENSEKD_CUDA_LIBRARY", driver).output().expect("the program runs");
+        program.args(arguments).envs(environment.iter().copied()).output().expect("the program runs");
     Run {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).expect("standard output is Unicode"),

@@ -87,12 +87,32 @@ impl Device {
 
     /// Text of the last violation or refused module, empty where there is none.
     pub fn report(&self) -> String {
-        let mut bytes = vec![0_u8; 4096];
-        let _ = self.call("densekd_device_report", |f: extern "C" fn(*mut u8, usize) -> c_int| {
-            f(bytes.as_mut_ptr(), bytes.len())
-        });
+        self.text("densekd_device_report", 4096)
+    }
+
+    /// Names of all calls of the driver since the last reset, in their order, as far as a MiB holds them.
+    pub fn calls(&self) -> Vec<String> {
+        self.text("densekd_device_calls", 1 << 20).lines().map(str::to_owned).collect()
+    }
+
+    /// A text of so many bytes at most.
+    fn text(&self, function: &str, room: usize) -> String {
+        let mut bytes = vec![0_u8; room];
+        let _ = self.call(function, |f: extern "C" fn(*mut u8, usize) -> c_int| f(bytes.as_mut_ptr(), room));
         bytes.truncate(bytes.iter().position(|b| *b == 0).unwrap_or_default());
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Has a module of exactly this text be loaded as if it had been another, until the next reset.
+    ///
+    /// # Errors
+    /// A text with a zero byte.
+    pub fn replace(&self, text: &str, by: &str) -> Result<(), Code> {
+        let [text, by] = [text, by].map(|text| CString::new(text).map_err(|_| Code(1)));
+        let (text, by) = (text?, by?);
+        self.call("densekd_device_replace", |f: extern "C" fn(*const c_char, *const c_char) -> c_int| {
+            f(text.as_ptr(), by.as_ptr())
+        })
     }
 
     /// Has the `nth` call from now on of a function of the driver, such as `cuMemAlloc_v2`, answer `code`, once.

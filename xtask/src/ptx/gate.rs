@@ -9,57 +9,68 @@ use std::process::Command;
 /// Compute capabilities, without the dot. Volta's 7.0 is no longer among those of the assembler.
 const ARCHITECTURES: [&str; 5] = ["75", "80", "90", "100", "120"];
 
-#[derive(Default)]
-struct Kernel {
-    registers: u32,
+/// What a kernel has become.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Assembled {
+    /// Of a thread.
+    pub(crate) registers: u32,
+    /// Bytes of a block's shared memory.
+    pub(crate) shared: u32,
     loads: u32,
     stores: u32,
 }
 
 /// Fails where a kernel spills, uses local memory, or reads rows in less than 16 bytes.
 pub(super) fn run(tools: &Assembler, ptx: &Path) -> Result<()> {
-    let cubin = tools.ptxas.with_file_name("assembled.cubin");
     for architecture in ARCHITECTURES {
-        let strict = ["-v", "--warn-on-spills", "--warn-on-local-memory-usage", "--warning-as-error"];
-        let mut ptxas = Command::new(&tools.ptxas);
-        let assembled = ptxas
-            .arg(format!("-arch=sm_{architecture}"))
-            .args(strict)
-            .arg("-o")
-            .arg(&cubin)
-            .arg(ptx)
-            .output()?;
-        let log = String::from_utf8_lossy(&assembled.stderr).into_owned()
-            + &String::from_utf8_lossy(&assembled.stdout);
-        ensure!(assembled.status.success(), "{} for sm_{architecture}:\n{log}", ptx.display());
-        let listing = Command::new(&tools.nvdisasm).arg("-c").arg(&cubin).output()?;
-        ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
-        for (name, kernel) in kernels(&log, &String::from_utf8_lossy(&listing.stdout)) {
-            let Kernel { registers, loads, stores } = kernel;
+        for (name, kernel) in assemble(tools, ptx, architecture)? {
+            let Assembled { registers, loads, stores, .. } = kernel;
             println!(
                 "sm_{architecture} {name}: {registers} registers, 16-byte loads {loads}, stores {stores}"
             );
             let in_lines = name.contains("_lines_") && !name.ends_with("_f64");
-            let wide = name.contains("_rows_") || in_lines;
+            // DIST walks a position's channels, as few as there are.
+            let wide = name.contains("_rows_") && !name.contains("_dist_") || in_lines;
             let writes = if in_lines { name.contains("_pull_") } else { wide && !name.contains("_parts_") };
             ensure!(!wide || loads >= 2, "{name} reads no teacher and student of 16 bytes at once");
             ensure!(!writes || stores >= 1, "{name} writes no gradient of 16 bytes at once");
         }
     }
-    std::fs::remove_file(cubin)?;
     Ok(())
 }
 
+/// The kernels of a module by name. Fails where one spills or uses local memory.
+pub(super) fn assemble(
+    tools: &Assembler,
+    ptx: &Path,
+    architecture: &str,
+) -> Result<BTreeMap<String, Assembled>> {
+    let cubin = tools.ptxas.with_file_name("assembled.cubin");
+    let strict = ["-v", "--warn-on-spills", "--warn-on-local-memory-usage", "--warning-as-error"];
+    let mut ptxas = Command::new(&tools.ptxas);
+    let assembled =
+        ptxas.arg(format!("-arch=sm_{architecture}")).args(strict).arg("-o").arg(&cubin).arg(ptx).output()?;
+    let log =
+        String::from_utf8_lossy(&assembled.stderr).into_owned() + &String::from_utf8_lossy(&assembled.stdout);
+    ensure!(assembled.status.success(), "{} for sm_{architecture}:\n{log}", ptx.display());
+    let listing = Command::new(&tools.nvdisasm).arg("-c").arg(&cubin).output()?;
+    ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
+    std::fs::remove_file(cubin)?;
+    Ok(kernels(&log, &String::from_utf8_lossy(&listing.stdout)))
+}
+
 /// By name, from the assembler's report and the disassembly: they come in different orders.
-fn kernels(log: &str, listing: &str) -> BTreeMap<String, Kernel> {
-    let mut kernels: BTreeMap<String, Kernel> = BTreeMap::new();
+fn kernels(log: &str, listing: &str) -> BTreeMap<String, Assembled> {
+    let mut kernels: BTreeMap<String, Assembled> = BTreeMap::new();
     let mut current = String::new();
     for line in log.lines() {
         if let Some((_, name)) = line.split_once("Function properties for ") {
             name.trim().clone_into(&mut current);
         } else if let Some((_, rest)) = line.split_once("Used ") {
-            let registers = rest.split(' ').next().and_then(|count| count.parse().ok());
-            kernels.entry(current.clone()).or_default().registers = registers.unwrap_or_default();
+            let before = |what: &str| rest.split(what).next()?.rsplit(' ').next()?.parse().ok();
+            let kernel = kernels.entry(current.clone()).or_default();
+            kernel.registers = before(" registers").unwrap_or_default();
+            kernel.shared = before(" bytes smem").unwrap_or_default();
         }
     }
     current.clear();

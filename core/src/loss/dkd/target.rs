@@ -2,10 +2,28 @@
 
 use crate::arithmetic::{Arithmetic as _, bregman_near, expm1_near};
 use crate::logarithm::ln_1p_fast;
+use crate::simd::Doubles;
+
+/// [`excess`] and [`term`] in vectors, for |r| below 1.
+#[inline(always)]
+pub(super) fn close<L: Doubles>(l: L, q: L::D, r: L::D) -> [L::D; 2] {
+    let (squared, g) = (r * r, l.expm1_rest(r));
+    let rest = squared * g;
+    [q * (r + rest), q * l.fma(r, rest, squared * (l.splat(1.0) - g))]
+}
+
+/// [`term`] in vectors, for other r.
+#[inline(always)]
+pub(super) fn apart<L: Doubles>(l: L, [q, p]: [L::D; 2], r: L::D) -> L::D {
+    let far = l.fma(p, r - l.splat(1.0), q);
+    // Nothing is left of an underflowed share, however far it is.
+    let rest = l.select(l.less(r, l.splat(f64::INFINITY)), q, far);
+    l.select(l.equal(p, l.splat(0.0)), rest, far)
+}
 
 /// q k(r) for p = q e^r.
 #[inline(always)]
-pub(super) fn term(q: f64, p: f64, r: f64) -> f64 {
+fn term(q: f64, p: f64, r: f64) -> f64 {
     let (near, far) = (q * bregman_near(r), p * (r - 1.0) + q);
     let far = if p == 0.0 && r < f64::INFINITY { q } else { far };
     if r.abs() <= 1.0 { near } else { far }
@@ -13,7 +31,7 @@ pub(super) fn term(q: f64, p: f64, r: f64) -> f64 {
 
 /// p - q for p = q e^r.
 #[inline(always)]
-pub(super) fn excess(q: f64, p: f64, r: f64) -> f64 {
+fn excess(q: f64, p: f64, r: f64) -> f64 {
     let near = q * expm1_near(r);
     if r.abs() <= 1.0 { near } else { p - q }
 }

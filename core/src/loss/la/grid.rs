@@ -2,6 +2,7 @@
 
 use crate::Shape;
 use crate::map::{PIECE, View};
+use core::num::NonZeroUsize;
 use core::ops::Range;
 
 /// The neighbours that a pixel keeps the edges to, in rows and columns from it; the other 4 keep theirs.
@@ -50,13 +51,13 @@ impl Grid {
     }
 
     /// [`SUMS`] numbers a pixel and side.
-    pub(super) const fn edges(self, data: &[f64]) -> Planes<'_> {
-        Planes { data, depth: 2 * SUMS, width: self.width }
+    pub(super) fn edges(self, data: &[f64]) -> Planes<'_> {
+        Planes::new(data, 2 * SUMS, self.width)
     }
 
     /// One number a pixel and side.
-    pub(super) const fn pixels(self, data: &[f64]) -> Planes<'_> {
-        Planes { data, depth: 2, width: self.width }
+    pub(super) fn pixels(self, data: &[f64]) -> Planes<'_> {
+        Planes::new(data, 2, self.width)
     }
 
     /// The row above, or the row itself in the first one of an image.
@@ -114,16 +115,24 @@ impl Grid {
     }
 }
 
-/// Numbers at pixels: for every row some planes, each a number for every column.
+/// Numbers at pixels: for every row some planes, each a number for every column. Where there is room for some rows only,
+/// each stands in the place of the one so many before it.
 #[derive(Clone, Copy)]
 pub(super) struct Planes<'a> {
     data: &'a [f64],
+    rows: NonZeroUsize,
     depth: usize,
     width: usize,
 }
 
 impl<'a> Planes<'a> {
+    fn new(data: &'a [f64], depth: usize, width: usize) -> Self {
+        let rows = NonZeroUsize::new(data.len() / (depth * width).max(1)).unwrap_or(NonZeroUsize::MIN);
+        Self { data, rows, depth, width }
+    }
+
     pub(super) fn get(&self, row: usize, plane: usize, columns: &Range<usize>) -> &'a [f64] {
+        let row = if row < self.rows.get() { row } else { row % self.rows };
         let from = (row * self.depth + plane) * self.width;
         self.data.get(from + columns.start..from + columns.end).unwrap_or_default()
     }

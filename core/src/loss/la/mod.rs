@@ -6,17 +6,20 @@
 //!
 //! A pair pulls both ways by one factor K, kept at the edge between the two pixels: the gradient is the sum over j of
 //! K(i,j) (x(j) - x(i)), for a cosine and D(i) x(i), gathered from 9 pixels of the own map. Cost: two reads of both
-//! maps (of one row and the one below), three of a side for its gradient; 12 numbers of state a pixel, 14 for cosines.
+//! maps (of one row and the one below), three of a side for its gradient; 12 numbers of state a pixel, 14 for cosines,
+//! of which the value of distances alone touches a few rows.
 
 mod grid;
+mod inner;
 mod sums;
 
 use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
+use self::inner::Factors;
 use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, runs, sum, update,
-    update_along, update_with,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, cut_mut, row_mut, runs, sum,
+    update, update_along, update_with,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
@@ -92,6 +95,18 @@ struct Parts {
     centres: usize,
 }
 
+impl Parts {
+    const fn of_row(&self) -> usize {
+        self.edges + self.pixels + self.value + self.centres
+    }
+}
+
+/// Rows that are worked on by one thread where nothing is kept of them.
+const STRIPE: usize = 16;
+
+/// Rows whose sums are kept there: a row, the one above and the one below.
+const KEPT: usize = 3;
+
 impl LaOptions {
     pub(crate) const ABOUT: About = About {
         name: "la",
@@ -141,6 +156,13 @@ impl LaOptions {
                 *edge = libm::sqrt(*edge);
             }
         }
+    }
+
+    /// The sums of both sides.
+    fn both_sums(&self, grid: Grid, maps: &Maps<'_>, row: usize, out: &mut [f64]) {
+        let (teacher, student) = out.split_at_mut(out.len() / 2);
+        self.sums(grid, maps.teacher, row, teacher);
+        self.sums(grid, maps.student, row, student);
     }
 
     /// An infinite input is NaN from here on; an infinite sum of finite ones is not.
@@ -276,6 +298,63 @@ impl LaOptions {
             }
         }
     }
+
+    /// What is kept of every row, and the sum.
+    fn by_rows(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) -> Measured {
+        let grid = Grid::new(maps.student.shape());
+        let row = self.parts(grid);
+        let mut part = |row: usize| state.split_off_mut(..grid.rows() * row).unwrap_or_default();
+        let (edges, pixels, values) = (part(row.edges), part(row.pixels), part(row.value));
+        on.chunks(edges, row.edges, &|row, out| {
+            self.both_sums(grid, maps, row, out);
+        });
+        on.chunks(pixels, row.pixels, &|row, out| match self.mode {
+            LaMode::L2 => self.differences(grid, grid.edges(edges), row, out),
+            LaMode::Cos => self.inverses(grid, grid.edges(edges), row, out),
+        });
+        if self.mode == LaMode::Cos {
+            on.chunks(edges, row.edges, &|row, out| Self::cosines(grid, grid.pixels(pixels), row, out));
+        }
+        on.chunks(values, row.value, &|row, out| {
+            out.fill(self.value(grid, grid.edges(edges), grid.pixels(pixels), row));
+        });
+        Measured { sum: values.iter().sum(), divisor: self.divisor(grid) }
+    }
+
+    /// The sum of distances alone, where little memory is touched: of [`KEPT`] rows at a time.
+    fn by_stripes(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Measured {
+        let grid = Grid::new(maps.student.shape());
+        let row = self.parts(grid);
+        let length = STRIPE * row.of_row();
+        on.chunks(state, length, &|stripe, state| {
+            let rows = stripe * STRIPE..((stripe + 1) * STRIPE).min(grid.rows());
+            let [values, differences, edges] = cut_mut(state, [STRIPE, row.pixels, KEPT * row.edges]);
+            // A row's distances are kept by the one above, and its marks are seen from there, too.
+            let mut next = rows.start.saturating_sub(1);
+            for (i, value) in rows.zip(values) {
+                while next < (i + 2).min(grid.rows()) {
+                    self.both_sums(grid, maps, next, row_mut(edges, next % KEPT, row.edges));
+                    next += 1;
+                }
+                self.differences(grid, grid.edges(edges), i, differences);
+                *value = self.value(grid, grid.edges(edges), grid.pixels(differences), i);
+            }
+        });
+        let values =
+            state.chunks(length.max(1)).flat_map(|stripe| stripe.iter().take(STRIPE)).take(grid.rows());
+        Measured { sum: values.sum(), divisor: self.divisor(grid) }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
+    fn divisor(&self, grid: Grid) -> f64 {
+        let count = match (self.mode, self.border) {
+            (LaMode::L2, LaBorder::Interior) => grid.interior(),
+            (LaMode::L2, LaBorder::Clip) => grid.rows() * grid.width,
+            (LaMode::Cos, LaBorder::Interior) => 8 * grid.interior(),
+            (LaMode::Cos, LaBorder::Clip) => grid.pairs(),
+        };
+        count as f64
+    }
 }
 
 /// What student and teacher add where they differ by this much.
@@ -300,38 +379,27 @@ impl Formula for LaOptions {
 
     fn state(&self, shapes: &Shapes) -> usize {
         let grid = Grid::new(shapes.student);
-        let Parts { edges, pixels, value, centres } = self.parts(grid);
-        grid.rows() * (edges + pixels + value + centres)
+        let parts = self.parts(grid);
+        // Room for the last stripe, whatever it has.
+        grid.rows() * parts.of_row() + 2 * parts.edges + STRIPE
     }
 
-    #[allow(clippy::cast_precision_loss, reason = "counts beyond 2^53 are beyond any memory")]
-    fn measure(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
-        let grid = Grid::new(maps.student.shape());
-        let row = self.parts(grid);
-        let mut part = |row: usize| state.split_off_mut(..grid.rows() * row).unwrap_or_default();
-        let (edges, pixels, values) = (part(row.edges), part(row.pixels), part(row.value));
-        on.chunks(edges, row.edges, &|row, out| {
-            let (teacher, student) = out.split_at_mut(out.len() / 2);
-            self.sums(grid, maps.teacher, row, teacher);
-            self.sums(grid, maps.student, row, student);
-        });
-        on.chunks(pixels, row.pixels, &|row, out| match self.mode {
-            LaMode::L2 => self.differences(grid, grid.edges(edges), row, out),
-            LaMode::Cos => self.inverses(grid, grid.edges(edges), row, out),
-        });
-        if self.mode == LaMode::Cos {
-            on.chunks(edges, row.edges, &|row, out| Self::cosines(grid, grid.pixels(pixels), row, out));
-        }
-        on.chunks(values, row.value, &|row, out| {
-            out.fill(self.value(grid, grid.edges(edges), grid.pixels(pixels), row));
-        });
-        let divisor = match (self.mode, self.border) {
-            (LaMode::L2, LaBorder::Interior) => grid.interior(),
-            (LaMode::L2, LaBorder::Clip) => grid.rows() * grid.width,
-            (LaMode::Cos, LaBorder::Interior) => 8 * grid.interior(),
-            (LaMode::Cos, LaBorder::Clip) => grid.pairs(),
-        };
-        Ok(Measured { sum: values.iter().sum(), divisor: divisor as f64 })
+    fn measure(&self, maps: &Maps<'_>, state: &mut [f64], on: &dyn Executor) -> Result<Measured, Error> {
+        Ok(match self.mode {
+            LaMode::L2 => self.by_stripes(maps, state, on),
+            LaMode::Cos => self.by_rows(maps, state, on),
+        })
+    }
+
+    fn measure_and_prepare(
+        &self,
+        maps: &Maps<'_>,
+        state: &mut [f64],
+        on: &dyn Executor,
+    ) -> Result<Measured, Error> {
+        let measured = self.by_rows(maps, state, on);
+        self.prepare(maps, state, on);
+        Ok(measured)
     }
 
     fn prepare(&self, maps: &Maps<'_>, mut state: &mut [f64], on: &dyn Executor) {
@@ -356,32 +424,43 @@ impl Formula for LaOptions {
             Side::Teacher => (maps.teacher, TEACHER),
             Side::Student => (maps.student, STUDENT),
         };
-        let mut buffers: [Buffer; 3] = [[0.0; PIECE + 2]; 3];
-        let [above, below, own] = &mut buffers;
-        out.fill(0.0);
+        let factors = Factors { grid, view, side, edges, centres };
         let mut rest = out;
         for (y, columns) in runs(at.positions.clone(), grid.width) {
             let row = at.n * grid.height + y;
             let out = rest.split_off_mut(..columns.len()).unwrap_or_default();
-            let above = Near::load(grid, view, (grid.above(row), at.c), &columns, above);
-            let below = Near::load(grid, view, (grid.below(row), at.c), &columns, below);
-            let own = Near::load(grid, view, (row, at.c), &columns, own);
-            for to in grid.all(row, columns.clone()) {
-                let (kept, kept_columns) = &to.kept;
-                let factors = edges.get(*kept, side * SUMS + to.edge, kept_columns);
-                let other = match to.row.cmp(&row) {
-                    Ordering::Less => above,
-                    Ordering::Equal => own,
-                    Ordering::Greater => below,
-                };
-                let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
-                let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
-                update_with(out, pairs, |out, ((x, other), factor)| out + factor * (other - x));
+            if y > 0 && y + 1 < grid.height {
+                inner::pull(&factors, (row, at.c), columns, out);
+            } else {
+                pull_at_border(&factors, (row, at.c), columns, out);
             }
-            let centres = centres.get(row, side, &columns);
-            update(out, own.get(&columns), centres, |out, x, factor| out + factor * x);
         }
     }
+}
+
+/// The gradient at some columns of a first or a last row.
+fn pull_at_border(of: &Factors<'_>, (row, c): (usize, usize), columns: Range<usize>, out: &mut [f64]) {
+    let Factors { grid, view, side, edges, centres } = *of;
+    out.fill(0.0);
+    let mut buffers: [Buffer; 3] = [[0.0; PIECE + 2]; 3];
+    let [above, below, own] = &mut buffers;
+    let above = Near::load(grid, view, (grid.above(row), c), &columns, above);
+    let below = Near::load(grid, view, (grid.below(row), c), &columns, below);
+    let own = Near::load(grid, view, (row, c), &columns, own);
+    for to in grid.all(row, columns.clone()) {
+        let (kept, kept_columns) = &to.kept;
+        let factors = edges.get(*kept, side * SUMS + to.edge, kept_columns);
+        let other = match to.row.cmp(&row) {
+            Ordering::Less => above,
+            Ordering::Equal => own,
+            Ordering::Greater => below,
+        };
+        let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
+        let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
+        update_with(out, pairs, |out, ((x, other), factor)| out + factor * (other - x));
+    }
+    let centres = centres.get(row, side, &columns);
+    update(out, own.get(&columns), centres, |out, x, factor| out + factor * x);
 }
 
 impl Explain for LaOptions {

@@ -2,12 +2,15 @@
 
 use super::LaMode;
 use super::grid::{Grid, SUMS};
-use crate::map::{PIECE, View, Work, along, cut_mut};
+use crate::map::{PIECE, Stretch, View, Work, along, cut_mut};
 use crate::simd::{Simd, Widened};
 use core::ops::Range;
 
 /// Columns that are read at once, with one more, at most.
-const COLUMNS: usize = PIECE - 16;
+pub(super) const COLUMNS: usize = PIECE - 16;
+
+/// Channels that are read at once, so that sums are loaded and stored once for all of them; as pairs of lines.
+const CHANNELS: usize = 4;
 
 /// Adds to the planes of a row: squared differences at edges, or products there and squares at pixels.
 pub(super) fn add(mode: LaMode, grid: Grid, view: View<'_>, row: usize, out: &mut [f64]) {
@@ -21,13 +24,16 @@ pub(super) fn add(mode: LaMode, grid: Grid, view: View<'_>, row: usize, out: &mu
             let line = y * width;
             view.stretch(n, c, &(line + own.start..line + (own.end + 1).min(width)))
         };
-        for c in 0..view.shape().channels() {
-            let lines = [read(y, c), read(if has_below { y + 1 } else { y }, c)];
-            let columns = Columns { out: &mut *out, width, own: own.clone(), has_below };
-            match mode {
-                LaMode::L2 => along(lines, &mut Terms::<false>(columns)),
-                LaMode::Cos => along(lines, &mut Terms::<true>(columns)),
-            }
+        let lines = |c: usize| [read(y, c), read(if has_below { y + 1 } else { y }, c)];
+        let channels = view.shape().channels();
+        let whole = channels - channels % CHANNELS;
+        let mut columns = Columns { out: &mut *out, width, own: own.clone(), has_below };
+        for c in (0..whole).step_by(CHANNELS) {
+            let [[a, b], [c, d], [e, f], [g, h]] = [lines(c), lines(c + 1), lines(c + 2), lines(c + 3)];
+            columns.add(mode, [a, b, c, d, e, f, g, h]);
+        }
+        for c in whole..channels {
+            columns.add(mode, lines(c));
         }
     }
 }
@@ -40,58 +46,124 @@ struct Columns<'a> {
     has_below: bool,
 }
 
-/// What a channel adds there.
-struct Terms<'a, const PRODUCTS: bool>(Columns<'a>);
+impl Columns<'_> {
+    /// What some channels add there, of each its line and the one below.
+    fn add<const I: usize>(&mut self, mode: LaMode, lines: [Stretch<'_>; I]) {
+        match mode {
+            LaMode::L2 => along(lines, &mut Terms::<false>(self)),
+            LaMode::Cos => along(lines, &mut Terms::<true>(self)),
+        }
+    }
+}
 
-impl<const PRODUCTS: bool> Work<2> for Terms<'_, PRODUCTS> {
+/// What channels add: squared differences, or products.
+struct Terms<'a, 'b, const PRODUCTS: bool>(&'a mut Columns<'b>);
+
+impl<const PRODUCTS: bool, const I: usize> Work<I> for Terms<'_, '_, PRODUCTS> {
     #[inline(always)]
-    fn take<L: Simd, E: Widened>(&mut self, l: L, [line, below]: [&[E]; 2]) {
-        let Columns { out, width, own, has_below } = &mut self.0;
+    fn take<L: Simd, E: Widened>(&mut self, l: L, lines: [&[E]; I]) {
+        let Columns { out, width, own, has_below } = &mut *self.0;
         let planes: [&mut [f64]; SUMS] = cut_mut(out, [*width; SUMS]);
-        let [right, down_left, down, down_right, pixels] = planes;
+        let mut step = Step { planes, width: *width, has_below: *has_below };
         let (from, count) = (own.start, own.len());
-        // The edge down to the left is kept by the pixel that is one to the right of the step's.
-        let step = |x: usize| (x, x + 1, (x + L::WIDTH).min(count));
-        for x in (0..count).step_by(L::WIDTH) {
-            let (x, next, end) = step(x);
-            let (here, beside) = (from + x..from + end, from + next..(from + end + 1).min(*width));
-            let paired = here.start..beside.end - 1;
-            let a = E::load_wide(l, line.get(x..end).unwrap_or_default());
+        // Pixels that have a neighbour to the right.
+        let paired = count.min((*width - from).saturating_sub(1));
+        let whole = paired / L::WIDTH * L::WIDTH;
+        for x in (0..whole).step_by(L::WIDTH) {
+            step.take::<L, E, PRODUCTS, I>(l, &lines, (from, x), (L::WIDTH, L::WIDTH));
+        }
+        for x in (whole..count).step_by(L::WIDTH) {
+            let lengths = ((count - x).min(L::WIDTH), paired.saturating_sub(x).min(L::WIDTH));
+            step.take::<L, E, PRODUCTS, I>(l, &lines, (from, x), lengths);
+        }
+    }
+}
+
+struct Step<'a> {
+    planes: [&'a mut [f64]; SUMS],
+    width: usize,
+    has_below: bool,
+}
+
+impl Step<'_> {
+    /// Pixels from the `x`-th of some columns on: so many, and so many of them that have a neighbour to the right.
+    #[inline(always)]
+    fn take<L: Simd, E: Widened, const PRODUCTS: bool, const I: usize>(
+        &mut self,
+        l: L,
+        lines: &[&[E]; I],
+        (from, x): (usize, usize),
+        (count, paired): (usize, usize),
+    ) {
+        let [right, down_left, down, down_right, pixels] = &mut self.planes;
+        let here = from + x;
+        // The edge down to the left is kept by the pixel that is one to the right.
+        let (right, down_left) = (some_mut(right, here, paired), some_mut(down_left, here + 1, paired));
+        let (down, down_right) = (some_mut(down, here, count), some_mut(down_right, here, paired));
+        let pixels = some_mut(pixels, here, count);
+        let (mut to_right, mut to_down_left) = (load(l, right), load(l, down_left));
+        let (mut to_down, mut to_down_right) = (load(l, down), load(l, down_right));
+        let mut to_pixels = load(l, pixels);
+        for pair in lines.as_chunks().0 {
+            let [line, below]: [&[E]; 2] = *pair;
+            let (a, b) = (load(l, some(line, x, count)), load(l, some(line, x + 1, paired)));
             if PRODUCTS {
-                add_terms::<L, true>(l, pixels.get_mut(here.clone()), a, a);
+                add_terms::<L, true>(l, &mut to_pixels, a, a);
             }
-            let b = load::<L, E>(l, line, next);
-            add_terms::<L, PRODUCTS>(l, right.get_mut(paired.clone()), a, b);
-            if *has_below {
-                let under = E::load_wide(l, below.get(x..end).unwrap_or_default());
-                let after = load::<L, E>(l, below, next);
-                add_terms::<L, PRODUCTS>(l, down_left.get_mut(beside), b, under);
-                add_terms::<L, PRODUCTS>(l, down.get_mut(here), a, under);
-                add_terms::<L, PRODUCTS>(l, down_right.get_mut(paired), a, after);
+            add_terms::<L, PRODUCTS>(l, &mut to_right, a, b);
+            if self.has_below {
+                // Of the next row, two below, since rows of a channel are far from those of the next.
+                l.prefetch(some(below, x, count), self.width);
+                let (under, after) = (load(l, some(below, x, count)), load(l, some(below, x + 1, paired)));
+                add_terms::<L, PRODUCTS>(l, &mut to_down_left, b, under);
+                add_terms::<L, PRODUCTS>(l, &mut to_down, a, under);
+                add_terms::<L, PRODUCTS>(l, &mut to_down_right, a, after);
             }
+        }
+        store(l, to_right, right);
+        if self.has_below {
+            store(l, to_down_left, down_left);
+            store(l, to_down, down);
+            store(l, to_down_right, down_right);
+        }
+        if PRODUCTS {
+            store(l, to_pixels, pixels);
         }
     }
 }
 
-/// The numbers from `from` on; zeros where there are none.
+/// So many numbers from one on; none where there are fewer.
 #[inline(always)]
-fn load<L: Simd, E: Widened>(l: L, line: &[E], from: usize) -> [L::W; 2] {
-    match line.get(from..) {
-        Some(line) if !line.is_empty() => E::load_wide(l, line),
-        _ => [l.splat_f64(0.0); 2],
+pub(super) fn some<E>(from: &[E], at: usize, count: usize) -> &[E] {
+    from.get(at..at + count).unwrap_or_default()
+}
+
+/// The same, to be written.
+#[inline(always)]
+pub(super) fn some_mut(from: &mut [f64], at: usize, count: usize) -> &mut [f64] {
+    from.get_mut(at..at + count).unwrap_or_default()
+}
+
+/// Numbers of which there may be none.
+#[inline(always)]
+pub(super) fn load<L: Simd, E: Widened>(l: L, from: &[E]) -> [L::W; 2] {
+    if from.is_empty() { [l.splat_f64(0.0); 2] } else { E::load_wide(l, from) }
+}
+
+#[inline(always)]
+pub(super) fn store<L: Simd>(l: L, [low, high]: [L::W; 2], to: &mut [f64]) {
+    let (to_low, to_high) = to.split_at_mut_checked(to.len().min(L::WIDTH / 2)).unwrap_or_default();
+    for (w, to) in [(low, to_low), (high, to_high)] {
+        if !to.is_empty() {
+            l.store_f64(w, to);
+        }
     }
 }
 
 #[inline(always)]
-fn add_terms<L: Simd, const PRODUCTS: bool>(l: L, out: Option<&mut [f64]>, a: [L::W; 2], b: [L::W; 2]) {
-    let out = out.unwrap_or_default();
-    let (low, high) = out.split_at_mut_checked(out.len().min(L::WIDTH / 2)).unwrap_or_default();
-    for ((out, a), b) in [low, high].into_iter().zip(a).zip(b) {
-        if !out.is_empty() {
-            let sum = l.load_f64(out);
-            let difference = b - a;
-            let sum = if PRODUCTS { l.fma_f64(a, b, sum) } else { l.fma_f64(difference, difference, sum) };
-            l.store_f64(sum, out);
-        }
+fn add_terms<L: Simd, const PRODUCTS: bool>(l: L, sums: &mut [L::W; 2], a: [L::W; 2], b: [L::W; 2]) {
+    for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+        let difference = b - a;
+        *sum = if PRODUCTS { l.fma_f64(a, b, *sum) } else { l.fma_f64(difference, difference, *sum) };
     }
 }

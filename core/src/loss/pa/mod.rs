@@ -285,8 +285,9 @@ impl Formula for PaOptions {
                 PaPool::Avg => out.fill(pull / nodes.windows.cells(node) as f64),
                 PaPool::Max => {
                     let chosen = chosen.get(from).map_or(usize::MAX, |&at| position(at));
-                    for (out, position) in out.iter_mut().zip(positions) {
-                        *out = if position == chosen { pull } else { 0.0 };
+                    out.fill(0.0);
+                    if let Some(out) = chosen.checked_sub(positions.start).and_then(|i| out.get_mut(i)) {
+                        *out = pull;
                     }
                 }
             }

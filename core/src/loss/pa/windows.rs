@@ -19,22 +19,36 @@ pub(super) struct Windows {
     pub(super) columns: NonZeroUsize,
 }
 
-impl Windows {
+impl PaOptions {
+    /// Height and width of the windows that tile a map of this shape: from 1 to the map's own.
+    ///
+    /// ```
+    /// use densekd_core::{PaOptions, Shape};
+    /// let window = PaOptions::DEFAULT.window(Shape::new([1, 8, 5, 7])?);
+    /// assert_eq!(window.map(|length| length.get()), [2, 3]);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a share of a length is from 0 to that length"
     )]
-    pub(super) fn new(options: &PaOptions, shape: Shape) -> Self {
+    pub fn window(&self, shape: Shape) -> [NonZeroUsize; 2] {
         let [_, _, height, width] = shape.dims();
         let of = |len: usize| move |share: f64| libm::floor(len as f64 * share) as usize;
-        let share = options.pool_scale.get();
-        let [h, w] = match options.kernel {
+        let share = self.pool_scale.get();
+        let [h, w] = match self.kernel {
             Some([h, w]) => [h.get().min(height), w.get().min(width)],
             None => [of(height)(share), of(width)(share)],
         };
-        let window = [h, w].map(|len| NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN));
+        [h, w].map(|len| NonZeroUsize::new(len).unwrap_or(NonZeroUsize::MIN))
+    }
+}
+
+impl Windows {
+    pub(super) fn new(options: &PaOptions, shape: Shape) -> Self {
+        let ([_, _, height, width], window) = (shape.dims(), options.window(shape));
         let count = |len: usize, window| NonZeroUsize::MIN.saturating_add(len.saturating_sub(1) / window);
         let [h, w] = window;
         Self { height, width, window, rows: count(height, h), columns: count(width, w) }

@@ -1,40 +1,37 @@
 //! Rows that interleave in memory (`inner > 1`), one row a lane.
 //!
-//! A tile of neighbouring rows is copied once into a buffer that stays in a near cache, as `f32`, and walked there: for
-//! first references, for the sums about them, and for the gradient, which takes the teacher's place and leaves in
-//! runs of neighbours. An axis too long for the buffer is read block by block for each of these walks. What a row
-//! is worth is certified from its own sums ([`judge`]), and depends on nothing else in the tile; what cannot be
-//! certified is left to the engine.
+//! A vector of neighbouring rows is copied, block by block, into lines that stay in the nearest cache; from there on
+//! it is a batch of [short rows](super::vector::short), which are transposed where these are copied. A row of one
+//! block is measured once. Of a longer one a sample says the references, and each block is copied, measured and
+//! swept in turn. The gradient is made of what the sweep has left of every entry, or, where that is too much to be
+//! kept, of what a sweep about the row's own log-ratio leaves. What a row is worth depends on nothing else in its
+//! vector; what cannot be certified is left to the engine.
 
-mod judge;
-mod sweep;
+mod block;
+mod find;
+mod pull;
 #[cfg(test)]
 mod tests;
 
-use super::state::FAR;
 use super::statistics::{Kind, RowStatistics};
-use super::two_terms::{Scale, split};
+use super::two_terms::Scale;
+use super::vector::short::LANES;
 use crate::Temperature;
-use crate::access::{Place, Sink};
+use crate::access::{LINE, Place, Sink};
 use crate::element::Tensor;
 use crate::isa::Isa;
 use crate::mask::Mask;
-use crate::simd::{Simd, Stored, Vectors, on};
-use judge::{References, Verdict, judge};
-use sweep::{Column, LANES, Reference, Sums, gradient, head, lanes, sweep};
+use crate::simd::{Line, Simd, Vectors, on};
+use block::Walk;
 
-/// Numbers of a tile's buffer of one tensor: both of them in a second-level cache, or on a small machine's stack.
-const SIZE: usize = if cfg!(feature = "simd") { 1 << 14 } else { 1 << 10 };
+/// Entries of a block: all of its lines stay in a first-level cache.
+pub(crate) const BLOCK: usize = if cfg!(feature = "simd") { 128 } else { 16 };
 
-/// Entries of a block where the axis is too long for the buffer.
-const DEPTH: usize = SIZE / 64;
+/// Entries of the longest row of which a gradient's parts are kept: a second-level cache holds them.
+pub(crate) const KEPT: usize = if cfg!(feature = "simd") { 1024 } else { BLOCK };
 
-/// Rows of a tile, at most: an odd number of cache lines, so that the entries of one row fall into all sets of a
-/// cache.
-pub(crate) const TILE: usize = 112;
-
-/// References that are tried for a row.
-const ATTEMPTS: usize = 4;
+/// Rows of a tile, at most: a bit each.
+pub(crate) const TILE: usize = 64;
 
 /// Nats to a unit of the inputs between which the constants of a sweep are far from the ends of `f32`.
 const MILDEST: f64 = 1e-4;
@@ -44,24 +41,41 @@ const STEEPEST: f64 = 1e4;
 const SMALLEST: f64 = 1e-30;
 const LARGEST: f64 = 1e30;
 
-/// The buffers of a tile.
-pub(crate) struct Buffers {
-    teacher: [f32; SIZE],
-    student: [f32; SIZE],
+/// What a vector of rows is worked on in; `N` is [`BLOCK`], or [`KEPT`] where the parts of a gradient are kept.
+pub(crate) struct Buffers<const N: usize> {
+    teacher: [Line; BLOCK],
+    student: [Line; BLOCK],
+    difference: [Line; BLOCK],
+    w: [Line; N],
+    excess: [Line; N],
 }
 
-impl Buffers {
+impl<const N: usize> Buffers<N> {
     #[allow(clippy::large_stack_arrays, reason = "nothing is allocated, and without vectors they are small")]
     pub(crate) fn new() -> Self {
-        Self { teacher: [0.0; SIZE], student: [0.0; SIZE] }
+        let zeros = [Line::ZERO; BLOCK];
+        let (w, excess) = ([Line::ZERO; N], [Line::ZERO; N]);
+        Self { teacher: zeros, student: zeros, difference: zeros, w, excess }
+    }
+
+    pub(crate) fn lines(&mut self) -> Lines<'_> {
+        Lines {
+            teacher: &mut self.teacher,
+            student: &mut self.student,
+            difference: &mut self.difference,
+            w: &mut self.w,
+            excess: &mut self.excess,
+        }
     }
 }
 
-/// Rows of a tile where the axis is this long.
-pub(crate) fn rows_of_a_tile(axis: usize) -> usize {
-    let fit = (SIZE / axis.max(1)).min(TILE) / LANES;
-    // Odd, or the one vector that a long axis is walked with.
-    (fit.saturating_sub(1) | 1) * LANES
+/// [`Buffers`] of either size.
+pub(crate) struct Lines<'b> {
+    teacher: &'b mut [Line; BLOCK],
+    student: &'b mut [Line; BLOCK],
+    difference: &'b mut [Line; BLOCK],
+    w: &'b mut [Line],
+    excess: &'b mut [Line],
 }
 
 /// Neighbouring rows of a pair of tensors.
@@ -75,13 +89,37 @@ pub(crate) struct Tile<'a, 'b> {
     pub(crate) axis: usize,
     /// Which entries along the axis count, as positions from this one on; all where there is none.
     pub(crate) counted: Option<(Mask<'a>, usize)>,
-    /// Which rows count.
-    pub(crate) live: &'b [bool; TILE],
-    /// What is known of the rows, one each; rows of which nothing is known yet are swept.
+    /// Which rows count; all where there is none.
+    pub(crate) live: Option<&'b [bool; TILE]>,
+    /// Each row's KL divergence, 0 where it is left to the engine.
+    pub(crate) values: &'b mut [f64],
+    /// What an earlier call has found of the rows, one each, or `Unset`; where it is to be kept, what this one finds.
     pub(crate) statistics: &'b mut [RowStatistics],
-    pub(crate) buffers: &'b mut Buffers,
-    /// The gradient to the student, times this. Rows that are `Careful`, `Split` or still `Unset` are written as 0.
+    pub(crate) told: Told,
+    pub(crate) kept: bool,
+    pub(crate) lines: Lines<'b>,
+    /// The gradient to the student, times this. Rows that are left to the engine are written as 0.
     pub(crate) gradient: Option<(f64, &'b mut dyn Sink)>,
+}
+
+/// What of an earlier call's statistics is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// There are none.
+    Nothing,
+    /// Which rows are the engine's; the others are found as they were then, for the parts of a gradient.
+    Kinds,
+    /// All: values, and what a gradient is made of.
+    All,
+}
+
+/// What became of a tile.
+#[derive(Default)]
+pub(crate) struct Done {
+    /// The rows that are left to the engine, a bit each.
+    pub(crate) left: u64,
+    /// Whether a finite number of the gradient became infinite.
+    pub(crate) overflowed: bool,
 }
 
 /// Whether the rows have a form here that `f32` holds.
@@ -91,37 +129,58 @@ pub(crate) fn holds(tau: Temperature, scale: Option<f64>) -> bool {
     (MILDEST..=STEEPEST).contains(&nats) && scale.is_none_or(scaled)
 }
 
-impl Vectors for Tile<'_, '_> {
-    /// Whether a finite number of the gradient became infinite.
-    type Output = bool;
-
-    #[inline(always)]
-    fn run<L: Simd>(mut self, l: L) -> bool {
-        let rows = rows_of_a_tile(self.axis);
-        if self.axis * rows <= SIZE {
-            let entries = self.fill(l, (0, self.statistics.len()), 0, rows);
-            self.columns(l, Block { pitch: rows, entries });
-            return self.emit(l, (0, self.statistics.len()), 0..self.axis, rows);
-        }
-        let mut overflowed = false;
-        for first in (0..self.statistics.len()).step_by(L::WIDTH) {
-            overflowed |= self.long_column(l, first);
-        }
-        overflowed
+/// Neighbouring rows before the first whose entries all begin a cache line; 0 where there is none.
+pub(crate) fn lead(student: Tensor<'_>, place: Place) -> usize {
+    fn of<E>(cells: &[E], Place { index, stride, .. }: Place) -> usize {
+        let cells = cells.get(index..).filter(|_| (stride * size_of::<E>()).is_multiple_of(LINE));
+        cells.map_or(0, |cells| cells.as_ptr().align_offset(LINE))
+    }
+    match student {
+        Tensor::F32(x) => of(x, place),
+        Tensor::F64(x) => of(x, place),
+        Tensor::F16(x) => of(x, place),
+        Tensor::Bf16(x) => of(x, place),
     }
 }
 
-/// What the buffers hold of a vector of rows.
-#[derive(Clone, Copy)]
-struct Block {
-    pitch: usize,
-    entries: usize,
+impl Vectors for Tile<'_, '_> {
+    type Output = Done;
+
+    #[inline(always)]
+    fn run<L: Simd>(mut self, l: L) -> Done {
+        let scale = Scale::new(l, self.nats());
+        let mut done = Done::default();
+        let all = self.told == Told::All;
+        let rows = self.values.len();
+        // Rows of one block are copied as many at a time as there is room for.
+        let together = (L::WIDTH * (BLOCK / self.axis.max(1))).max(L::WIDTH);
+        for group in (0..rows).step_by(together) {
+            let end = (group + together).min(rows);
+            let entries = if self.is_one_block() && !all { self.copy(l, (group, end - group)) } else { 0 };
+            for (i, first) in (group..end).step_by(L::WIDTH).enumerate() {
+                let here = (first, (end - first).min(L::WIDTH));
+                if all {
+                    self.recall(here, &mut done);
+                } else {
+                    let lines = i * self.axis..i * self.axis + entries;
+                    self.find(l, &scale, here, lines, &mut done);
+                }
+                if (all || !self.keeps_parts()) && self.gradient.is_some() {
+                    done.overflowed |= self.pull(l, &scale, here);
+                }
+            }
+        }
+        if self.gradient.is_some() {
+            l.fence();
+        }
+        done
+    }
 }
 
-impl Tile<'_, '_> {
+impl<'a> Tile<'a, '_> {
     /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
     #[inline(never)]
-    pub(crate) fn run_on(self, isa: Isa) -> bool {
+    pub(crate) fn run_on(self, isa: Isa) -> Done {
         on(isa, self)
     }
 
@@ -129,309 +188,52 @@ impl Tile<'_, '_> {
         1.0 / self.tau.get()
     }
 
-    /// Whether an entry of the axis counts.
-    #[inline(always)]
-    fn counts(&self, entry: usize) -> bool {
-        self.counted.is_none_or(|(mask, from)| mask.counts(from + entry))
+    fn is_one_block(&self) -> bool {
+        self.axis <= BLOCK
     }
 
-    /// Copies what counts of so many rows from the first one on, and of as many entries as there is room for from
-    /// an entry of the axis on; how many counted.
-    #[inline(always)]
-    fn fill<L: Simd>(&mut self, l: L, rows: (usize, usize), from: usize, pitch: usize) -> usize {
-        let Buffers { teacher, student } = &mut *self.buffers;
-        let depth = if pitch * self.axis <= SIZE { self.axis } else { DEPTH };
-        let to = (self.axis - from.min(self.axis)).min(depth);
-        let (place, counted) = (self.place, self.counted);
-        let walk = Walk { place, rows, entries: from..from + to, pitch, counted };
-        let n = walk.copy_any(l, self.teacher, teacher);
-        walk.copy_any(l, self.student, student);
-        n
+    /// Whether the parts of a gradient are kept.
+    fn keeps_parts(&self) -> bool {
+        self.gradient.is_some() && self.axis <= self.lines.w.len()
     }
 
-    /// A vector of rows in the buffers, from its offset on.
     #[inline(always)]
-    fn column(&self, Block { pitch, entries, .. }: Block, offset: usize) -> Column<'_> {
-        let end = pitch * entries;
-        Column {
-            teacher: self.buffers.teacher.get(offset..end).unwrap_or_default(),
-            student: self.buffers.student.get(offset..end).unwrap_or_default(),
-            pitch,
+    fn is_live(&self, row: usize) -> bool {
+        self.live.is_none_or(|live| live.get(row).copied().unwrap_or(false))
+    }
+
+    /// The rows of a vector that are to be found: those that count, unless they are known to be the engine's.
+    #[inline(always)]
+    fn wanted(&self, (first, n): (usize, usize)) -> u32 {
+        let all = !(!0 << n);
+        if self.live.is_none() && self.told == Told::Nothing {
+            return all;
         }
+        let of = self.statistics.iter().skip(first).take(n);
+        of.enumerate().fold(0, |wanted, (i, of)| {
+            let open = matches!(of.kind, Kind::Unset | Kind::Near | Kind::Full | Kind::Deep);
+            wanted | u32::from(open && self.is_live(first + i)) << i
+        })
     }
 
-    /// Statistics and gradient of rows whose entries are all in the buffers.
     #[inline(always)]
-    fn columns<L: Simd>(&mut self, l: L, block: Block) {
-        let scale = Scale::new(l, self.nats());
-        let mut near = true;
-        for first in (0..self.statistics.len()).step_by(L::WIDTH) {
-            if self.is_unset(first, L::WIDTH) {
-                let column = self.column(block, first);
-                let (m, d) = head(l, column, &scale);
-                let mut open = Open::new(l, self, first, m, d);
-                for _ in 0..ATTEMPTS {
-                    let at = open.reference(l);
-                    let mut sums = Sums::new(l);
-                    if near {
-                        sweep::<L, true>(l, column, &scale, &at, &mut sums);
-                        near = !sums.is_spread(l);
-                    }
-                    if !near {
-                        sums = Sums::new(l);
-                        sweep::<L, false>(l, column, &scale, &at, &mut sums);
-                        near = !sums.is_spread(l);
-                    }
-                    if open.close(l, &sums, self.nats()) {
-                        break;
-                    }
-                }
-                open.keep(self, first, block.entries);
-            }
-            if let Some((factor, _)) = &self.gradient {
-                let lanes = self.pull(l, first, *factor);
-                self.descend(l, block, first, &scale, &lanes);
+    fn walk(&self, (first, n): (usize, usize)) -> Walk<'a> {
+        let Place { row, index, .. } = self.place;
+        let place = Place { row: row + first, index: index + first, ..self.place };
+        Walk { place, rows: n, counted: self.counted }
+    }
+
+    /// What an earlier call has found of a vector of rows.
+    #[inline(always)]
+    fn recall(&mut self, (first, n): (usize, usize), done: &mut Done) {
+        let rows = self.values.iter_mut().zip(self.statistics.iter()).enumerate().skip(first).take(n);
+        for (row, (value, of)) in rows {
+            if matches!(of.kind, Kind::Near | Kind::Full | Kind::Deep) {
+                *value = of.kl;
+            } else {
+                *value = 0.0;
+                done.left |= u64::from(of.kind != Kind::Zero) << row;
             }
         }
-    }
-
-    /// The same for a vector of rows too long for the buffers.
-    #[inline(always)]
-    fn long_column<L: Simd>(&mut self, l: L, first: usize) -> bool {
-        let scale = Scale::new(l, self.nats());
-        let rows = (first, (self.statistics.len() - first).min(L::WIDTH));
-        let pitch = LANES;
-        if self.is_unset(first, L::WIDTH) {
-            let mut total = 0;
-            let mut open: Option<Open> = None;
-            for _ in 0..ATTEMPTS {
-                let mut sums = Sums::new(l);
-                total = 0;
-                for from in (0..self.axis).step_by(DEPTH) {
-                    let entries = self.fill(l, rows, from, pitch);
-                    if entries == 0 {
-                        continue;
-                    }
-                    total += entries;
-                    let column = self.column(Block { pitch, entries }, 0);
-                    let at = if let Some(open) = &open {
-                        open.reference(l)
-                    } else {
-                        let (m, d) = head(l, column, &scale);
-                        open.insert(Open::new(l, self, first, m, d)).reference(l)
-                    };
-                    sweep::<L, false>(l, column, &scale, &at, &mut sums);
-                }
-                let Some(open) = &mut open else { break };
-                if open.close(l, &sums, self.nats()) {
-                    break;
-                }
-            }
-            open.unwrap_or_default().keep(self, first, total);
-        }
-        let Some((factor, _)) = &self.gradient else { return false };
-        let pull = self.pull(l, first, *factor);
-        let mut overflowed = false;
-        for from in (0..self.axis).step_by(DEPTH) {
-            let entries = self.fill(l, rows, from, pitch);
-            self.descend(l, Block { pitch, entries }, 0, &scale, &pull);
-            overflowed |= self.emit(l, rows, from..(from + DEPTH).min(self.axis), pitch);
-        }
-        overflowed
-    }
-
-    fn is_unset(&self, first: usize, n: usize) -> bool {
-        self.statistics.iter().skip(first).take(n).any(|of| of.kind == Kind::Unset)
-    }
-
-    /// Where the gradient of a vector of rows is taken from, and its factors.
-    #[inline(always)]
-    fn pull<L: Simd>(&self, l: L, first: usize, scale: f64) -> Pull<L> {
-        let scale = -scale * self.nats();
-        let mut near = true;
-        let [mut m, mut high, mut low, mut rest, mut factor, mut live] = [[0.0_f32; LANES]; 6];
-        let d = high.iter_mut().zip(&mut low);
-        let to = m.iter_mut().zip(d).zip(rest.iter_mut().zip(&mut factor)).zip(&mut live);
-        let of = self.statistics.iter().skip(first).take(L::WIDTH);
-        for ((((m, (high, low)), (rest, factor)), live), of) in to.zip(of) {
-            if !of.is_regular() {
-                continue;
-            }
-            near &= of.kind == Kind::Near;
-            *m = split(4.0 * of.m).0;
-            (*high, *low) = split(4.0 * of.d);
-            *rest = split(of.l).0;
-            // Equal rows have no gradient, whatever the last digits of their difference.
-            *factor = if of.kl == 0.0 { 0.0 } else { split(scale / of.z).0 };
-            *live = 1.0;
-        }
-        let d = (l.load_f32(&high), l.load_f32(&low));
-        Pull {
-            at: Reference::new(l, l.load_f32(&m), d, l.load_f32(&rest)),
-            factor: l.load_f32(&factor),
-            live: l.less(l.splat(0.0), l.load_f32(&live)),
-            near,
-        }
-    }
-
-    /// The gradient of a vector of rows, in the buffer.
-    #[inline(always)]
-    fn descend<L: Simd>(&mut self, l: L, block: Block, offset: usize, scale: &Scale<L>, pull: &Pull<L>) {
-        let end = block.pitch * block.entries;
-        let Buffers { teacher, student } = &mut *self.buffers;
-        let teacher = teacher.get_mut(offset..end).unwrap_or_default();
-        let entries = (teacher, student.get(offset..end).unwrap_or_default(), block.pitch);
-        let factor = (pull.factor, pull.live);
-        if pull.near {
-            gradient::<L, true>(l, entries, scale, &pull.at, factor);
-        } else {
-            gradient::<L, false>(l, entries, scale, &pull.at, factor);
-        }
-    }
-
-    /// Hands what the buffer holds of a gradient to its sink; whether a finite number became infinite.
-    #[inline(always)]
-    fn emit<L: Simd>(
-        &mut self,
-        _: L,
-        (first, rows): (usize, usize),
-        entries: core::ops::Range<usize>,
-        pitch: usize,
-    ) -> bool {
-        let mut runs = self.buffers.teacher.chunks(pitch.max(1));
-        let zeros = [0.0; TILE];
-        let mut overflowed = false;
-        for entry in entries {
-            let counts = self.counts(entry);
-            let Some((_, sink)) = &mut self.gradient else { return false };
-            let run = if counts { runs.next().unwrap_or_default() } else { &zeros };
-            let Place { row, index, stride, .. } = self.place;
-            let place =
-                Place { row: row + first, from: entry, index: index + first + entry * stride, stride };
-            overflowed |= sink.store_neighbours(place, run.get(..rows).unwrap_or_default());
-        }
-        overflowed
-    }
-}
-
-/// What a vector of rows takes its gradient from.
-struct Pull<L: Simd> {
-    at: Reference<L>,
-    factor: L::V,
-    live: L::M,
-    near: bool,
-}
-
-/// A vector of rows whose references are being found.
-struct Open {
-    at: References,
-    found: [RowStatistics; LANES],
-    verdicts: [Verdict; LANES],
-}
-
-impl Default for Open {
-    fn default() -> Self {
-        Self {
-            at: References { m: [0.0; LANES], d: [(0.0, 0.0); LANES] },
-            found: [RowStatistics::default(); LANES],
-            verdicts: [Verdict::Refused; LANES],
-        }
-    }
-}
-
-impl Open {
-    #[inline(always)]
-    fn new<L: Simd>(l: L, tile: &Tile<'_, '_>, first: usize, m: L::V, d: (L::V, L::V)) -> Self {
-        let mut open = Self::default();
-        open.at.m = lanes(l, m);
-        let (high, low) = (lanes(l, d.0), lanes(l, d.1));
-        open.at.d.iter_mut().zip(high.into_iter().zip(low)).for_each(|(to, d)| *to = d);
-        let rows = tile.statistics.iter().zip(tile.live).skip(first).take(L::WIDTH);
-        for (verdict, (of, live)) in open.verdicts.iter_mut().zip(rows) {
-            if *live && of.kind == Kind::Unset {
-                *verdict = Verdict::Again;
-            }
-        }
-        open
-    }
-
-    #[inline(always)]
-    fn reference<L: Simd>(&self, l: L) -> Reference<L> {
-        let high = self.at.d.map(|(high, _)| high);
-        let low = self.at.d.map(|(_, low)| low);
-        Reference::new(l, l.load_f32(&self.at.m), (l.load_f32(&high), l.load_f32(&low)), l.splat(0.0))
-    }
-
-    /// Whether no lane asks for another sweep.
-    #[inline(always)]
-    fn close<L: Simd>(&mut self, l: L, sums: &Sums<L>, nats: f64) -> bool {
-        // An exponent is rounded twice where a multiplication and an addition are one operation, else three times, which is
-        // what the bound was made for.
-        let far_above = if L::FUSED { 1.5 * FAR } else { FAR };
-        judge(&sums.lanes(l), (nats, far_above), &mut self.at, &mut self.found, &mut self.verdicts);
-        #[cfg(test)]
-        tests::note(&self.verdicts);
-        !self.verdicts.contains(&Verdict::Again)
-    }
-
-    /// Hands over what was certified; rows that do not count, or have no entry that does, are 0.
-    #[inline(always)]
-    fn keep(&self, tile: &mut Tile<'_, '_>, first: usize, entries: usize) {
-        let rows = tile.statistics.iter_mut().zip(tile.live).skip(first);
-        for ((to, live), (found, verdict)) in rows.zip(self.found.iter().zip(&self.verdicts)) {
-            if to.kind != Kind::Unset {
-                continue;
-            }
-            if !live || entries == 0 {
-                *to = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
-            } else if *verdict == Verdict::Certified {
-                *to = *found;
-            }
-        }
-    }
-}
-
-/// A piece of the rows of a tile.
-struct Walk<'a> {
-    place: Place,
-    /// The first row, and how many.
-    rows: (usize, usize),
-    entries: core::ops::Range<usize>,
-    pitch: usize,
-    counted: Option<(Mask<'a>, usize)>,
-}
-
-impl Walk<'_> {
-    #[inline(always)]
-    fn copy_any<L: Simd>(&self, l: L, from: Tensor<'_>, to: &mut [f32; SIZE]) -> usize {
-        match from {
-            Tensor::F32(x) => self.copy(l, x, to),
-            Tensor::F16(x) => self.copy(l, x, to),
-            Tensor::Bf16(x) => self.copy(l, x, to),
-            // Never asked for: its arithmetic is `f64`.
-            Tensor::F64(_) => 0,
-        }
-    }
-
-    #[inline(always)]
-    fn copy<L: Simd, E: Stored>(&self, l: L, from: &[E], to: &mut [f32; SIZE]) -> usize {
-        let mut runs = to.chunks_mut(self.pitch.max(1));
-        let (first, rows) = self.rows;
-        let mut n = 0;
-        for entry in self.entries.clone() {
-            if self.counted.is_some_and(|(mask, from)| !mask.counts(from + entry)) {
-                continue;
-            }
-            let at = self.place.index + first + entry * self.place.stride;
-            let from = from.get(at..).and_then(|x| x.get(..rows)).unwrap_or_default();
-            let run = runs.next().unwrap_or_default();
-            for (to, from) in run.chunks_mut(L::WIDTH).zip(from.chunks(L::WIDTH)) {
-                // The tile that comes next.
-                l.prefetch(from, self.pitch);
-                l.store_f32(E::load(l, from), to);
-            }
-            n += 1;
-        }
-        n
     }
 }

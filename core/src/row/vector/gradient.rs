@@ -2,7 +2,7 @@
 
 use super::maps::{Halves, Maps, Singles};
 use super::position::{Constants, position as careful, q_near};
-use super::reference::{Reference, single};
+use super::reference::{Reference, exp, single};
 use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
 use crate::access::{LINE, LentCells, Place, Sink};
@@ -66,10 +66,11 @@ impl Gradient<'_, '_> {
 
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(mut self, l: L, c: f64, mut maps: M) -> (Lanes, bool) {
+        let mut buffer = [0.0_f32; BUFFER];
         let (mut done, mut overflowed) = (0, false);
         for (i, statistics) in self.statistics.iter().enumerate() {
             if let Some(row) = RowReference::new::<L>(c, statistics, self.scale) {
-                overflowed |= self.row(l, &mut maps, &row);
+                overflowed |= self.row(l, &mut maps, &row, &mut buffer);
                 done |= 1 << i;
             }
             self.place.row += 1;
@@ -79,9 +80,14 @@ impl Gradient<'_, '_> {
     }
 
     #[inline(always)]
-    fn row<L: Simd, M: Maps>(&mut self, l: L, maps: &mut M, row: &RowReference) -> bool {
+    fn row<L: Simd, M: Maps>(
+        &mut self,
+        l: L,
+        maps: &mut M,
+        row: &RowReference,
+        buffer: &mut [f32; BUFFER],
+    ) -> bool {
         let Self { place, len, sink, .. } = self;
-        let mut buffer = [0.0_f32; BUFFER];
         let (mut from, mut overflowed) = (0, false);
         // A gradient of another type than the maps is rounded by the sink.
         let fits = |to: &TensorMut<'_>| [DType::F32, M::E::DTYPE].contains(&to.dtype());
@@ -158,7 +164,7 @@ impl RowReference {
         // What D lost with its second term.
         let rest = rest + c * (d - at.d());
         let holds = (SMALLEST..=LARGEST).contains(&factor.abs());
-        let fix = single(at.fix * libm::exp(-rest));
+        let fix = single(at.fix * exp(-rest));
         let less = (single(-rest), single(-rest - f64::from(single(-rest))));
         holds.then_some(Self { at, form, less, factor: single(factor), fix })
     }
@@ -234,7 +240,7 @@ impl Pass<'_> {
             let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
             let v = factor * excess;
             if FAR || O::IS_HALF {
-                largest = tile.largest_magnitude(largest, v);
+                largest = tile.largest_magnitude_of_four(largest, v);
             }
             if FAR {
                 weight = tile.largest_of_four(weight, w);
@@ -249,7 +255,7 @@ impl Pass<'_> {
                 let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
                 let v = factor * excess;
                 let present = |v| tile.select(tile.first(to.len()), v, tile.splat(0.0));
-                largest = tile.largest_magnitude(largest, present(v));
+                largest = tile.largest_magnitude_of_four(largest, present(v));
                 weight = tile.largest_of_four(weight, present(w));
                 O::store(tile, v, to);
             }

@@ -13,16 +13,13 @@
 //! | coarse | G >= (Z + sum p) / 4 | two exponentials, E and G as differences of sums |
 //! | full | always | two exponentials, each term by itself as the exact arithmetic would |
 //!
-//! How terms are added: [`sums`](super::sums).
+//! How a block is walked: [`steps`](super::steps); how terms are added: [`sums`](super::sums).
 
 use super::position::{Constants, Folded, position};
 use super::reference::Reference;
-use super::sums::{Accumulator, GROUP, Sums};
-use crate::simd::{Four, Simd, Stored};
-
-/// Four vectors that are swept at a time, and truths of theirs.
-type Tile<L> = <Four<L> as Simd>::V;
-type Mask<L> = <Four<L> as Simd>::M;
+use super::steps::{Mask, Steps, Tile, sweep_block};
+use super::sums::{Accumulator, Sums};
+use crate::simd::{Simd, Stored, Twice};
 
 /// |r| up to which a block is tiny, and near: 1/8 and 3/2 of a bit.
 pub(super) const TINY: f64 = 0.086_64;
@@ -42,79 +39,48 @@ pub(super) enum Kind {
 pub(super) fn sweep<L: Simd, E: Stored>(
     l: L,
     kind: Kind,
-    (t, s): (&[E], &[E]),
+    pair: (&[E], &[E]),
     at: &Reference,
     folded: &Folded,
 ) -> Result<Sums, Kind> {
     match (kind, at.exact) {
-        (Kind::Tiny, false) => near::<L, E, true, false>(l, t, s, at, folded),
-        (Kind::Tiny, true) => near::<L, E, true, true>(l, t, s, at, folded),
-        (Kind::Near, false) => near::<L, E, false, false>(l, t, s, at, folded),
-        (Kind::Near, true) => near::<L, E, false, true>(l, t, s, at, folded),
-        (Kind::Coarse, false) => coarse::<L, E, false>(l, t, s, at),
-        (Kind::Coarse, true) => coarse::<L, E, true>(l, t, s, at),
-        (Kind::Full, false) => Ok(full::<L, E, false>(l, t, s, at)),
-        (Kind::Full, true) => Ok(full::<L, E, true>(l, t, s, at)),
+        (Kind::Tiny, false) => near::<L, E, true, false>(l, pair, at, folded),
+        (Kind::Tiny, true) => near::<L, E, true, true>(l, pair, at, folded),
+        (Kind::Near, false) => near::<L, E, false, false>(l, pair, at, folded),
+        (Kind::Near, true) => near::<L, E, false, true>(l, pair, at, folded),
+        (Kind::Coarse, false) => coarse::<L, E, false>(l, pair, at),
+        (Kind::Coarse, true) => coarse::<L, E, true>(l, pair, at),
+        (Kind::Full, false) => Ok(full::<L, E, false>(l, pair, at)),
+        (Kind::Full, true) => Ok(full::<L, E, true>(l, pair, at)),
     }
-}
-
-/// The loop of every kind: a step for each tile of vectors, and for what is left over.
-macro_rules! sweep_block {
-    ($l:ident, $t:ident, $s:ident, $sums:ident, $step:ident::<$($generic:tt),+>($($constant:expr),*)) => {
-        let tile = Four::of($l);
-        let width = Four::<L>::WIDTH;
-        let all = tile.first(width);
-        // Not zipped: a zip divides by the length of a piece, and may be a call that could panic.
-        let mut groups = ($t.chunks(GROUP * width), $s.chunks(GROUP * width));
-        while let (Some(t), Some(s)) = (groups.0.next(), groups.1.next()) {
-            let (whole_t, whole_s) = (t.chunks_exact(width), s.chunks_exact(width));
-            let (rest_t, rest_s) = (whole_t.remainder(), whole_s.remainder());
-            let mut whole = (whole_t, whole_s);
-            while let (Some(t), Some(s)) = (whole.0.next(), whole.1.next()) {
-                tile.prefetch(t, AHEAD);
-                tile.prefetch(s, AHEAD);
-                let (t, s) = (E::load(tile, t), E::load(tile, s));
-                $step::<L, $($generic),+, false>(tile, (t, s), all, $($constant,)* &mut $sums);
-            }
-            if !rest_t.is_empty() {
-                let (t, s) = (E::load(tile, rest_t), E::load(tile, rest_s));
-                let some = tile.first(rest_t.len());
-                $step::<L, $($generic),+, true>(tile, (t, s), some, $($constant,)* &mut $sums);
-            }
-            $sums.end_group();
-        }
-    };
-}
-
-/// Entries from a load to the prefetch beside it.
-const AHEAD: usize = 512;
-
-/// `v`, and 0 in the lanes of no entry.
-#[inline(always)]
-fn present<L: Simd, const TAIL: bool>(l: L, some: L::M, v: L::V) -> L::V {
-    if TAIL { l.select(some, v, l.splat(0.0)) } else { v }
 }
 
 /// Bits, 0 or more, above which no exponent of a block is whose largest exponential is this.
 #[inline(always)]
 fn height(top: f64) -> f64 {
-    // The exponent of the number, and one more.
-    let biased = (top.to_bits() >> 52) as u32;
-    f64::from(biased.saturating_sub(1022))
+    log2_above(top.max(1.0))
 }
+
+/// At least log2 x of a normal number, by 0.09 at most: between powers of two, the chord and how far the curve is above.
+#[inline(always)]
+#[allow(clippy::cast_precision_loss, reason = "the last bits do not matter")]
+pub(super) fn log2_above(x: f64) -> f64 {
+    const ONE: f64 = (1_u64 << 52) as f64;
+    x.to_bits() as f64 / ONE - (1023.0 - 0.0861)
+}
+
+/// The most of w log2(1/w): that of w = 1/e.
+const LOW: f64 = 0.531;
 
 #[inline(always)]
 fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
     l: L,
-    t: &[E],
-    s: &[E],
+    (t, s): (&[E], &[E]),
     at: &Reference,
     folded: &Folded,
 ) -> Result<Sums, Kind> {
-    let constants = Constants::new(Four::of(l), at);
-    let mut sums = Accumulator::<L, 6, 5>::new(l);
-    sweep_block!(l, t, s, sums, near_step::<TIGHT, EXACT>(&constants, folded));
-    let ([z, m, s2, a, b, far], [top, top_d, top_u, top_s2, farthest]) = sums.finish();
+    let steps = Near::<L, TIGHT, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), folded };
+    let ([z, m, s2, a, b], [top, top_d, top_u, top_s2]) = sweep_block(l, (t, s), steps).finish();
     let c = at.c;
     let spread = c * top_d;
     let limit = if TIGHT { TINY } else { NEAR };
@@ -132,15 +98,20 @@ fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
     let (most, least) = if TIGHT { (0.54, 0.95) } else { (0.75, 0.62) };
     let e = c * (m + c * a);
     let size = if spread > 0.0 { e.abs().max(least * c * c * s2 / spread) } else { 0.0 };
-    // No exponent is above the height, so that none is larger than twice it less the exponent.
-    let twice = 2.0 * height(top);
+    // The sum of w d^2 |x|. No |x| is above twice the height less x; and since a logarithm is concave, the sum of
+    // w d^2 log2(1/w) is at most that of w d^2 times the logarithm of the sum of d^2 beside it.
+    let height = height(top);
+    #[allow(clippy::cast_precision_loss, reason = "at most 4096")]
+    let squares = t.len() as f64 * top_d * top_d;
+    let depth = if s2 > 0.0 { s2 * (2.0 * height + log2_above((squares / s2).max(1e-30))) } else { 0.0 };
     let nats = most * c * c * core::f64::consts::LN_2;
     Ok(Sums {
         z,
         e,
         g: c * c * (s2 - a + c * b),
-        far: nats * (twice * s2 - far),
-        farthest: nats * (twice * top_s2 + farthest),
+        far: nats * depth,
+        farthest: nats * (height * top_s2).max(LOW * top_d * top_d),
+        is_bound: true,
         spread,
         largest: least * c * top_u,
         top,
@@ -148,36 +119,61 @@ fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
     })
 }
 
-#[inline(always)]
-fn near_step<L: Simd, const TIGHT: bool, const EXACT: bool, const TAIL: bool>(
-    l: Four<L>,
-    (t, s): (Tile<L>, Tile<L>),
-    some: Mask<L>,
-    constants: &Constants<Four<L>>,
-    folded: &Folded,
-    sums: &mut Accumulator<L, 6, 5>,
-) {
-    let x = constants.student(s);
-    let w = present::<_, TAIL>(l, some, l.exp2(x));
-    let d = present::<_, TAIL>(l, some, constants.difference::<EXACT>(t, s));
-    let u = w * d;
-    let u2 = u * d;
-    let y = u2 * folded.at::<_, TIGHT>(l, d);
-    let one = l.one();
-    let (squares, depth) = (l.sum_of_four(u2), l.sum_of_products(u2, x));
-    let [z, m, s2, a, b, far] = &mut sums.group;
-    *z = *z + l.sum_of_four(w);
-    *m = *m + l.sum_of_four(u);
-    *s2 = *s2 + squares;
-    *a = *a + l.sum_of_four(y);
-    *b = *b + l.sum_of_products(y, d);
-    *far = *far + depth;
-    let [top, top_d, top_u, top_s2, farthest] = &mut sums.peaks;
-    *top = l.largest_of_four(*top, w);
-    *top_d = l.largest_magnitude(*top_d, d);
-    *top_u = l.largest_magnitude(*top_u, u);
-    *top_s2 = one.max(*top_s2, squares);
-    *farthest = one.max(*farthest, one.splat(0.0) - depth);
+#[derive(Clone, Copy)]
+struct Near<'a, L: Simd, const TIGHT: bool, const EXACT: bool> {
+    l: Twice<L>,
+    constants: Constants<Twice<L>>,
+    folded: &'a Folded,
+}
+
+/// w, d and Q of a tile.
+#[derive(Clone, Copy)]
+struct Terms<V> {
+    w: V,
+    d: V,
+    q: V,
+}
+
+impl<L: Simd, const TIGHT: bool, const EXACT: bool> Steps<L, 5, 4> for Near<'_, L, TIGHT, EXACT> {
+    /// x and d.
+    type Read = (Tile<L>, Tile<L>);
+    type Raised = Terms<Tile<L>>;
+
+    #[inline(always)]
+    fn read(self, t: Tile<L>, s: Tile<L>) -> Self::Read {
+        (self.constants.student(s), self.constants.difference::<EXACT>(t, s))
+    }
+
+    #[inline(always)]
+    fn raise(self, (x, d): Self::Read) -> Self::Raised {
+        Terms { w: self.l.exp2(x), d, q: self.folded.at::<_, TIGHT>(self.l, d) }
+    }
+
+    #[inline(always)]
+    fn only(self, some: Mask<L>, Terms { w, d, q }: Self::Raised) -> Self::Raised {
+        let zero = self.l.splat(0.0);
+        Terms { w: self.l.select(some, w, zero), d: self.l.select(some, d, zero), q }
+    }
+
+    #[inline(always)]
+    fn add(self, Terms { w, d, q }: Self::Raised, sums: &mut Accumulator<L, 5, 4>) {
+        let l = self.l;
+        let u = w * d;
+        let u2 = u * d;
+        let y = u2 * q;
+        let (weight, squares) = (l.sum_of_two(w), l.sum_of_two(u2));
+        let [z, m, s2, a, b] = &mut sums.group;
+        *z = *z + weight;
+        *m = *m + l.sum_of_two(u);
+        *s2 = *s2 + squares;
+        *a = *a + l.sum_of_two(y);
+        *b = *b + l.sum_of_products(y, d);
+        let [top, top_d, top_u, top_s2] = &mut sums.peaks;
+        *top = l.0.max(*top, weight);
+        *top_d = l.largest_magnitude(*top_d, d);
+        *top_u = l.largest_magnitude(*top_u, u);
+        *top_s2 = l.0.max(*top_s2, squares);
+    }
 }
 
 /// Entries from which a block may be coarse: enough that roundings do not come together.
@@ -189,14 +185,11 @@ pub(super) const SHARE: f64 = 0.25;
 #[inline(always)]
 fn coarse<L: Simd, E: Stored, const EXACT: bool>(
     l: L,
-    t: &[E],
-    s: &[E],
+    (t, s): (&[E], &[E]),
     at: &Reference,
 ) -> Result<Sums, Kind> {
-    let constants = Constants::new(Four::of(l), at);
-    let mut sums = Accumulator::<L, 6, 5>::new(l);
-    sweep_block!(l, t, s, sums, coarse_step::<EXACT>(&constants));
-    let ([z, u, n, far, depth, size], [top, largest, top_z, farthest, deepest]) = sums.finish();
+    let steps = Coarse::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at) };
+    let ([z, u, n, far, size], [top, largest, farthest]) = sweep_block(l, (t, s), steps).finish();
     let (u, n) = (at.fix * u, at.fix * n);
     let e = u - z;
     let g = at.c * n - e;
@@ -205,14 +198,17 @@ fn coarse<L: Simd, E: Stored, const EXACT: bool>(
         return Err(Kind::Full);
     }
     let ln2 = core::f64::consts::LN_2;
-    // As in a near block.
-    let twice = 2.0 * height(top);
+    // The sum of w |x|, as in a near block.
+    let height = height(top);
+    #[allow(clippy::cast_precision_loss, reason = "at most 4096")]
+    let depth = z * (2.0 * height + log2_above((t.len() as f64 / z).max(1e-30)));
     Ok(Sums {
         z,
         e,
         g,
-        far: ln2 * (far + twice * z - depth),
-        farthest: ln2 * (farthest + twice * top_z + deepest),
+        far: ln2 * (far + depth),
+        farthest: ln2 * (farthest + (height * top).max(LOW)),
+        is_bound: true,
         spread: f64::INFINITY,
         largest,
         top,
@@ -220,80 +216,139 @@ fn coarse<L: Simd, E: Stored, const EXACT: bool>(
     })
 }
 
-#[inline(always)]
-fn coarse_step<L: Simd, const EXACT: bool, const TAIL: bool>(
-    l: Four<L>,
-    (t, s): (Tile<L>, Tile<L>),
-    some: Mask<L>,
-    constants: &Constants<Four<L>>,
-    sums: &mut Accumulator<L, 6, 5>,
-) {
-    let x = constants.student(s);
-    let w = present::<_, TAIL>(l, some, l.exp2(x));
-    let y = constants.teacher(t);
-    let p = present::<_, TAIL>(l, some, l.exp2(y));
-    let v = p * constants.difference::<EXACT>(t, s);
-    let one = l.one();
-    let error = l.sum_of_products(l.abs(y), l.fma(constants.c, l.abs(v), p));
-    let excess = l.abs(p - w);
-    let (weight, depth) = (l.sum_of_four(w), l.sum_of_products(w, x));
-    let [z, u, n, far, deep, size] = &mut sums.group;
-    *z = *z + weight;
-    *u = *u + l.sum_of_four(p);
-    *n = *n + l.sum_of_four(v);
-    *far = *far + error;
-    *deep = *deep + depth;
-    *size = *size + l.sum_of_four(excess);
-    let [top, largest, top_z, farthest, deepest] = &mut sums.peaks;
-    *top = l.largest_of_four(*top, w);
-    *largest = l.largest_of_four(*largest, excess);
-    *top_z = one.max(*top_z, weight);
-    *farthest = one.max(*farthest, error);
-    *deepest = one.max(*deepest, one.splat(0.0) - depth);
+#[derive(Clone, Copy)]
+struct Coarse<L: Simd, const EXACT: bool> {
+    l: Twice<L>,
+    constants: Constants<Twice<L>>,
+}
+
+/// w, and p, y and d.
+#[derive(Clone, Copy)]
+struct Pairs<V> {
+    w: V,
+    p: V,
+    y: V,
+    d: V,
+}
+
+impl<L: Simd, const EXACT: bool> Steps<L, 5, 3> for Coarse<L, EXACT> {
+    /// x, y and d.
+    type Read = (Tile<L>, Tile<L>, Tile<L>);
+    type Raised = Pairs<Tile<L>>;
+
+    #[inline(always)]
+    fn read(self, t: Tile<L>, s: Tile<L>) -> Self::Read {
+        let Self { constants, .. } = self;
+        (constants.student(s), constants.teacher(t), constants.difference::<EXACT>(t, s))
+    }
+
+    #[inline(always)]
+    fn raise(self, (x, y, d): Self::Read) -> Self::Raised {
+        Pairs { w: self.l.exp2(x), p: self.l.exp2(y), y, d }
+    }
+
+    #[inline(always)]
+    fn only(self, some: Mask<L>, Pairs { w, p, y, d }: Self::Raised) -> Self::Raised {
+        let zero = self.l.splat(0.0);
+        Pairs { w: self.l.select(some, w, zero), p: self.l.select(some, p, zero), y, d }
+    }
+
+    #[inline(always)]
+    fn add(self, Pairs { w, p, y, d }: Self::Raised, sums: &mut Accumulator<L, 5, 3>) {
+        let l = self.l;
+        let v = p * d;
+        let error = l.sum_of_products(l.abs(y), l.fma(self.constants.c, l.abs(v), p));
+        let excess = l.abs(p - w);
+        let weight = l.sum_of_two(w);
+        let [z, u, n, far, size] = &mut sums.group;
+        *z = *z + weight;
+        *u = *u + l.sum_of_two(p);
+        *n = *n + l.sum_of_two(v);
+        *far = *far + error;
+        *size = *size + l.sum_of_two(excess);
+        let [top, largest, farthest] = &mut sums.peaks;
+        *top = l.0.max(*top, weight);
+        *largest = l.largest_of_two(*largest, excess);
+        *farthest = l.0.max(*farthest, error);
+    }
 }
 
 #[inline(always)]
-fn full<L: Simd, E: Stored, const EXACT: bool>(l: L, t: &[E], s: &[E], at: &Reference) -> Sums {
-    let constants = Constants::new(Four::of(l), at);
+fn full<L: Simd, E: Stored, const EXACT: bool>(l: L, (t, s): (&[E], &[E]), at: &Reference) -> Sums {
     #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-    let fix = Four::of(l).splat(at.fix as f32);
-    let mut sums = Accumulator::<L, 5, 4>::new(l);
-    sweep_block!(l, t, s, sums, full_step::<EXACT>(&constants, fix));
-    let ([z, e, g, far, size], [farthest, spread, largest, top]) = sums.finish();
+    let fix = Twice(l).splat(at.fix as f32);
+    let steps = Full::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), fix };
+    let ([z, e, g, far, size], [farthest, spread, largest, top]) = sweep_block(l, (t, s), steps).finish();
     let ln2 = core::f64::consts::LN_2;
-    Sums { z, e, g, far: far * ln2, farthest: farthest * ln2, spread, largest, top, size }
+    Sums { z, e, g, far: far * ln2, farthest: farthest * ln2, is_bound: false, spread, largest, top, size }
 }
 
-#[inline(always)]
-fn full_step<L: Simd, const EXACT: bool, const TAIL: bool>(
-    l: Four<L>,
-    (t, s): (Tile<L>, Tile<L>),
-    some: Mask<L>,
-    constants: &Constants<Four<L>>,
+#[derive(Clone, Copy)]
+struct Full<L: Simd, const EXACT: bool> {
+    l: Twice<L>,
+    constants: Constants<Twice<L>>,
     fix: Tile<L>,
-    sums: &mut Accumulator<L, 5, 4>,
-) {
-    let one = l.splat(1.0);
-    let zero = l.splat(0.0);
-    let r = constants.ratio::<EXACT>(t, s, (zero, zero));
-    let (at, small, own) = position(l, (t, s, r), constants, fix);
-    let g = l.select(small, l.fma(at.rest, r - one, at.square), r * at.p - at.excess);
-    let size = l.abs(r);
-    let depth = l.abs(at.x);
-    let own_error = l.fma(l.abs(at.y), l.fma(size, at.p, at.p), depth * at.w);
-    let error = l.select(own, own_error, depth * g);
-    let excess = present::<_, TAIL>(l, some, at.excess);
-    let [z, e, sum, far, all] = &mut sums.group;
-    let w = present::<_, TAIL>(l, some, at.w);
-    *z = *z + l.sum_of_four(w);
-    *e = *e + l.sum_of_four(excess);
-    *all = *all + l.sum_of_four(l.abs(excess));
-    *sum = *sum + l.sum_of_four(present::<_, TAIL>(l, some, g));
-    let error = present::<_, TAIL>(l, some, error);
-    *far = *far + l.sum_of_four(error);
-    let [farthest, spread, largest, top] = &mut sums.peaks;
-    *top = l.largest_of_four(*top, w);
-    *farthest = l.largest_of_four(*farthest, error);
-    *spread = l.largest_of_four(*spread, present::<_, TAIL>(l, some, size));
-    *largest = l.largest_magnitude(*largest, excess);
+}
+
+/// w, w (e^r - 1), w k(r), the error of its exponents and |r|.
+#[derive(Clone, Copy)]
+struct Parts<V> {
+    w: V,
+    excess: V,
+    g: V,
+    error: V,
+    size: V,
+}
+
+impl<L: Simd, const EXACT: bool> Steps<L, 5, 4> for Full<L, EXACT> {
+    type Read = (Tile<L>, Tile<L>);
+    type Raised = Parts<Tile<L>>;
+
+    #[inline(always)]
+    fn read(self, t: Tile<L>, s: Tile<L>) -> Self::Read {
+        (t, s)
+    }
+
+    #[inline(always)]
+    fn raise(self, (t, s): Self::Read) -> Self::Raised {
+        let Self { l, constants, fix } = self;
+        let (one, zero) = (l.splat(1.0), l.splat(0.0));
+        let r = constants.ratio::<EXACT>(t, s, (zero, zero));
+        let (at, small, own) = position(l, (t, s, r), &constants, fix);
+        let g = l.select(small, l.fma(at.rest, r - one, at.square), r * at.p - at.excess);
+        let size = l.abs(r);
+        let depth = l.abs(at.x);
+        let own_error = l.fma(l.abs(at.y), l.fma(size, at.p, at.p), depth * at.w);
+        let error = l.select(own, own_error, depth * g);
+        Parts { w: at.w, excess: at.excess, g, error, size }
+    }
+
+    #[inline(always)]
+    fn only(self, some: Mask<L>, Parts { w, excess, g, error, size }: Self::Raised) -> Self::Raised {
+        let l = self.l;
+        let zero = l.splat(0.0);
+        Parts {
+            w: l.select(some, w, zero),
+            excess: l.select(some, excess, zero),
+            g: l.select(some, g, zero),
+            error: l.select(some, error, zero),
+            size: l.select(some, size, zero),
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, Parts { w, excess, g, error, size }: Self::Raised, sums: &mut Accumulator<L, 5, 4>) {
+        let l = self.l;
+        let [z, e, sum, far, all] = &mut sums.group;
+        *z = *z + l.sum_of_two(w);
+        *e = *e + l.sum_of_two(excess);
+        *all = *all + l.sum_of_two(l.abs(excess));
+        *sum = *sum + l.sum_of_two(g);
+        *far = *far + l.sum_of_two(error);
+        let [farthest, spread, largest, top] = &mut sums.peaks;
+        *top = l.largest_of_two(*top, w);
+        *farthest = l.largest_of_two(*farthest, error);
+        *spread = l.largest_of_two(*spread, size);
+        *largest = l.largest_magnitude(*largest, excess);
+    }
 }

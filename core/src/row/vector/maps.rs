@@ -1,5 +1,6 @@
 //! How the sweeps read a pair of maps: as they are stored, or widened where one is of another type than the other.
 
+use super::sample::{Sample, ask, take};
 use super::sums::BLOCK;
 use crate::element::Tensor;
 use crate::simd::{Simd, Stored};
@@ -19,8 +20,11 @@ pub(super) trait Maps {
     /// A range of both.
     fn pair<L: Simd>(&mut self, l: L, range: Range<usize>) -> (&[Self::E], &[Self::E]);
 
-    /// A few entries of both.
-    fn read(&self, range: Range<usize>, t: &mut [f32], s: &mut [f32]);
+    /// A sample of the row of `len` entries that begins there.
+    fn sample(&self, from: usize, len: usize) -> Sample;
+
+    /// Asks for the cache lines of a sample.
+    fn ask<L: Simd>(&self, l: L, from: usize, len: usize);
 }
 
 /// Maps of one half type.
@@ -48,11 +52,17 @@ impl<E: Stored> Maps for Halves<'_, E> {
     }
 
     #[inline(always)]
-    fn read(&self, range: Range<usize>, t: &mut [f32], s: &mut [f32]) {
-        for (to, from) in [(t, self.teacher), (s, self.student)] {
-            let from = from.get(range.clone()).unwrap_or_default();
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = from.widen());
-        }
+    fn sample(&self, from: usize, len: usize) -> Sample {
+        let mut to = Sample::EMPTY;
+        take(self.teacher, from, len, &mut to.teacher);
+        take(self.student, from, len, &mut to.student);
+        to
+    }
+
+    #[inline(always)]
+    fn ask<L: Simd>(&self, l: L, from: usize, len: usize) {
+        ask(l, self.teacher, from, len);
+        ask(l, self.student, from, len);
     }
 }
 
@@ -100,15 +110,28 @@ impl Maps for Singles<'_> {
     }
 
     #[inline(always)]
-    fn read(&self, range: Range<usize>, t: &mut [f32], s: &mut [f32]) {
-        for (to, from) in [(t, self.teacher), (s, self.student)] {
-            if let Tensor::F32(from) = from {
-                let from = from.get(range.clone()).unwrap_or_default();
-                to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            } else {
-                to.iter_mut()
-                    .zip(range.clone())
-                    .for_each(|(to, at)| *to = from.get_f32(at).unwrap_or(f32::NAN));
+    fn sample(&self, from: usize, len: usize) -> Sample {
+        let mut sample = Sample::EMPTY;
+        for (tensor, to) in [(self.teacher, &mut sample.teacher), (self.student, &mut sample.student)] {
+            match tensor {
+                Tensor::F32(x) => take(x, from, len, to),
+                Tensor::F16(x) => take(x, from, len, to),
+                Tensor::Bf16(x) => take(x, from, len, to),
+                // Never asked for: its arithmetic is `f64`.
+                Tensor::F64(_) => {}
+            }
+        }
+        sample
+    }
+
+    #[inline(always)]
+    fn ask<L: Simd>(&self, l: L, from: usize, len: usize) {
+        for tensor in [self.teacher, self.student] {
+            match tensor {
+                Tensor::F32(x) => ask(l, x, from, len),
+                Tensor::F16(x) => ask(l, x, from, len),
+                Tensor::Bf16(x) => ask(l, x, from, len),
+                Tensor::F64(_) => {}
             }
         }
     }

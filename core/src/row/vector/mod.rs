@@ -10,7 +10,9 @@ mod kinds;
 mod maps;
 mod position;
 mod reference;
-mod short;
+mod sample;
+pub(super) mod short;
+mod steps;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -25,8 +27,8 @@ use crate::Temperature;
 use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
 use crate::isa::Isa;
-use crate::simd::{Four, Simd, Vectors, on};
-use kinds::{COARSE, Kind, NEAR, SHARE, TINY, sweep};
+use crate::simd::{Simd, Vectors, on};
+use kinds::{COARSE, Kind, NEAR, SHARE, TINY, log2_above, sweep};
 use maps::{Halves, Maps, Singles};
 use position::Folded;
 use reference::Reference;
@@ -100,15 +102,24 @@ impl Statistics<'_, '_> {
                     }
                 }
                 for (i, (to, (of, sums))) in to.iter_mut().zip(tries.iter_mut().zip(&swept)).enumerate() {
-                    let Some(mut at) = of.take() else { continue };
-                    match sums.and_then(|sums| row.judge(&at.at, &sums).map(|()| sums)) {
-                        Ok(sums) => {
-                            if let Some(statistics) = certified(tau, &at.at, &sums) {
+                    let Some(at) = of else { continue };
+                    let next = match sums {
+                        Ok(sums) => row.judge(&at.at, sums).map(|()| certified(tau, &at.at, sums)),
+                        Err(next) => Err(*next),
+                    };
+                    match next {
+                        Ok(statistics) => {
+                            if let Some(statistics) = statistics {
                                 *to = statistics;
                                 done |= 1 << i;
                             }
+                            *of = None;
                         }
-                        Err(next) => *of = row.moved(&mut at, next).then_some(at),
+                        Err(next) => {
+                            if !row.moved(at, next) {
+                                *of = None;
+                            }
+                        }
                     }
                 }
                 if tries.iter().all(Option::is_none) {
@@ -147,7 +158,7 @@ enum Move {
     Level(f64),
     /// Differences are to be exact.
     Exact,
-    /// No block is to be coarse, whose exponents' roundings are those of two sums.
+    /// The error of exponents is to be measured: every block in full.
     Full,
     /// Nothing helps.
     GiveUp,
@@ -169,16 +180,9 @@ struct Try {
     d: f64,
     /// Of the first block.
     kind: Kind,
-    /// Whether a block may be coarse.
-    coarse: bool,
+    /// Whether every block is taken in full.
+    in_full: bool,
 }
-
-/// Runs of a sample, which lie evenly in the row, and entries of one.
-const RUNS: usize = 16;
-const RUN: usize = 4;
-
-/// Entries of a sample, which is the row where that is shorter.
-const SAMPLE: usize = RUNS * RUN;
 
 impl<L: Simd, M: Maps> Row<'_, L, M> {
     /// Moves the references; whether there is anything left to try.
@@ -189,43 +193,32 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             Move::Ratio(nats) => of.d = of.at.d() + nats / self.c,
             Move::Level(bits) => m = of.at.raised(bits),
             Move::Exact => exact = true,
-            Move::Full => of.coarse = false,
+            Move::Full => of.in_full = true,
             Move::GiveUp => return false,
         }
         of.at = Reference::new::<L>(self.c, m, of.d, exact);
         of.d.is_finite() && m.is_finite()
     }
 
-    /// References from a sample: the log-ratio of its sums, exact where all differences are equal, and a student's
-    /// reference between the mean and the largest.
+    /// References from a sample: the log-ratio, exact where all differences are equal, and a student's reference between
+    /// the mean and the largest.
     #[inline(always)]
     fn head(&mut self) -> Option<Try> {
-        let Self { l, c, folded, maps, from, len, .. } = self;
-        let mut sample = [[0.0_f32; SAMPLE]; 2];
-        let [t, s] = &mut sample;
-        let n = (*len).min(SAMPLE);
-        let (runs, stride) = if n < SAMPLE { (n.div_ceil(RUN), RUN) } else { (RUNS, *len / RUNS) };
-        for (i, (t, s)) in t.chunks_exact_mut(RUN).zip(s.chunks_exact_mut(RUN)).take(runs).enumerate() {
-            let at = i * stride;
-            maps.read(*from + at..*from + (at + RUN).min(*len), t, s);
-        }
-        let (t, s) = (t.get(..n)?, s.get(..n)?);
-        let tile = Four::of(*l);
-        let lowest = tile.splat(f32::NEG_INFINITY);
-        let top = tile.largest(tile.select(tile.first(s.len()), tile.load_f32(s), lowest));
-        let first = f64::from(*t.first()?) - f64::from(*s.first()?);
+        let Self { l, c, maps, from, len, .. } = self;
+        maps.ask(*l, *from + *len, *len);
+        let sample = maps.sample(*from, *len);
+        let (top, first) = (sample.top(*l), sample.first());
         // Beyond, sums of inputs and references could overflow.
         if !(top.abs() <= 1e30 && first.abs() <= 1e30) {
             return None;
         }
         let at = Reference::new::<L>(*c, top, first, true);
-        let sums = sweep::<L, f32>(*l, Kind::Full, (t, s), &at, folded).ok()?;
-        let mean = sums.e / sums.z;
-        let ratio = libm::log1p(mean);
-        if !ratio.is_finite() {
+        let moments = sample.moments(*l, &at);
+        let d = at.d() + moments.log_ratio(*c);
+        if !d.is_finite() {
             return None;
         }
-        let spread = libm::sqrt(2.0 * divergence(sums.z, sums.e, sums.g).max(0.0));
+        let spread = *c * libm::sqrt(moments.variance);
         let kind = if spread <= TINY / 4.0 {
             Kind::Tiny
         } else if spread <= NEAR / 3.0 {
@@ -235,23 +228,20 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
         } else {
             Kind::Full
         };
-        let d = at.d() + ratio / *c;
-        #[allow(clippy::cast_precision_loss, reason = "at most 64")]
-        let level = libm::log2(sums.z / n as f64);
         let exact = d.abs() * *c > 0.75 * EXACT_FROM * spread;
-        let at = Reference::new::<L>(*c, at.raised(0.5 * level), d, exact);
-        Some(Try { at, d, kind, coarse: true })
+        let at = Reference::new::<L>(*c, at.raised(0.5 * log2_above(moments.weight)), d, exact);
+        Some(Try { at, d, kind, in_full: false })
     }
 
     /// The row's sums about a reference, which is raised where a block is far above it.
     #[inline(always)]
-    fn sweep(&mut self, Try { at, kind, coarse, .. }: &mut Try) -> Result<Sums, Move> {
+    fn sweep(&mut self, Try { at, kind, in_full, .. }: &mut Try) -> Result<Sums, Move> {
         let mut kind = *kind;
         let mut total = Sums::default();
         let mut from = 0;
         while from < self.len {
             let n = (self.len - from).min(block::<L>()).min(self.maps.most());
-            let sums = self.block((from, n), at, &mut kind, *coarse);
+            let sums = self.block((from, n), at, &mut kind, *in_full);
             if !(sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite()) {
                 return Err(Move::GiveUp);
             }
@@ -302,7 +292,7 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
         // The exponents' last digits: those near the largest entries are what a peaked row's value hangs on.
         let error = libm::sqrt(sums.far * sums.farthest).max(0.2 * sums.far);
         if !(error <= FAR * g) {
-            if sums.spread == f64::INFINITY {
+            if sums.is_bound {
                 return Err(Move::Full);
             }
             let level = libm::log2(z);
@@ -312,12 +302,12 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
     }
 
     #[inline(always)]
-    fn block(&mut self, (from, n): (usize, usize), at: &Reference, kind: &mut Kind, coarse: bool) -> Sums {
+    fn block(&mut self, (from, n): (usize, usize), at: &Reference, kind: &mut Kind, in_full: bool) -> Sums {
         let Self { l, folded, maps, .. } = self;
         let start = self.from + from;
         let (t, s) = maps.pair(*l, start..start + n);
         loop {
-            if *kind == Kind::Coarse && !(coarse && n >= COARSE) {
+            if in_full || *kind == Kind::Coarse && n < COARSE {
                 *kind = Kind::Full;
             }
             match sweep::<L, M::E>(*l, *kind, (t, s), at, folded) {

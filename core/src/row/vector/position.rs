@@ -18,6 +18,7 @@ pub(super) const Q_NEAR: [f64; 7] = [
 ];
 
 /// A row's constants in every lane.
+#[derive(Clone, Copy)]
 pub(super) struct Constants<L: Simd> {
     l: L,
     b: L::V,

@@ -79,6 +79,6 @@ impl Reference {
 
 /// e^x of what is mostly a rounding.
 #[inline(always)]
-fn exp(x: f64) -> f64 {
+pub(super) fn exp(x: f64) -> f64 {
     if x.abs() <= 1e-3 { 1.0 + x * (1.0 + x * (0.5 + x / 6.0)) } else { libm::exp(x) }
 }

@@ -1,14 +1,14 @@
-//! The sums of a block: four vectors to a tile, sixteen tiles to a group, four groups to a block, and the lanes in
+//! The sums of a block: two vectors to a tile, sixteen tiles to a group, eight groups to a block, and the lanes in
 //! `f64`.
 
-use crate::simd::{Four, Simd};
+use crate::simd::{Simd, Twice};
 
 /// Tiles of a group. Sums run on levels, of tiles, groups and blocks: equal terms round one way, and few do not go far.
 pub(super) const GROUP: usize = 16;
 
 /// Entries of a block on this instruction set.
 pub(super) const fn block<L: Simd>() -> usize {
-    4 * GROUP * Four::<L>::WIDTH
+    8 * GROUP * Twice::<L>::WIDTH
 }
 
 /// The most entries of a block.
@@ -23,6 +23,8 @@ pub(super) struct Sums {
     /// The error of exponents in g, in units of epsilon, and its largest entry.
     pub(super) far: f64,
     pub(super) farthest: f64,
+    /// Whether these two are bounds that may be far above.
+    pub(super) is_bound: bool,
     /// No |r| is above.
     pub(super) spread: f64,
     /// Some |p - w| is at least as large.
@@ -41,6 +43,7 @@ impl Sums {
         self.size += block.size;
         self.far += block.far;
         self.farthest = self.farthest.max(block.farthest);
+        self.is_bound |= block.is_bound;
         self.spread = self.spread.max(block.spread);
         self.largest = self.largest.max(block.largest);
         self.top = self.top.max(block.top);

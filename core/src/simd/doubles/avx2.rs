@@ -138,4 +138,10 @@ impl Doubles for Avx2 {
     fn select(self, m: Mask8, a: F64x8, b: F64x8) -> F64x8 {
         F64x8(halves!(_mm256_blendv_pd(b, a, m)))
     }
+
+    #[inline(always)]
+    fn all(self, Mask8([low, high]): Mask8) -> bool {
+        let both = op!(_mm256_and_pd(low, high));
+        op!(_mm256_movemask_pd(both)) == 15
+    }
 }

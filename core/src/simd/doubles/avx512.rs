@@ -85,4 +85,9 @@ impl Doubles for Avx512 {
     fn select(self, m: __mmask8, a: F64x8, b: F64x8) -> F64x8 {
         F64x8(op!(_mm512_mask_mov_pd(b.0, m, a.0)))
     }
+
+    #[inline(always)]
+    fn all(self, m: __mmask8) -> bool {
+        m == !0
+    }
 }

@@ -112,6 +112,11 @@ macro_rules! portable {
             }
 
             #[inline(always)]
+            fn all(self, Truths([a, b, c, d, e, f, g, h]): Truths) -> bool {
+                a & b & c & d & e & f & g & h
+            }
+
+            #[inline(always)]
             fn select(self, Truths(m): Truths, a: F64s, b: F64s) -> F64s {
                 let chosen = each(|a, b| [b, a], a, b);
                 let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) = (chosen, m);

@@ -1,6 +1,7 @@
 //! Every instruction set's eight numbers against what each lane should be.
 
 use super::{Doubles, EIGHT};
+use crate::arithmetic::Arithmetic as _;
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, on};
 
@@ -38,20 +39,25 @@ check! { arithmetic_is_that_of_each_lane, l => {
     for seed in 0..100 {
         let (a, b, c) = (numbers(3 * seed), numbers(3 * seed + 1), numbers(3 * seed + 2));
         let (x, y, z) = (l.load(&a), l.load(&b), l.load(&c));
-        let results = [x + y, x - y, x * y, x / y, l.above(x, y), l.fma(x, y, z), l.nearest(x)];
+        let results = [x + y, x - y, x * y, x / y, l.above(x, y), l.abs(x), l.fma(x, y, z), l.nearest(x)];
         let roots = l.lanes(l.sqrt(x * x));
         let chosen = [l.select(l.less(x, y), x, z), l.select(l.equal(x, x), x, z), l.select(l.equal(x, y), x, z)];
         let (results, chosen) = (results.map(|v| l.lanes(v)), chosen.map(|v| l.lanes(v)));
         for i in 0..EIGHT {
             let (a, b, c) = (a[i], b[i], c[i]);
             let fma = if L::FUSED { libm::fma(a, b, c) } else { a * b + c };
-            let want = [a + b, a - b, a * b, a / b, a.max(b), fma, libm::rint(a)];
+            let want = [a + b, a - b, a * b, a / b, a.max(b), a.abs(), fma, libm::rint(a)];
             assert_eq!(results.map(|v| v[i]), want);
             assert_eq!(roots[i], libm::sqrt(a * a));
             assert_eq!(chosen.map(|v| v[i]), [if a < b { a } else { c }, a, c]);
         }
         assert!((l.sum(x) - a.iter().sum::<f64>()).abs() < 1e-12);
         assert_eq!(l.sum(l.splat(a[0])), 8.0 * a[0]);
+        assert!(l.all(l.equal(x, x)) && (0..EIGHT).all(|i| {
+            let mut b = a;
+            b[i] += 1.0;
+            !l.all(l.equal(x, l.load(&b)))
+        }));
     }
 }}
 
@@ -69,6 +75,9 @@ check! { exponentials_keep_their_bound, l => {
         let x = f64::from(i) * 0.014_1 - 705.0;
         let [got, ..] = l.lanes(l.exp(l.splat(x)));
         assert!((got / libm::exp(x) - 1.0).abs() < 3e-16, "{x}: {got:e}");
+        let x = f64::from(i) * 2e-5 - 1.0;
+        let [got, ..] = l.lanes(l.expm1_rest(l.splat(x)));
+        assert!((got / x.expm1_rest() - 1.0).abs() < 5e-16, "{x}: {got:e}");
     }
 }}
 

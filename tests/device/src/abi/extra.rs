@@ -7,6 +7,8 @@
 //! | `densekd_device_report(to, room)` | text of the last violation or refused module, empty where there is none |
 //! | `densekd_device_fault(function, nth, code)` | the `nth` call of a function from now on (1 is the next) gives `code`, once |
 //! | `densekd_device_set(name, value)` | a property by its name in the environment, without `DENSEKD_DEVICE_`; also `BLOCKING` |
+//! | `densekd_device_calls(to, room)` | names of all calls of the driver since the last reset, a line each |
+//! | `densekd_device_replace(text, by)` | a module of exactly this text is loaded as if it had been another |
 //! | `densekd_device_reset()` | a new device: nothing exists, nothing is counted, properties are read again |
 //!
 //! Each answers 0, or a code of the driver's. They are never made to fail.
@@ -46,6 +48,13 @@ extra! {
     densekd_device_set(name: Text, value: Text) |d| {
         let (name, value) = (name.get()?, value.get()?);
         if d.set(name, value) { Ok(()) } else { Err(INVALID_VALUE) }
+    };
+    /// The calls so far.
+    densekd_device_calls(to: HostWrite, room: usize) |d| to.put_text(&d.calls.join("\n"), room);
+    /// A module of another text.
+    densekd_device_replace(text: Text, by: Text) |d| {
+        d.replace(text.get()?, by.get()?);
+        Ok(())
     };
     /// A new device.
     densekd_device_reset() |d| {

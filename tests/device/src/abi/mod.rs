@@ -23,7 +23,7 @@ use crate::driver::{Driver, with};
 use std::ffi::c_int;
 
 /// Runs the body of a function, or what was asked to fail in its place.
-fn answer(function: &str, body: impl FnOnce(&mut Driver) -> Answer<()>) -> c_int {
+fn answer(function: &'static str, body: impl FnOnce(&mut Driver) -> Answer<()>) -> c_int {
     with(|d| d.enter(function).and_then(|()| body(d))).err().unwrap_or(SUCCESS)
 }
 

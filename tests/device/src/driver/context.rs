@@ -49,11 +49,11 @@ impl Driver {
 
     pub(crate) fn primary_retain(&mut self, device: i32) -> Answer<Handle> {
         self.device(device)?;
-        let handle = if let Some(handle) = self.primary {
+        let handle = if let Some(&handle) = self.primary.get(&device) {
             handle
         } else {
             let handle = self.handle();
-            self.primary = Some(handle);
+            self.primary.insert(device, handle);
             self.contexts.insert(handle, Context { device, flags: 0, retained: Some(0), failed: None });
             handle
         };
@@ -65,21 +65,21 @@ impl Driver {
 
     pub(crate) fn primary_release(&mut self, device: i32) -> Answer<()> {
         self.device(device)?;
-        let handle = self.primary.ok_or(code::INVALID_CONTEXT)?;
+        let handle = *self.primary.get(&device).ok_or(code::INVALID_CONTEXT)?;
         if let Some(Context { retained: Some(count), .. }) = self.contexts.get_mut(&handle) {
             *count -= 1;
             if *count > 0 {
                 return Ok(());
             }
         }
-        self.primary = None;
+        self.primary.remove(&device);
         self.drop_context(handle);
         Ok(())
     }
 
     pub(crate) fn primary_reset(&mut self, device: i32) -> Answer<()> {
         self.device(device)?;
-        if let Some(handle) = self.primary.take() {
+        if let Some(handle) = self.primary.remove(&device) {
             self.drop_context(handle);
         }
         Ok(())
@@ -88,13 +88,13 @@ impl Driver {
     /// Flags, and whether the primary context exists.
     pub(crate) fn primary_state(&self, device: i32) -> Answer<(u32, bool)> {
         self.device(device)?;
-        let context = self.primary.and_then(|h| self.contexts.get(&h));
+        let context = self.primary.get(&device).and_then(|h| self.contexts.get(h));
         Ok((context.map_or(0, |c| c.flags), context.is_some()))
     }
 
     pub(crate) fn primary_flags(&mut self, device: i32, flags: u32) -> Answer<()> {
         self.device(device)?;
-        if let Some(context) = self.primary.and_then(|h| self.contexts.get_mut(&h)) {
+        if let Some(context) = self.primary.get(&device).and_then(|h| self.contexts.get_mut(h)) {
             context.flags = flags;
         }
         Ok(())

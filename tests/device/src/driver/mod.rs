@@ -55,9 +55,14 @@ pub(crate) struct Driver {
     pub(crate) counters: BTreeMap<String, Counters>,
     /// Text of the last violation or refused module.
     pub(crate) report: String,
-    calls: HashMap<String, u64>,
+    /// Names of all calls, in their order.
+    pub(crate) calls: Vec<&'static str>,
+    counts: HashMap<&'static str, u64>,
+    /// What a module's text is replaced by when it is loaded.
+    replaced: HashMap<String, String>,
     contexts: HashMap<Handle, Context>,
-    primary: Option<Handle>,
+    /// The primary context of each device that has one.
+    primary: HashMap<i32, Handle>,
     /// The context that each allocation belongs to.
     owners: HashMap<u64, Handle>,
     modules: HashMap<Handle, Loaded>,
@@ -78,9 +83,11 @@ impl Driver {
             initialised: false,
             counters: BTreeMap::new(),
             report: String::new(),
-            calls: HashMap::new(),
+            calls: Vec::new(),
+            counts: HashMap::new(),
+            replaced: HashMap::new(),
             contexts: HashMap::new(),
-            primary: None,
+            primary: HashMap::new(),
             owners: HashMap::new(),
             modules: HashMap::new(),
             functions: HashMap::new(),
@@ -91,9 +98,10 @@ impl Driver {
         }
     }
 
-    /// Counts a call; the code that was asked for it, once.
-    pub(crate) fn enter(&mut self, function: &str) -> Answer<()> {
-        let calls = self.calls.entry(function.to_owned()).or_default();
+    /// Notes a call; the code that was asked for it, once.
+    pub(crate) fn enter(&mut self, function: &'static str) -> Answer<()> {
+        self.calls.push(function);
+        let calls = self.counts.entry(function).or_default();
         *calls += 1;
         let calls = *calls;
         let due = |f: &Fault| f.function == function && f.call == calls;
@@ -105,8 +113,13 @@ impl Driver {
 
     /// The `nth` call of `function` from now on answers `code`.
     pub(crate) fn fault(&mut self, function: &str, nth: u64, code: Code) {
-        let call = self.calls.get(function).copied().unwrap_or_default() + nth;
+        let call = self.counts.get(function).copied().unwrap_or_default() + nth;
         self.settings.faults.push(Fault { function: function.to_owned(), call, code });
+    }
+
+    /// A module of exactly this text is loaded as if it had been another.
+    pub(crate) fn replace(&mut self, text: &str, by: &str) {
+        self.replaced.insert(text.to_owned(), by.to_owned());
     }
 
     /// A property by its name in the environment, without the prefix.

@@ -30,6 +30,7 @@ impl Driver {
         let context = self.current()?;
         let mut variables = HashMap::new();
         let memory = &mut self.memory;
+        let text = self.replaced.get(text).map_or(text, String::as_str);
         let parsed = Module::parse(text, &mut |v: &Variable| {
             let base = memory.allocate(v.value.len() as u64)?;
             memory.copy_in(base, &v.value);

@@ -16,11 +16,27 @@ impl<L: Simd> Scale<L> {
         let product = high * self.bits.0;
         // Beyond, all is 0, and an overflowed product has no rest.
         let deep = l.and(l.less(l.splat(0.0), deep), l.less(l.abs(product), l.splat(1e3)));
-        let lost = l.fma(high, self.bits.0, l.splat(0.0) - product);
+        let lost = lost(l, high, self.bits.0, product);
         let rest = lost + l.fma(high, self.bits.1, low * self.bits.0);
         let w = l.exp2(l.select(deep, product, x));
         l.select(deep, l.fma(w, rest * l.splat(core::f32::consts::LN_2), w), w)
     }
+}
+
+/// What a product has been rounded by.
+#[inline(always)]
+fn lost<L: Simd>(l: L, a: L::V, b: L::V, product: L::V) -> L::V {
+    if L::FUSED {
+        return l.fma(a, b, l.splat(0.0) - product);
+    }
+    // Halves of a number, whose products are exact (Dekker).
+    let halves = |x: L::V| {
+        let far = x * l.splat(4097.0);
+        let high = far - (far - x);
+        (high, x - high)
+    };
+    let ((a, a_low), (b, b_low)) = (halves(a), halves(b));
+    (((a * b - product) + a * b_low) + a_low * b) + a_low * b_low
 }
 
 /// (e^r - 1 - r) / r^2 on |r| <= 1, `r2` being r^2; by twos, as [`Simd::exp2`].

@@ -13,20 +13,22 @@ use crate::simd::Simd;
 type Table = [f32; LANES];
 
 /// What each row's gradient is measured from.
-struct Rows {
-    m: Table,
-    d_high: Table,
-    d_low: Table,
+pub(in crate::row) struct Rows {
+    pub(in crate::row) m: Table,
+    pub(in crate::row) d_high: Table,
+    pub(in crate::row) d_low: Table,
     /// The rest of the log-ratio, in nats.
-    rest: Table,
+    pub(in crate::row) rest: Table,
     /// Where the teacher's exponents are 0.
     teacher_high: Table,
     teacher_low: Table,
     /// What w (e^r - 1) is multiplied by.
-    factor: Table,
+    pub(in crate::row) factor: Table,
     /// 1 for rows whose exponents are taken in two terms.
     deep: Table,
-    done: Lanes,
+    pub(in crate::row) done: Lanes,
+    /// Those of them whose log-ratio's reference two `f32` hold.
+    held: Lanes,
     near: bool,
     any_deep: bool,
 }
@@ -34,7 +36,7 @@ struct Rows {
 impl Rows {
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "a lane of many arrays")]
-    fn new<L: Simd>(l: L, nats: f64, statistics: &[RowStatistics], scale: f64) -> Self {
+    pub(in crate::row) fn new<L: Simd>(l: L, nats: f64, statistics: &[RowStatistics], scale: f64) -> Self {
         let [mut m, mut z, mut d, mut rests, mut kl] = [[0.0; LANES]; 5];
         let (mut done, mut near, mut deep) = (0, 0, 0);
         for (i, of) in statistics.iter().enumerate().take(LANES) {
@@ -46,7 +48,7 @@ impl Rows {
         }
         let [mut m_single, mut d_high, mut d_low, mut rest] = [[0.0; LANES]; 4];
         let [mut teacher_high, mut teacher_low, mut factor] = [[0.0; LANES]; 3];
-        let mut held = [0.0; LANES];
+        let [mut held, mut ranged] = [[0.0; LANES]; 2];
         for i in 0..LANES {
             m_single[i] = split(m[i]).0;
             // What the exponents lose with the reference's last digits.
@@ -60,11 +62,11 @@ impl Rows {
             // Two `f32` hold the references that this kernel chooses. Others are the exact arithmetic's, for rows of
             // which all that differs is small: it knows more of their log-ratio than is asked of here.
             let is_held = f64::from(d_high[i]) + f64::from(d_low[i]) == d[i];
-            held[i] = flag(in_range & is_held);
+            (held[i], ranged[i]) = (flag(is_held), flag(in_range));
             rest[i] = split(rests[i] + nats * (d[i] - (f64::from(d_high[i]) + f64::from(d_low[i])))).0;
             (teacher_high[i], teacher_low[i]) = split(m[i] + d[i] + rests[i] / nats);
         }
-        done &= bits(l, &held);
+        done &= bits(l, &ranged);
         let mut flags = [0.0; LANES];
         for (i, flag) in flags.iter_mut().enumerate() {
             *flag = if deep >> i & 1 == 1 { 1.0 } else { 0.0 };
@@ -79,6 +81,7 @@ impl Rows {
             factor,
             deep: flags,
             done,
+            held: bits(l, &held),
             near: near & done == done,
             any_deep: deep & done != 0,
         }
@@ -101,17 +104,18 @@ pub(in crate::row::vector) fn gradient<L: Simd>(l: L, of: Gradient<'_, '_>) -> (
         (false, false) => pull::<L, false, false>(l, nats, &rows, pair, len, out),
         (false, true) => pull::<L, false, true>(l, nats, &rows, pair, len, out),
     }
-    if rows.done == !(!0 << statistics.len()) {
-        return (rows.done, sink.store_rows(place, len, out));
+    let done = rows.done & rows.held;
+    if done == !(!0 << statistics.len()) {
+        return (done, sink.store_rows(place, len, out));
     }
     let mut overflowed = false;
     for (i, row) in out.chunks(len.max(1)).enumerate() {
-        if rows.done >> i & 1 == 1 {
+        if done >> i & 1 == 1 {
             let place = Place { row: place.row + i, index: place.index + i * len, ..place };
             overflowed |= sink.store_f32(place, row);
         }
     }
-    (rows.done, overflowed)
+    (done, overflowed)
 }
 
 #[inline(always)]
@@ -136,7 +140,15 @@ fn pull<L: Simd, const NEAR: bool, const DEEP: bool>(
         let Some((t, s)) = both.next() else { return };
         let (t, s) = (l.load_f32(t), l.load_f32(s));
         let (high, low) = two_difference(l, t, s);
-        let distance = (high - l.look_up(&rows.d_high, row)) + (low - l.look_up(&rows.d_low, row));
+        let (beside, below) = (high - l.look_up(&rows.d_high, row), l.look_up(&rows.d_low, row));
+        let distance = if DEEP {
+            // Beside a reference that was rounded the other way the low terms have opposite signs, and their difference
+            // more digits than a number: those digits are all of a peak's gradient.
+            let (near, rest) = two_difference(l, low, below);
+            (beside + near) + rest
+        } else {
+            beside + (low - below)
+        };
         let less = l.look_up(&rows.rest, row);
         let r = times(l, distance, scale.nats) - less;
         let deep = if DEEP { l.look_up(&rows.deep, row) } else { one };

@@ -6,7 +6,7 @@ use super::sweep::{Moments, References, Sums};
 use super::{LANES, Lanes};
 use crate::row::state::{CENTRED, FAR, NEAR};
 use crate::row::statistics::{Kind, RowStatistics};
-use crate::row::two_terms::{Scale, split};
+use crate::row::two_terms::{Pair, Scale, split};
 use crate::simd::Simd;
 use core::f64::consts::LN_2;
 
@@ -33,7 +33,7 @@ macro_rules! horner {
 type Numbers = [f64; LANES];
 
 /// A batch whose references are being found.
-pub(super) struct Open {
+pub(in crate::row) struct Open {
     /// The rows' references and the first sweep's sums.
     m: Numbers,
     high: Numbers,
@@ -42,10 +42,10 @@ pub(super) struct Open {
     most: Numbers,
     below: Numbers,
     /// The log-ratio's reference, from the difference of the references on.
-    pub(super) offset: [f32; LANES],
+    pub(in crate::row) offset: [f32; LANES],
     /// Rows to be swept again, and those that are done.
-    pub(super) again: Lanes,
-    pub(super) certified: Lanes,
+    pub(in crate::row) again: Lanes,
+    pub(in crate::row) certified: Lanes,
     found: Found,
 }
 
@@ -90,7 +90,7 @@ impl Open {
     /// The first log-ratio is as mean and half of the variance under the student's distribution say.
     #[inline(always)]
     #[allow(clippy::needless_range_loop, reason = "a lane of many arrays")]
-    pub(super) fn new<L: Simd>(
+    pub(in crate::row) fn new<L: Simd>(
         l: L,
         scale: &Scale<L>,
         at: &References<L>,
@@ -120,6 +120,71 @@ impl Open {
         }
     }
 
+    /// What a first sweep about other references, or over more entries, has found.
+    #[inline(always)]
+    pub(in crate::row) fn measured<L: Simd>(&mut self, l: L, moments: &Moments<L>) {
+        self.z = wide(l, moments.z);
+        self.most = wide(l, moments.most);
+        self.below = wide(l, moments.below);
+    }
+
+    /// Moves the offsets of these lanes by what [`opposed`](super::sweep::opposed) sums say.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "a reference may be any number near")]
+    pub(in crate::row) fn balance<L: Simd>(&mut self, l: L, lanes: Lanes, opposed: L::V, nats: f64) {
+        let tau = 1.0 / nats;
+        let sums = wide(l, opposed);
+        for (i, ((offset, sum), z)) in self.offset.iter_mut().zip(sums).zip(&self.z).enumerate() {
+            let moved = (f64::from(*offset) + tau * logarithm((sum - z) / (sum + z)).0) as f32;
+            let moves = lanes >> i & 1 == 1 && moved.abs() < f32::MAX;
+            *offset = if moves { moved } else { *offset };
+        }
+    }
+
+    /// Takes the offsets of open lanes that are more than so many nats into the references, which are returned; none
+    /// where there is no such lane.
+    #[inline(always)]
+    pub(in crate::row) fn rebased<L: Simd>(&mut self, l: L, nats: f64, limit: f64) -> Option<Pair<L::V>> {
+        let beyond = self.offset.map(|offset| flag(f64::from(offset).abs() * nats > limit));
+        let beyond = bits(l, &beyond) & self.again;
+        if beyond == 0 {
+            return None;
+        }
+        let [mut high, mut low] = [[0.0; LANES]; 2];
+        let at = self.high.iter_mut().zip(&mut self.low).zip(&mut self.offset);
+        for (i, (((d_high, d_low), offset), (high, low))) in at.zip(high.iter_mut().zip(&mut low)).enumerate()
+        {
+            let moves = beyond >> i & 1 == 1;
+            let by = if moves { f64::from(*offset) } else { 0.0 };
+            // As it was, where it does not move: two numbers need not be the nearest two.
+            let next = split(*d_high + *d_low + by);
+            (*high, *low) = if moves { next } else { (single(*d_high), single(*d_low)) };
+            (*d_high, *d_low) = (f64::from(*high), f64::from(*low));
+            *offset = if moves { 0.0 } else { *offset };
+        }
+        Some((l.load_f32(&high), l.load_f32(&low)))
+    }
+
+    /// Each row's KL divergence, where it is certified.
+    pub(in crate::row) fn values(&self) -> &[f64; LANES] {
+        &self.found.kl
+    }
+
+    /// What makes a gradient of p - w and w, from the last sums: the share of w that is taken off p - w, and the factor
+    /// of the rest; in the lanes that are certified.
+    #[inline(always)]
+    pub(in crate::row) fn pull<L: Simd>(&self, l: L, e: L::V, scale: f64) -> (L::V, L::V) {
+        let (mut mean, mut factor) = ([0.0; LANES], [0.0; LANES]);
+        let to = mean.iter_mut().zip(&mut factor);
+        let sums = self.z.iter().zip(wide(l, e)).zip(&self.found.kl);
+        for ((mean, factor), ((z, e), kl)) in to.zip(sums) {
+            *mean = single(e / z);
+            // Equal rows have no gradient, whatever the last digits of their difference.
+            *factor = if *kl == 0.0 { 0.0 } else { single(-scale / (z + e)) };
+        }
+        (l.load_f32(&mean), l.load_f32(&factor))
+    }
+
     /// Moves the references of the lanes that are to be swept again to where their sums say.
     #[cold]
     #[inline(never)]
@@ -134,7 +199,7 @@ impl Open {
 
     /// Hands over what was certified.
     #[inline(always)]
-    pub(super) fn keep(&self, to: &mut [RowStatistics]) {
+    pub(in crate::row) fn keep(&self, to: &mut [RowStatistics]) {
         let Found { d, rest, kl, near, deep } = &self.found;
         let of = self.m.iter().zip(&self.z).zip(d.iter().zip(rest)).zip(kl);
         for (i, (to, (((m, z), (d, rest)), kl))) in to.iter_mut().zip(of).enumerate() {
@@ -150,27 +215,40 @@ impl Open {
     }
 }
 
+/// The nearest number.
+#[inline(always)]
+#[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
+fn single(x: f64) -> f32 {
+    x as f32
+}
+
+/// The logarithm of (1 + s) / (1 - s), and h(s^2) of it: it is 2 s (1 + s^2 h). By the series of the inverse hyperbolic
+/// tangent, within 3e-9 of themselves for |s| <= 1/3.
+#[inline(always)]
+fn logarithm(s: f64) -> (f64, f64) {
+    let y = s * s;
+    let h = horner!(y, 1.0 / 17.0, 1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0);
+    (2.0 * s * (1.0 + y * h), h)
+}
+
 /// Fills the statistics of the lanes that are certified and moves the references of those that are not.
 #[inline(always)]
 #[allow(clippy::needless_bitwise_bool, reason = "without branches, many lanes at a time")]
 #[allow(clippy::needless_range_loop, reason = "a lane of many arrays, and as many lanes as a vector has")]
-pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
+pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
     let (e, g) = (wide(l, sums.e), wide(l, sums.g));
     let (largest, far) = (wide(l, sums.largest), wide(l, sums.far));
     let [mut shares, mut excesses, mut logs, mut values] = [[0.0; LANES]; 4];
     for i in 0..L::WIDTH {
-        // log(1 + E/Z) and its excess c over (E/Z) / (1 + E/Z), by the series of the inverse hyperbolic tangent: within
-        // 3e-9 of themselves for |s| <= 1/3, which is E from -Z/2 to Z.
+        // log(1 + E/Z) and its excess c over (E/Z) / (1 + E/Z), for E from -Z/2 to Z.
         let sum = open.z[i] + e[i];
         let middle = open.z[i] + sum;
         let (per_sum, s) = (1.0 / sum, e[i] / middle);
-        let y = s * s;
-        let h =
-            horner!(y, 1.0 / 17.0, 1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0);
-        let excess = 2.0 * y * (0.5 * middle * per_sum + s * h);
+        let (log, h) = logarithm(s);
+        let excess = 2.0 * s * s * (0.5 * middle * per_sum + s * h);
         let kl = g[i] * per_sum - excess;
         (shares[i], excesses[i]) = (s.abs(), excess);
-        logs[i] = 2.0 * s * (1.0 + y * h);
+        logs[i] = log;
         values[i] = if kl < 0.0 { 0.0 } else { kl };
     }
     let (mut ratios, mut rests, mut spreads) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
@@ -205,9 +283,8 @@ pub(super) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
         near[i] = flag((spread <= NEAR) & (rest <= 1.0 - NEAR));
         deep[i] = flag(far[i] * LN_2 > 1.5 * FAR * g);
     }
-    let [right, holds, near, deep] = [right, holds, near, deep].map(|flags| bits(l, &flags));
-    // Unfused, an exponent has no second term.
-    let holds = if L::FUSED { holds } else { holds & !deep };
+    // One by one: what an array's `map` is given is not compiled for the instruction set.
+    let (right, holds, near, deep) = (bits(l, &right), bits(l, &holds), bits(l, &near), bits(l, &deep));
     let settled = open.again & right;
     for i in 0..L::WIDTH {
         if settled >> i & 1 == 1 {

@@ -12,15 +12,17 @@ mod sweep;
 #[cfg(all(test, feature = "simd"))]
 mod tests;
 
+pub(in crate::row) use gradient::Rows;
 pub(super) use gradient::gradient;
+pub(in crate::row) use judge::{Open, judge};
+pub(in crate::row) use sweep::{Moments, References, Sums, depth, measure, opposed, sweep};
 
 use super::{Lanes, Statistics};
 use crate::element::Tensor;
 use crate::row::RowStatistics;
 use crate::row::two_terms::Scale;
 use crate::simd::{Line, Simd, Stored};
-use judge::{Open, judge};
-use sweep::{measure, references, sweep};
+use sweep::references;
 
 /// Entries of the longest row that is taken so; without vectors none is, and the buffers take no room.
 pub(crate) const LONGEST: usize = if cfg!(feature = "simd") { 64 } else { 0 };
@@ -32,7 +34,7 @@ pub(super) const fn takes(len: usize) -> bool {
 }
 
 /// Lanes of the widest vector.
-const LANES: usize = 16;
+pub(in crate::row) const LANES: usize = 16;
 
 /// Entries of a batch.
 const ENTRIES: usize = LONGEST * LANES;
@@ -67,20 +69,23 @@ impl Buffers {
             student: self.student.get_mut(..len).unwrap_or_default(),
             w: self.w.get_mut(..len).unwrap_or_default(),
             difference: self.difference.get_mut(..len).unwrap_or_default(),
+            excess: &mut [],
         }
     }
 }
 
 /// The lines of a batch.
-struct Batch<'b> {
-    teacher: &'b mut [Line],
-    student: &'b mut [Line],
-    w: &'b mut [Line],
-    difference: &'b mut [Line],
+pub(in crate::row) struct Batch<'b> {
+    pub(in crate::row) teacher: &'b mut [Line],
+    pub(in crate::row) student: &'b mut [Line],
+    pub(in crate::row) w: &'b mut [Line],
+    pub(in crate::row) difference: &'b mut [Line],
+    /// p - w, where it is kept.
+    pub(in crate::row) excess: &'b mut [Line],
 }
 
 /// References that are tried.
-const ATTEMPTS: usize = 4;
+pub(in crate::row) const ATTEMPTS: usize = 4;
 
 /// Which rows were certified; the others' statistics are left as they were.
 #[inline(always)]
@@ -118,10 +123,10 @@ fn certify<L: Simd>(
     for _ in 0..ATTEMPTS {
         let offset = l.load_f32(&open.offset);
         let sums = match (moments.is_near(l, scale, offset), deep) {
-            (true, false) => sweep::<L, true, false>(l, scale, &at, offset, batch),
-            (true, true) => sweep::<L, true, true>(l, scale, &at, offset, batch),
-            (false, false) => sweep::<L, false, false>(l, scale, &at, offset, batch),
-            (false, true) => sweep::<L, false, true>(l, scale, &at, offset, batch),
+            (true, false) => sweep::<L, true, false, false>(l, scale, &at, offset, batch),
+            (true, true) => sweep::<L, true, true, false>(l, scale, &at, offset, batch),
+            (false, false) => sweep::<L, false, false, false>(l, scale, &at, offset, batch),
+            (false, true) => sweep::<L, false, true, false>(l, scale, &at, offset, batch),
         };
         judge(l, nats, &sums, &mut open);
         #[cfg(all(test, feature = "simd"))]

@@ -1,7 +1,7 @@
 //! The two sweeps over a batch: exponentials and differences once, then the sums about a log-ratio.
 
-use super::Batch;
 use super::entry::rest;
+use super::{Batch, Lanes};
 use crate::row::two_terms::{Pair, Scale, times, two_difference};
 use crate::simd::{Line, Simd};
 
@@ -13,17 +13,17 @@ const GROUP: usize = 8;
 pub(super) const SHALLOW: f32 = 5.25;
 
 /// Where each lane's exponents are measured from: the student's largest entry, and what the teacher has beside it.
-pub(super) struct References<L: Simd> {
-    pub(super) m: L::V,
-    /// Their difference, exactly.
-    pub(super) d: Pair<L::V>,
+pub(in crate::row) struct References<L: Simd> {
+    pub(in crate::row) m: L::V,
+    /// Their difference, exactly; of interleaved rows a log-ratio near by.
+    pub(in crate::row) d: Pair<L::V>,
     /// 1 where an exponent is so large that its rounding matters, else 0.
-    deep: L::V,
+    pub(in crate::row) deep: L::V,
 }
 
 impl<L: Simd> References<L> {
     #[inline(always)]
-    pub(super) fn is_deep(&self, l: L) -> bool {
+    pub(in crate::row) fn is_deep(&self, l: L) -> bool {
         l.any(l.less(l.splat(0.0), self.deep))
     }
 }
@@ -46,9 +46,14 @@ pub(super) fn references<L: Simd>(l: L, scale: &Scale<L>, batch: &Batch<'_>) -> 
     for (t, s) in batch.teacher.iter().zip(batch.student.iter()) {
         beside = l.select(l.less(l.load_f32(&s.0), m), beside, l.load_f32(&t.0));
     }
-    let range = (m + l.max(below, below_too)) * scale.nats.0;
-    let deep = l.select(l.less(range, l.splat(SHALLOW)), l.splat(0.0), l.splat(1.0));
+    let deep = depth(l, scale, m + l.max(below, below_too));
     References { m, d: two_difference(l, beside, m), deep }
+}
+
+/// 1 where distances so large from the student's reference have exponents whose rounding matters, else 0.
+#[inline(always)]
+pub(in crate::row) fn depth<L: Simd>(l: L, scale: &Scale<L>, farthest: L::V) -> L::V {
+    l.select(l.less(farthest * scale.nats.0, l.splat(SHALLOW)), l.splat(0.0), l.splat(1.0))
 }
 
 /// Sums in two levels.
@@ -74,13 +79,13 @@ impl<L: Simd, const N: usize> Levels<L, N> {
 }
 
 /// What the first sweep finds: sums of w and of the moments of w's differences, and their ends.
-pub(super) struct Moments<L: Simd> {
-    pub(super) z: L::V,
-    pub(super) first: L::V,
-    pub(super) second: L::V,
-    pub(super) most: L::V,
+pub(in crate::row) struct Moments<L: Simd> {
+    pub(in crate::row) z: L::V,
+    pub(in crate::row) first: L::V,
+    pub(in crate::row) second: L::V,
+    pub(in crate::row) most: L::V,
     /// Less the least.
-    pub(super) below: L::V,
+    pub(in crate::row) below: L::V,
 }
 
 /// |r| up to which one exponential an entry is enough, less what rounding may add.
@@ -89,21 +94,26 @@ const NEAR: f32 = 0.999_999;
 impl<L: Simd> Moments<L> {
     /// Whether all log-ratios about an offset are within 1.
     #[inline(always)]
-    pub(super) fn is_near(&self, l: L, scale: &Scale<L>, offset: L::V) -> bool {
-        let spread = self.spread(l, scale, offset);
-        !l.any(l.not(l.less(spread, l.splat(NEAR))))
+    pub(in crate::row) fn is_near(&self, l: L, scale: &Scale<L>, offset: L::V) -> bool {
+        self.far(l, scale, offset) == 0
+    }
+
+    /// The lanes in which a log-ratio about an offset is beyond 1.
+    #[inline(always)]
+    pub(in crate::row) fn far(&self, l: L, scale: &Scale<L>, offset: L::V) -> Lanes {
+        l.bits(l.not(l.less(self.spread(l, scale, offset), l.splat(NEAR))))
     }
 
     /// The largest |r|.
     #[inline(always)]
-    pub(super) fn spread(&self, l: L, scale: &Scale<L>, offset: L::V) -> L::V {
+    fn spread(&self, l: L, scale: &Scale<L>, offset: L::V) -> L::V {
         l.max(self.most - offset, self.below + offset) * scale.nats.0
     }
 }
 
 /// Leaves exponentials and differences of every entry.
 #[inline(always)]
-pub(super) fn measure<L: Simd, const DEEP: bool>(
+pub(in crate::row) fn measure<L: Simd, const DEEP: bool>(
     l: L,
     scale: &Scale<L>,
     at: &References<L>,
@@ -111,7 +121,7 @@ pub(super) fn measure<L: Simd, const DEEP: bool>(
 ) -> Moments<L> {
     let mut sums = Levels::<L, 3>::new(l);
     let (mut most, mut below) = (l.splat(f32::MIN), l.splat(f32::MIN));
-    let Batch { teacher, student, w, difference } = batch;
+    let Batch { teacher, student, w, difference, .. } = batch;
     let mut from = teacher.chunks(GROUP).zip(student.chunks(GROUP));
     let mut to = w.chunks_mut(GROUP).zip(difference.chunks_mut(GROUP));
     while let (Some((t, s)), Some((w, difference))) = (from.next(), to.next()) {
@@ -138,27 +148,28 @@ pub(super) fn measure<L: Simd, const DEEP: bool>(
 
 /// What the second sweep finds: sums of p - w and w k(r), the largest |p - w|, and what roundings of exponents have
 /// done to w k(r) where they are in one term, in bits and units of epsilon.
-pub(super) struct Sums<L: Simd> {
-    pub(super) e: L::V,
-    pub(super) g: L::V,
-    pub(super) largest: L::V,
-    pub(super) far: L::V,
+pub(in crate::row) struct Sums<L: Simd> {
+    pub(in crate::row) e: L::V,
+    pub(in crate::row) g: L::V,
+    pub(in crate::row) largest: L::V,
+    pub(in crate::row) far: L::V,
 }
 
 /// The sums about an offset from the references' difference. `NEAR`: all |r| are within 1, where either form gives
-/// the same bits.
+/// the same bits. `KEPT`: p - w is left of every entry.
 #[inline(always)]
-pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
+pub(in crate::row) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool, const KEPT: bool>(
     l: L,
     scale: &Scale<L>,
     at: &References<L>,
     offset: L::V,
-    batch: &Batch<'_>,
+    batch: &mut Batch<'_>,
 ) -> Sums<L> {
     let mut sums = Levels::<L, 2>::new(l);
     let (mut largest, mut far) = (l.splat(0.0), l.splat(0.0));
     let mut kept = batch.w.chunks(GROUP).zip(batch.difference.chunks(GROUP));
     let mut read = batch.teacher.chunks(GROUP).zip(batch.student.chunks(GROUP));
+    let mut excesses = batch.excess.iter_mut();
     while let (Some((w, difference)), Some((t, s))) = (kept.next(), read.next()) {
         for ((w, difference), (t, s)) in w.iter().zip(difference).zip(t.iter().zip(s)) {
             let (w, difference) = (l.load_f32(&w.0), l.load_f32(&difference.0));
@@ -186,6 +197,9 @@ pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
                 bregman = l.select(apart, l.fma(r - one, p, w), bregman);
                 error = l.select(own, l.fma(size, p, p) + w, bregman);
             }
+            if KEPT && let Some(to) = excesses.next() {
+                l.store_f32(excess, &mut to.0);
+            }
             let [e, g] = &mut sums.group;
             *e = *e + excess;
             *g = *g + bregman;
@@ -199,6 +213,17 @@ pub(super) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
     }
     let [e, g] = sums.whole;
     Sums { e, g, largest, far }
+}
+
+/// The sum of w e^r about an offset from the references' difference: what the student's sum is to the teacher's.
+#[inline(always)]
+pub(in crate::row) fn opposed<L: Simd>(l: L, scale: &Scale<L>, offset: L::V, batch: &Batch<'_>) -> L::V {
+    let mut sum = l.splat(0.0);
+    for (w, difference) in batch.w.iter().zip(batch.difference.iter()) {
+        let (w, difference) = (l.load_f32(&w.0), l.load_f32(&difference.0));
+        sum = l.fma(w, l.exp2((difference - offset) * scale.bits.0), sum);
+    }
+    sum
 }
 
 /// p by the teacher's own exponent.

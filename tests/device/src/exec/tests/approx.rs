@@ -22,7 +22,7 @@ fn flushed(x: f32) -> f32 {
 }
 
 #[test]
-fn errors_are_those_that_are_allowed() {
+pub(super) fn errors_are_those_that_are_allowed() {
     for (name, of) in NAMES {
         let (mut off, mut exact) = (0, 0);
         for (values, got) in evaluate(&format!("{name} $d, $a;"), "f32", &["f32"], 7) {
@@ -50,7 +50,7 @@ fn errors_are_those_that_are_allowed() {
 }
 
 #[test]
-fn without_a_seed_they_are_exact() {
+pub(super) fn without_a_seed_they_are_exact() {
     for (name, of) in NAMES {
         for (values, got) in evaluate(&format!("{name} $d, $a;"), "f32", &["f32"], 0) {
             let x = f32::from_bits(values[0] as u32);
@@ -63,14 +63,14 @@ fn without_a_seed_they_are_exact() {
 }
 
 #[test]
-fn one_seed_gives_one_result() {
+pub(super) fn one_seed_gives_one_result() {
     let of = |seed| evaluate("ex2.approx.ftz.f32 $d, $a;", "f32", &["f32"], seed);
     assert_eq!(of(3), of(3));
     assert_ne!(of(3), of(4));
 }
 
 #[test]
-fn quotients() {
+pub(super) fn quotients() {
     for name in ["div.approx.f32", "div.full.f32"] {
         for (values, got) in evaluate(&format!("{name} $d, $a, $b;"), "f32", &["f32"; 2], 7) {
             let [a, b] = [values[0], values[1]].map(|x| f32::from_bits(x as u32));

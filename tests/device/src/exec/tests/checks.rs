@@ -10,7 +10,7 @@ fn with_own(body: &str) -> String {
 }
 
 #[test]
-fn addresses_outside_of_allocations() {
+pub(super) fn addresses_outside_of_allocations() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 16]);
     for line in
@@ -49,7 +49,7 @@ fn addresses_outside_of_allocations() {
 }
 
 #[test]
-fn alignment() {
+pub(super) fn alignment() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 16]);
     for (line, step) in [
@@ -66,7 +66,7 @@ fn alignment() {
 }
 
 #[test]
-fn uninitialised_global_memory() {
+pub(super) fn uninitialised_global_memory() {
     let mut memory = Memory::new(1 << 20);
     let base = memory.allocate(64).unwrap();
     let f = violation(
@@ -91,7 +91,7 @@ fn uninitialised_global_memory() {
 }
 
 #[test]
-fn the_read_only_path() {
+pub(super) fn the_read_only_path() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 16]);
     run(&with_own("ld.global.nc.f32 %f1, [%rd1];"), &mut memory, 1, [1, 32], 0, &[base]).unwrap();
@@ -113,7 +113,7 @@ fn with_shared(body: &str) -> String {
 }
 
 #[test]
-fn races_in_shared_memory() {
+pub(super) fn races_in_shared_memory() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 64]);
     let (write, read, sync) =
@@ -147,7 +147,7 @@ fn races_in_shared_memory() {
 }
 
 #[test]
-fn lanes_of_a_warp_race_too() {
+pub(super) fn lanes_of_a_warp_race_too() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 64]);
     let next = "xor.b32 %r3, %r0, 1;\nmul.wide.u32 %rd6, %r3, 4;\nadd.s64 %rd6, %rd5, %rd6;\n";
@@ -174,7 +174,7 @@ fn lanes_of_a_warp_race_too() {
 }
 
 #[test]
-fn shared_memory_has_bounds_and_values() {
+pub(super) fn shared_memory_has_bounds_and_values() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 64]);
     violation(&with_shared("ld.shared.u32 %r2, [%rd3];"), [1, 1], &[base], &mut memory, Wrong::Uninitialised);
@@ -198,7 +198,7 @@ fn shared_memory_has_bounds_and_values() {
 }
 
 #[test]
-fn barriers_that_some_never_reach() {
+pub(super) fn barriers_that_some_never_reach() {
     let mut memory = Memory::new(1 << 20);
     for (body, threads) in [
         ("mov.u32 %r0, %tid.x;\nsetp.lt.u32 %p1, %r0, 32;\n@%p1 ret;\nbar.sync 0;", 64),
@@ -229,7 +229,7 @@ fn barriers_that_some_never_reach() {
 }
 
 #[test]
-fn ends() {
+pub(super) fn ends() {
     let mut memory = Memory::new(1 << 20);
     let f = violation(&kernel(0, "$l:\nbra.uni $l;"), [1, 1], &[], &mut memory, Wrong::Endless);
     assert_eq!(f.code(), 702);
@@ -238,7 +238,7 @@ fn ends() {
 }
 
 #[test]
-fn counters() {
+pub(super) fn counters() {
     let mut memory = Memory::new(1 << 20);
     let base = place(&mut memory, &[0; 2048]);
     let dense = run(&with_own("ld.global.f32 %f1, [%rd1];"), &mut memory, 1, [1, 64], 0, &[base]).unwrap();
@@ -283,7 +283,7 @@ fn counters() {
 }
 
 #[test]
-fn what_is_unknown_is_refused_with_its_line() {
+pub(super) fn what_is_unknown_is_refused_with_its_line() {
     for (line, why) in [
         ("add.f16 %h1, %h1, %h2;", "arithmetic of this type is not known"),
         ("atom.global.add.f32 %f1, [%rd1], %f2;", "an atomic operation is of 32 or 64 bits of an integer"),

@@ -40,7 +40,7 @@ fn nearest(x: f64, of: fn(u64) -> f64, infinity: u64) -> u64 {
 }
 
 #[test]
-fn halves() {
+pub(super) fn halves() {
     check("cvt.f32.f16 $d, $a;", "f32", &["b16"], |v| {
         let x = half(v[0]) as f32;
         if x.is_nan() { 0x7fff_ffff } else { u64::from(x.to_bits()) }
@@ -66,7 +66,7 @@ fn halves() {
 }
 
 #[test]
-fn widths() {
+pub(super) fn widths() {
     check("cvt.u64.u32 $d, $a;", "b64", &["b32"], |v| v[0]);
     check("cvt.s64.s32 $d, $a;", "b64", &["b32"], |v| i64::from(v[0] as i32) as u64);
     check("cvt.s32.s8 $d, $a;", "b32", &["b32"], |v| u64::from(i32::from(v[0] as i8) as u32));
@@ -83,7 +83,7 @@ fn widths() {
 }
 
 #[test]
-fn whole_numbers_and_others() {
+pub(super) fn whole_numbers_and_others() {
     macro_rules! whole {
         ($($name:literal $bits:literal $ty:ident $unsigned:ident)*) => {$(
             check(concat!("cvt.rn.f32.", $name, " $d, $a;"), "f32", &[$bits], |v| {

@@ -23,7 +23,7 @@ fn greatest(a: f64, b: f64) -> f64 {
 }
 
 #[test]
-fn arithmetic() {
+pub(super) fn arithmetic() {
     type Two32 = fn(f32, f32) -> f32;
     type Two64 = fn(f64, f64) -> f64;
     let f32s: [(&str, Two32); 11] = [
@@ -49,8 +49,9 @@ fn arithmetic() {
             bits32(of(f32::from_bits(v[0] as u32), f32::from_bits(v[1] as u32)))
         });
     }
-    let f64s: [(&str, Two64); 6] = [
+    let f64s: [(&str, Two64); 7] = [
         ("add.f64", |a, b| a + b),
+        ("sub.f64", |a, b| a - b),
         ("sub.rn.f64", |a, b| a - b),
         ("mul.f64", |a, b| a * b),
         ("div.rn.f64", |a, b| a / b),
@@ -65,7 +66,7 @@ fn arithmetic() {
 }
 
 #[test]
-fn one_operand_and_fused() {
+pub(super) fn one_operand_and_fused() {
     type One32 = fn(f32) -> f32;
     let ones: [(&str, One32); 6] = [
         ("neg.f32", |a| -a),
@@ -99,7 +100,7 @@ fn one_operand_and_fused() {
 }
 
 #[test]
-fn comparisons() {
+pub(super) fn comparisons() {
     type Test = fn(f64, f64) -> bool;
     let tests: [(&str, Test); 14] = [
         ("eq", |a, b| a == b),
@@ -154,7 +155,7 @@ fn met(lines: &str, allowed: &[fn(f32, f32, f32) -> f32]) {
 }
 
 #[test]
-fn products_and_sums_may_be_fused() {
+pub(super) fn products_and_sums_may_be_fused() {
     let product = "mul.f32 %f1, $a, $b;\n";
     met(&format!("{product}add.f32 $d, %f1, $c;"), &[|a, b, c| a * b + c, |a, b, c| a.mul_add(b, c)]);
     met(&format!("{product}sub.f32 $d, %f1, $c;"), &[|a, b, c| a * b - c, |a, b, c| a.mul_add(b, -c)]);
@@ -172,7 +173,7 @@ fn products_and_sums_may_be_fused() {
 
 /// Equal inputs leave nothing only where their products are rounded by themselves.
 #[test]
-fn a_difference_of_equal_products_shows_the_fusion() {
+pub(super) fn a_difference_of_equal_products_shows_the_fusion() {
     let lines = "mul.f32 %f1, $a, $b;\nmul.f32 %f2, $a, $b;\nsub.f32 $d, %f1, %f2;";
     met(lines, &[|a, b, _| a * b - a * b, |a, b, _| a.mul_add(b, -(a * b))]);
 }

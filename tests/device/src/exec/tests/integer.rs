@@ -17,7 +17,7 @@ fn cut(x: i128, bits: u32) -> u64 {
 }
 
 #[test]
-fn sums_products_and_quotients() {
+pub(super) fn sums_products_and_quotients() {
     two! {
         "add": u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64", |a, b| a.wrapping_add(b);
         "sub": u16 "u16" i16 "s16" u32 "u32" i32 "s32" u64 "u64" i64 "s64", |a, b| a.wrapping_sub(b);
@@ -63,7 +63,7 @@ fn sums_products_and_quotients() {
 }
 
 #[test]
-fn one_operand() {
+pub(super) fn one_operand() {
     check("not.b16 $d, $a;", "b16", &["b16"], |v| v[0] ^ 0xffff);
     check("not.b32 $d, $a;", "b32", &["b32"], |v| v[0] ^ 0xffff_ffff);
     check("not.b64 $d, $a;", "b64", &["b64"], |v| !v[0]);
@@ -81,7 +81,7 @@ fn one_operand() {
 }
 
 #[test]
-fn shifts_stop_at_the_width() {
+pub(super) fn shifts_stop_at_the_width() {
     for (bits, keep) in [(16, 0xffff), (32, 0xffff_ffff), (64, u64::MAX)] {
         let ty = format!("b{bits}");
         let ins = [ty.as_str(), "b32"];
@@ -121,7 +121,7 @@ fn extracted(a: u64, start: u64, length: u64, bits: u64, signed: bool) -> u64 {
 }
 
 #[test]
-fn fields_of_bits() {
+pub(super) fn fields_of_bits() {
     for bits in [32, 64] {
         let ty = format!("b{bits}");
         for (letter, signed) in [("u", false), ("s", true)] {
@@ -151,7 +151,7 @@ fn fields_of_bits() {
 }
 
 #[test]
-fn comparisons_and_selections() {
+pub(super) fn comparisons_and_selections() {
     let answer = |line: &str| format!("{line}\nselp.b32 $d, 1, 0, %p1;");
     macro_rules! orders {
         ($($suffix:literal $ty:ident $bits:literal)*) => {$(
@@ -200,7 +200,7 @@ fn comparisons_and_selections() {
 }
 
 #[test]
-fn moves_and_packs() {
+pub(super) fn moves_and_packs() {
     check("mov.b64 $d, {$a, $b};", "b64", &["b32"; 2], |v| v[1] << 32 | v[0]);
     check("mov.b64 {%r1, $d}, $a;", "b32", &["b64"], |v| v[0] >> 32);
     check("mov.b64 {$d, _}, $a;", "b32", &["b64"], |v| v[0] & 0xffff_ffff);

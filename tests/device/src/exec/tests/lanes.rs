@@ -12,7 +12,7 @@ fn of_threads(body: &str, threads: u32, seed: u64) -> Vec<u64> {
 }
 
 #[test]
-fn each_lane_loops_as_often_as_it_must() {
+pub(super) fn each_lane_loops_as_often_as_it_must() {
     let body = "mov.u32 %r9, 0;\nmov.u32 %r1, %r0;\n$again:\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 bra $out;\n\
         add.u32 %r9, %r9, %r1;\nsub.u32 %r1, %r1, 1;\nbra.uni $again;\n$out:";
     for seed in 0..4 {
@@ -22,7 +22,7 @@ fn each_lane_loops_as_often_as_it_must() {
 }
 
 #[test]
-fn lanes_meet_again_after_a_branch() {
+pub(super) fn lanes_meet_again_after_a_branch() {
     // Both sides are one instruction; counted by the active lanes behind them.
     let body = "and.b32 %r1, %r0, 1;\nsetp.eq.u32 %p1, %r1, 0;\n@%p1 bra $even;\nmov.u32 %r2, 5;\nbra.uni $join;\n\
         $even:\nmov.u32 %r2, 6;\n$join:\nactivemask.b32 %r9;";
@@ -30,7 +30,7 @@ fn lanes_meet_again_after_a_branch() {
 }
 
 #[test]
-fn a_table_of_branches() {
+pub(super) fn a_table_of_branches() {
     let body = "rem.u32 %r1, %r0, 3;\n$table: .branchtargets $a, $b, $c;\nbrx.idx %r1, $table;\n$a:\nmov.u32 %r9, 10;\n\
         bra $end;\n$b:\nmov.u32 %r9, 11;\nbra $end;\n$c:\nmov.u32 %r9, 12;\n$end:";
     let got = of_threads(body, 40, 1);
@@ -38,7 +38,7 @@ fn a_table_of_branches() {
 }
 
 #[test]
-fn special_registers() {
+pub(super) fn special_registers() {
     type Of = fn(u32) -> u32;
     let registers: [(&str, Of); 12] = [
         ("tid.x", |t| t),
@@ -75,7 +75,7 @@ fn described(mode: &str, lane: i64, b: i64, c: i64) -> (i64, bool) {
 }
 
 #[test]
-fn exchanges() {
+pub(super) fn exchanges() {
     for mode in ["up", "down", "bfly", "idx"] {
         for by in [0, 1, 5, 16, 31] {
             // Whole warps, and segments of 8 lanes; for "up" the clamp is the least lane.
@@ -95,7 +95,7 @@ fn exchanges() {
 }
 
 #[test]
-fn lanes_wait_for_those_that_they_name() {
+pub(super) fn lanes_wait_for_those_that_they_name() {
     // Odd lanes take a longer way to the same exchange.
     let body = "mov.u32 %r1, %laneid;\nand.b32 %r2, %r1, 1;\nsetp.eq.u32 %p1, %r2, 0;\n@%p1 bra $meet;\nmov.u32 %r3, 9;\n\
         $long:\nsub.u32 %r3, %r3, 1;\nsetp.ne.u32 %p2, %r3, 0;\n@%p2 bra $long;\n\
@@ -112,7 +112,7 @@ fn lanes_wait_for_those_that_they_name() {
 }
 
 #[test]
-fn votes() {
+pub(super) fn votes() {
     let ask = |vote: &str| {
         format!("setp.lt.u32 %p1, %r0, 3;\nvote.sync.{vote}.pred %p2, %p1, -1;\nselp.b32 %r9, 1, 0, %p2;")
     };
@@ -124,7 +124,7 @@ fn votes() {
 }
 
 #[test]
-fn atomics_leave_what_each_says() {
+pub(super) fn atomics_leave_what_each_says() {
     let cases: [(&str, u64, u64); 10] = [
         ("add.u32 %r9, [%rd3], 3", 100, 100 + 3 * 64),
         ("inc.u32 %r9, [%rd3], 9", 0, 4),
@@ -150,7 +150,7 @@ fn atomics_leave_what_each_says() {
 }
 
 #[test]
-fn the_result_does_not_depend_on_the_order() {
+pub(super) fn the_result_does_not_depend_on_the_order() {
     // Blocks add their numbers to one cell; every order gives one sum, and each seed runs them in its own.
     let text = kernel(
         2,

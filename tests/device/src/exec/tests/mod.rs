@@ -6,6 +6,8 @@ mod convert;
 mod float;
 mod integer;
 mod lanes;
+mod memory;
+mod shipped;
 
 use super::random::mix;
 use super::violation::{Failure, Wrong};
@@ -34,6 +36,7 @@ pub(super) fn run(
     dynamic_shared: u32,
     params: &[u64],
 ) -> Result<Counters, Box<Failure>> {
+    shipped::note(text);
     let module = Module::parse(text, &mut |_| None).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let params: Vec<u8> = params.iter().flat_map(|p| p.to_le_bytes()).collect();
     let what = Launch {

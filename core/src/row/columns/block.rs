@@ -1,0 +1,202 @@
+//! Between memory and the lines: entries of a vector of rows, as they are stored.
+
+use super::LANES;
+use crate::access::{LentCells, Place, Sink};
+use crate::element::{Tensor, TensorMut};
+use crate::mask::Mask;
+use crate::row::two_terms::{Pair, Scale, two_difference};
+use crate::simd::{Line, Simd, Stored};
+use core::ops::Range;
+
+/// Neighbouring rows: a vector of them, or some that are copied together.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    /// The first entry of the first row.
+    pub(super) place: Place,
+    /// How many rows.
+    pub(super) rows: usize,
+    pub(super) counted: Option<(Mask<'a>, usize)>,
+}
+
+/// Which entries are copied, how many lines a vector of them has, and how many elements ahead memory is asked for.
+#[derive(Clone)]
+pub(super) struct Piece {
+    pub(super) entries: Range<usize>,
+    pub(super) step: usize,
+    pub(super) pitch: usize,
+    pub(super) ahead: usize,
+}
+
+impl Walk<'_> {
+    #[inline(always)]
+    fn counts(&self, entry: usize) -> bool {
+        self.counted.is_none_or(|(mask, from)| mask.counts(from + entry))
+    }
+
+    /// The place of an entry of the first row, as one of neighbours.
+    #[inline(always)]
+    fn at(&self, entry: usize) -> Place {
+        let Place { row, index, stride, .. } = self.place;
+        Place { row, from: entry, index: index + entry * stride, stride: 1 }
+    }
+
+    /// Copies the entries that count, as far as there is room; how many there were.
+    #[inline(always)]
+    pub(super) fn fill<L: Simd>(&self, l: L, from: Tensor<'_>, piece: &Piece, to: &mut [Line]) -> usize {
+        match from {
+            Tensor::F32(x) => self.copy(l, x, piece, to),
+            Tensor::F16(x) => self.copy(l, x, piece, to),
+            Tensor::Bf16(x) => self.copy(l, x, piece, to),
+            // Never asked for: its arithmetic is `f64`.
+            Tensor::F64(_) => 0,
+        }
+    }
+
+    /// Each vector of rows in lines of its own, [`Piece::pitch`] after those of the one before.
+    #[inline(always)]
+    fn copy<L: Simd, E: Stored>(&self, l: L, from: &[E], piece: &Piece, to: &mut [Line]) -> usize {
+        let mut at = self.at(piece.entries.start).index;
+        let further = piece.step * self.place.stride;
+        let mut n = 0;
+        for entry in piece.entries.clone().step_by(piece.step.max(1)) {
+            if self.counts(entry) {
+                let run = from.get(at..at + self.rows).unwrap_or_default();
+                let mut line = n;
+                for run in run.chunks(L::WIDTH) {
+                    let Some(to) = to.get_mut(line) else { return n };
+                    l.prefetch(run, piece.ahead);
+                    l.store_f32(E::load(l, run), &mut to.0);
+                    line += piece.pitch;
+                }
+                n += 1;
+            }
+            at += further;
+        }
+        n
+    }
+
+    /// Writes the gradient of a range of entries, 0 where one does not count; whether a finite number became infinite.
+    #[inline(always)]
+    pub(super) fn emit<L: Simd>(
+        &self,
+        l: L,
+        entries: Range<usize>,
+        parts: Parts<'_, L>,
+        sink: &mut dyn Sink,
+    ) -> bool {
+        // One piece of memory holds them, and what lies between.
+        let span = (entries.len().saturating_sub(1)) * self.place.stride + self.rows;
+        if let Some(LentCells { cells, streams }) = sink.lend(self.at(entries.start), span) {
+            match cells {
+                TensorMut::F32(cells) => return self.write(l, entries, parts, cells, streams),
+                TensorMut::F16(cells) => return self.write(l, entries, parts, cells, streams),
+                TensorMut::Bf16(cells) => return self.write(l, entries, parts, cells, streams),
+                TensorMut::F64(_) => {}
+            }
+        }
+        let mut lines = parts.lines();
+        let mut overflowed = false;
+        for entry in entries {
+            let v = if self.counts(entry) { parts.next(l, &mut lines) } else { l.splat(0.0) };
+            let mut run = [0.0; LANES];
+            l.store_f32(v, &mut run);
+            overflowed |= sink.store_neighbours(self.at(entry), run.get(..self.rows).unwrap_or_default());
+        }
+        overflowed
+    }
+
+    #[inline(always)]
+    fn write<L: Simd, E: Stored>(
+        &self,
+        l: L,
+        entries: Range<usize>,
+        parts: Parts<'_, L>,
+        cells: &mut [E],
+        streams: bool,
+    ) -> bool {
+        let mut lines = parts.lines();
+        let mut peak = l.splat(0.0);
+        let mut at = 0;
+        for entry in entries {
+            let v = if self.counts(entry) { parts.next(l, &mut lines) } else { l.splat(0.0) };
+            let cells = cells.get_mut(at..at + self.rows).unwrap_or_default();
+            if streams {
+                E::stream(l, v, cells);
+            } else {
+                E::store(l, v, cells);
+            }
+            if E::IS_HALF {
+                peak = l.max_abs(peak, v);
+            }
+            at += self.place.stride;
+        }
+        // An infinity that was one before it was rounded was no number: its row was not certified.
+        E::IS_HALF && l.any(l.not(l.less(peak, l.splat(E::LIMIT))))
+    }
+}
+
+/// What a gradient is made of, entry by entry: w and p - w, the share of w that is taken off, and the factor, in the
+/// lanes that are `live`; 0 in the others.
+#[derive(Clone, Copy)]
+pub(super) struct Parts<'b, L: Simd> {
+    pub(super) w: &'b [Line],
+    pub(super) excess: &'b [Line],
+    pub(super) mean: L::V,
+    pub(super) factor: L::V,
+    pub(super) live: L::M,
+}
+
+impl<'b, L: Simd> Parts<'b, L> {
+    #[inline(always)]
+    fn lines(&self) -> core::iter::Zip<core::slice::Iter<'b, Line>, core::slice::Iter<'b, Line>> {
+        self.w.iter().zip(self.excess)
+    }
+
+    #[inline(always)]
+    fn next<'l>(&self, l: L, lines: &mut impl Iterator<Item = (&'l Line, &'l Line)>) -> L::V {
+        let zero = l.splat(0.0);
+        let Some((w, excess)) = lines.next() else { return zero };
+        let (w, excess) = (l.load_f32(&w.0), l.load_f32(&excess.0));
+        l.select(self.live, self.factor * l.fma(zero - self.mean, w, excess), zero)
+    }
+}
+
+/// What the lines of a block say of each lane.
+pub(super) struct Head<L: Simd> {
+    /// The student's largest entry.
+    pub(super) top: L::V,
+    /// Less its least.
+    pub(super) below: L::V,
+    /// What the teacher has beside the student's largest, what it has most, and what the student has beside that.
+    beside: L::V,
+    most: L::V,
+    under: L::V,
+}
+
+impl<L: Simd> Head<L> {
+    #[inline(always)]
+    pub(super) fn new(l: L, teacher: &[Line], student: &[Line]) -> Self {
+        let (zero, lowest) = (l.splat(0.0), l.splat(f32::MIN));
+        let mut head = Self { top: lowest, below: lowest, beside: zero, most: lowest, under: zero };
+        for (t, s) in teacher.iter().zip(student) {
+            let (t, s) = (l.load_f32(&t.0), l.load_f32(&s.0));
+            head.beside = l.select(l.less(head.top, s), t, head.beside);
+            head.under = l.select(l.less(head.most, t), s, head.under);
+            head.top = l.max(head.top, s);
+            head.most = l.max(head.most, t);
+            head.below = l.max(head.below, zero - s);
+        }
+        head
+    }
+
+    /// A log-ratio to begin with: the difference at the student's largest entry, exactly, since rows that are close need
+    /// it so; or amid that and the one at the teacher's, where these are more than a nat apart.
+    #[inline(always)]
+    pub(super) fn between(&self, l: L, scale: &Scale<L>) -> Pair<L::V> {
+        let (at_top, low) = two_difference(l, self.beside, self.top);
+        let at_most = self.most - self.under;
+        let apart = l.less(l.splat(1.0), l.abs(at_top - at_most) * scale.nats.0);
+        let amid = l.splat(0.5) * (at_top + at_most);
+        (l.select(apart, amid, at_top), l.select(apart, l.splat(0.0), low))
+    }
+}

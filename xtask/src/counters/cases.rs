@@ -1,0 +1,136 @@
+//! What is counted: each strategy, by the length of its rows.
+
+use anyhow::Result;
+use densekd_core::{
+    DType, Divergence, KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, Shape, Tensor, TensorMut, Term,
+};
+use densekd_cuda::{Device, HostCall, MapHostCall};
+use half::f16;
+
+/// A loss.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    Rows(RowOptions),
+    Map(Loss),
+}
+
+/// A loss on a pair of maps.
+#[derive(Clone, Copy)]
+pub(super) struct Case {
+    /// What it stands under in the table.
+    pub(super) name: &'static str,
+    pub(super) of: Of,
+    pub(super) order: Order,
+    pub(super) dims: [usize; 4],
+    pub(super) dtype: DType,
+    /// The gradient to the student, with the value.
+    pub(super) pulls: bool,
+}
+
+/// All cases: rows of KL divergence by length, then a form of every other family.
+pub(super) fn all() -> Vec<Case> {
+    let (nchw, nhwc) = (Order::Nchw, Order::Nhwc);
+    let js = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
+    let lengths = [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 128, 128]];
+    let long = [[1, 1, 128, 256], [1, 1, 256, 256], [1, 1, 512, 1024]];
+    let mut shapes: Vec<(&str, Of, Order, [usize; 4])> = Vec::new();
+    for dims in lengths.into_iter().chain(long) {
+        shapes.push(("cwd", Of::Rows(RowOptions::CWD), nchw, dims));
+    }
+    shapes.extend([
+        ("pi", Of::Rows(RowOptions::PI), nchw, [1, 19, 64, 64]),
+        ("cwd, channels last", Of::Rows(RowOptions::CWD), nhwc, [1, 256, 64, 64]),
+        ("cwd of js", Of::Rows(js), nchw, [1, 4, 64, 64]),
+        ("pkd", Of::Map(Loss::Pkd), nchw, [2, 4, 64, 64]),
+        ("pkd, channels last", Of::Map(Loss::Pkd), nhwc, [2, 64, 32, 32]),
+        ("at", Of::Map(Loss::At), nchw, [2, 64, 32, 32]),
+        ("dkd", Of::Map(Loss::Dkd), nchw, [2, 19, 32, 32]),
+        ("smooth_ce", Of::Map(Loss::SmoothCe), nchw, [2, 19, 32, 32]),
+    ]);
+    let mut cases = Vec::new();
+    for (name, of, order, dims) in shapes {
+        for dtype in [DType::F32, DType::F16] {
+            for pulls in [false, true] {
+                cases.push(Case { name, of, order, dims, dtype, pulls });
+            }
+        }
+    }
+    cases
+}
+
+impl Case {
+    /// Entries that belong together: positions of a channel, or channels of a position.
+    pub(super) fn length(&self) -> usize {
+        let [_, channels, height, width] = self.dims;
+        let of_position = match self.of {
+            Of::Rows(options) => options.norm == RowOptions::PI.norm,
+            Of::Map(loss) => matches!(loss, Loss::Dkd | Loss::SmoothCe),
+        };
+        if of_position { channels } else { height * width }
+    }
+
+    /// Bytes an element that there must be: each input once, the gradient once.
+    pub(super) fn ideal(&self) -> f64 {
+        let inputs = if matches!(self.of, Of::Map(Loss::SmoothCe)) { 1 } else { 2 };
+        #[allow(clippy::cast_precision_loss, reason = "a few")]
+        let bytes = ((inputs + usize::from(self.pulls)) * self.dtype.size()) as f64;
+        bytes
+    }
+
+    pub(super) fn run(&self, device: &Device) -> Result<()> {
+        let count = self.dims.iter().product();
+        match self.dtype {
+            DType::F16 => self.run_on::<f16>(device, &numbers(count, 1), &numbers(count, 2)),
+            _ => self.run_on::<f32>(device, &numbers(count, 1), &numbers(count, 2)),
+        }
+    }
+
+    fn run_on<E: densekd_core::Element>(&self, device: &Device, teacher: &[E], student: &[E]) -> Result<()>
+    where
+        for<'a> Tensor<'a>: From<&'a [E]>,
+        for<'a> TensorMut<'a>: From<&'a mut [E]>,
+    {
+        let shape = Shape::new(self.dims)?;
+        let mut gradient = vec![E::default(); student.len()];
+        let grad_student = self.pulls.then(|| (&mut gradient[..]).into());
+        match self.of {
+            Of::Rows(options) => {
+                device.submit(HostCall {
+                    plan: &Plan::new(Recipe::new(options)?, shape, self.order)?,
+                    teacher: teacher.into(),
+                    student: student.into(),
+                    mask: None,
+                    factor: 1.0,
+                    grad_student,
+                    grad_teacher: None,
+                    row_values: None,
+                    statistics: KeptStatistics::Drop,
+                })?;
+            }
+            Of::Map(loss) => {
+                let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, self.order)? else {
+                    anyhow::bail!("{} is no map loss", self.name)
+                };
+                let channels = i32::try_from(shape.channels())?;
+                let classes: Vec<i32> =
+                    (0..channels).cycle().take(shape.images() * shape.positions()).collect();
+                device.submit_map(MapHostCall {
+                    plan: &plan,
+                    teacher: plan.takes_teacher().then(|| teacher.into()),
+                    student: student.into(),
+                    classes: plan.takes_labels().then_some(&classes),
+                    upstream: 1.0,
+                    grad_student,
+                    grad_teacher: None,
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Logits about a common base, as those of a student who has learnt something.
+fn numbers<E: densekd_core::Element>(count: usize, seed: u64) -> Vec<E> {
+    let (mut base, mut own) = (fastrand::Rng::with_seed(7), fastrand::Rng::with_seed(seed));
+    (0..count).map(|_| E::narrow(8.0 * base.f32() - 4.0 + own.f32())).collect()
+}
