@@ -1,10 +1,27 @@
-//! Debian's packages, unpacked into a folder of ours: nothing is installed, and the system's lists stay as they are.
+//! Debian's packages, unpacked into a folder of ours: the system's lists and packages stay as they are. Programs that any
+//! developer's machine has are asked of the system itself.
 
 use crate::call;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+/// Sees to it that there is a program: where it is missing an administrator gets Debian's package of it.
+pub(crate) fn need(program: &str, package: &str) -> Result<()> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = || std::env::split_paths(&paths).any(|folder| folder.join(program).is_file());
+    if is_there() {
+        return Ok(());
+    }
+    let install = || {
+        call(Command::new("apt-get").args(["update", "-qq"]))?;
+        call(Command::new("apt-get").args(["install", "-y", "-qq", "--no-install-recommends", package]))
+    };
+    install().with_context(|| format!("{program} is missing: apt-get install {package}"))?;
+    ensure!(is_there(), "{program} is missing, and {package} has none");
+    Ok(())
+}
 
 /// Package lists and packages of their own, below a folder.
 pub(crate) struct Debian {

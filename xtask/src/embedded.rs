@@ -8,6 +8,7 @@ pub(crate) mod target;
 pub(crate) mod tools;
 
 use crate::call;
+use crate::debian::need;
 use crate::rise::Counts;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -31,6 +32,9 @@ impl EmbeddedCommand {
     pub(crate) fn run(&self) -> Result<()> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has a parent folder")?;
         let targets = self.targets()?;
+        if targets.iter().any(|target| target.board.is_none()) {
+            need("node", "nodejs")?;
+        }
         let tools = Tools::new(root, &targets)?;
         let vectors = tools.build().join("golden.rs");
         std::fs::create_dir_all(tools.build())?;
