@@ -1,5 +1,5 @@
 # find_package(densekd CONFIG): the target densekd::densekd, from the folder that `cargo xtask c` makes.
-get_filename_component(densekd_prefix "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
+get_filename_component(densekd_prefix "${CMAKE_CURRENT_LIST_DIR}/../../.." ABSOLUTE)
 if(NOT TARGET densekd::densekd)
   add_library(densekd::densekd STATIC IMPORTED)
   set_target_properties(densekd::densekd PROPERTIES

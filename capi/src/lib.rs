@@ -6,6 +6,7 @@
 #![no_std]
 #![allow(clippy::missing_safety_doc, reason = "what a caller owes is said of each pointer, for C")]
 
+mod maximum;
 mod memory;
 mod row;
 mod status;

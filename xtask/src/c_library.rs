@@ -4,12 +4,14 @@
 //! names (`memcpy`, `expf`, ...). Here it becomes one object, whose only global names are the functions of the header.
 
 use crate::call;
+use crate::debian::need;
 use crate::embedded::figures;
 use crate::embedded::target::{TARGETS, Target};
 use crate::embedded::tools::{Tools, linker};
 use crate::rise::Counts;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,8 +25,20 @@ const PANIC: &str = "densekd_must_not_panic";
 /// The committed header.
 const HEADER: &str = "capi/include/densekd.h";
 
+/// Programs, and Debian's packages of them.
+const PROGRAMS: [(&str, &str); 8] = [
+    ("cc", "gcc"),
+    ("c++", "g++"),
+    ("ar", "binutils"),
+    ("nm", "binutils"),
+    ("size", "binutils"),
+    ("make", "make"),
+    ("pkg-config", "pkg-config"),
+    ("cmake", "cmake"),
+];
+
 /// What is told to every C compiler.
-const WARNINGS: [&str; 4] = ["-std=c99", "-Wall", "-Wextra", "-Werror"];
+const WARNINGS: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
 
 /// Make the C library for this machine and for microcontrollers, and run the examples in C.
 #[derive(Args)]
@@ -45,6 +59,9 @@ impl CCommand {
         } else {
             TARGETS.iter().filter(|target| target.board.is_some()).collect()
         };
+        for (program, package) in PROGRAMS {
+            need(program, package)?;
+        }
         let tools = Tools::new(root, &targets)?;
         header(root, &tools, self.bless)?;
         let library = Library { root, tools: &tools, target: None };
@@ -156,7 +173,7 @@ impl Library<'_> {
         ensure!(global == functions, "{}: {global:?} are global, not {functions:?}", self.name());
 
         let folder = self.folder();
-        for part in ["lib", "include", "pkgconfig", "cmake"] {
+        for part in ["include", "lib/pkgconfig", "lib/cmake/densekd"] {
             fs::create_dir_all(folder.join(part))?;
         }
         let archive = folder.join("lib/libdensekd.a");
@@ -166,8 +183,8 @@ impl Library<'_> {
         call(Command::new("ar").arg("rcs").arg(&archive).arg(&object))?;
         for (from, to) in [
             (HEADER, "include/densekd.h"),
-            ("capi/densekd.pc", "pkgconfig/densekd.pc"),
-            ("capi/densekd-config.cmake", "cmake/densekd-config.cmake"),
+            ("capi/densekd.pc", "lib/pkgconfig/densekd.pc"),
+            ("capi/densekd-config.cmake", "lib/cmake/densekd/densekd-config.cmake"),
         ] {
             fs::copy(self.root.join(from), folder.join(to)).with_context(|| format!("{from} is missing"))?;
         }
@@ -272,23 +289,35 @@ fn is_helper(name: &str) -> bool {
         || name == "_GLOBAL_OFFSET_TABLE_"
 }
 
-/// Found by `pkg-config`, compiled as C and as C++, run.
+/// Found by `pkg-config`, compiled as C and as C++; found by CMake; run each time.
 fn run_host_example(root: &Path, folder: &Path) -> Result<()> {
     let mut pkg_config = Command::new("pkg-config");
-    let flags = call(
-        pkg_config.args(["--cflags", "--libs", "densekd"]).env("PKG_CONFIG_PATH", folder.join("pkgconfig")),
-    )
-    .context("pkg-config is needed")?;
-    let program = folder.join("row");
+    pkg_config.args(["--cflags", "--libs", "densekd"]).env("PKG_CONFIG_PATH", folder.join("lib/pkgconfig"));
+    let flags = call(&mut pkg_config)?;
     let source = root.join("examples/c/row.c");
-    let mut cc = Command::new("cc");
-    cc.args(WARNINGS).arg("-pedantic").arg("-o").arg(&program).arg(&source);
-    call(cc.args(flags.split_whitespace()).arg("-lm"))?;
-    print!("{}", call(&mut Command::new(&program))?);
-    let mut cxx = Command::new("c++");
-    cxx.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-x", "c++"]);
-    call(cxx.arg(folder.join("include/densekd.h")))?;
-    println!("c: examples/c/row.c runs; the header is C++, too");
+    let mut said = String::new();
+    for (compiler, language, standard) in [("cc", "c", "-std=c99"), ("c++", "c++", "-std=c++11")] {
+        let program = folder.join(format!("row-{language}"));
+        let mut compile = Command::new(compiler);
+        compile
+            .arg(standard)
+            .args(WARNINGS)
+            .args(["-pedantic", "-x", language])
+            .arg(&source)
+            .args(["-x", "none"]);
+        call(compile.arg("-o").arg(&program).args(flags.split_whitespace()).arg("-lm"))?;
+        said = call(&mut Command::new(&program))?;
+    }
+    print!("{said}");
+    let build = folder.join("build");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(root.join("examples/c")).arg("-B").arg(&build);
+    let mut prefix = OsString::from("-DCMAKE_PREFIX_PATH=");
+    prefix.push(folder);
+    call(configure.arg(prefix))?;
+    call(Command::new("cmake").arg("--build").arg(&build))?;
+    ensure!(call(&mut Command::new(build.join("row")))? == said, "CMake's program says something else");
+    println!("c: examples/c/row.c runs as C and as C++, by pkg-config and by CMake");
     Ok(())
 }
 
@@ -297,7 +326,8 @@ fn run_board_example(root: &Path, tools: &Tools, target: &Target, folder: &Path)
     let Some((emulator, machine)) = target.board else { return Ok(()) };
     let program = folder.join("cortex_m4f.elf");
     let mut gcc = tools.arm_gcc()?;
-    gcc.args(WARNINGS)
+    gcc.arg("-std=c99")
+        .args(WARNINGS)
         .args([
             "-mcpu=cortex-m4",
             "-mthumb",
