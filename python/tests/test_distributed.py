@@ -5,10 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib
 import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,12 +17,11 @@ from torch import Tensor, nn
 from densekd.torch import ChannelWiseKD, Distiller, Pair, PixelWiseKD
 from densekd.torch.distributed import ExchangeError, merge_sums, sharded_loss
 
-from .conftest import maps
+from .conftest import EXAMPLES, maps, torchrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-EXAMPLES = Path(__file__).parent.parent / "examples"
+    from pathlib import Path
 
 
 def _start(rank: int, world: int, folder: str, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
@@ -148,22 +144,10 @@ def test_a_rank_that_dies_is_an_error_to_the_others(tmp_path: Path) -> None:
     assert "timeout is 30 s" in first
 
 
-def torchrun(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [*command, str(program), *arguments],
-        env=os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-
-
 def test_the_example_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLES)
     alone = importlib.import_module("shared_map").train(rank=0, world=1)
-    found = torchrun(EXAMPLES / "shared_map.py")
+    found = torchrun(str(EXAMPLES / "shared_map.py"))
     assert found.returncode == 0, found.stderr
     losses = [float(line.split()[-1]) for line in found.stdout.splitlines()]
     assert losses == pytest.approx(alone, rel=1e-4)
@@ -188,7 +172,7 @@ def test_a_stuck_rank_ends_the_others_after_the_timeout(tmp_path: Path) -> None:
     program = tmp_path / "stuck.py"
     program.write_text(_STUCK)
     start = time.monotonic()
-    found = torchrun(program)
+    found = torchrun(str(program))
     assert found.returncode != 0
     assert "ExchangeError: rank 0 of 2 got no answer" in found.stderr
     assert "timeout is 3 s" in found.stderr

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-HERE = Path(__file__).parent.parent
+from .conftest import with_examples
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def experiment(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "segmentation", "--out", str(out), *options]
-    paths = [str(HERE / "examples"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, env=with_examples(), capture_output=True, text=True, check=False)
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -24,7 +24,7 @@ def files(out: Path) -> dict[str, bytes]:
 def test_the_same_figures_twice_whatever_stopped(tmp_path: Path) -> None:
     first = experiment(tmp_path / "first", "--smoke", "--workers", "2")
     assert first.returncode == 0, first.stderr
-    assert first.stdout.count("\n") == 14
+    assert first.stdout.count("\n") == 16
     assert {"bars.svg", "curves.svg", "curves.csv", "results.csv", "table.md", "trials.csv"} <= set(
         files(tmp_path / "first")
     )

@@ -62,6 +62,10 @@ def _table(teacher: Mapping[str, float], students: Sequence[Result]) -> str:
             ahead = sum(gain > 0 for gain in gains)
             cells += [f"{mean(gains):+.2f}", f"{stdev(gains):.2f}", f"{ahead} of {len(gains)}"]
         lines.append(f"| {' | '.join(cells)} |")
+    first, second = [name for name in _by_mean(students) if METHODS[name].terms][:2]
+    leads = _gains(first, students, second)
+    seeds = f"{sum(lead > 0 for lead in leads)} of {len(leads)} seeds"
+    lines += ["", f"{first} over {second}: {mean(leads):+.2f}, sd {stdev(leads):.2f}, ahead in {seeds}."]
     return "\n".join(lines) + "\n"
 
 
@@ -102,10 +106,10 @@ def _of(name: str, students: Iterable[Result]) -> list[Result]:
     return sorted((x for x in students if x.method == name), key=lambda x: x.seed)
 
 
-def _gains(name: str, students: Sequence[Result]) -> list[float]:
-    """Return what each seed's student has over the control's of the same seed."""
-    pairs = zip(_of(name, students), _of(CONTROL, students), strict=True)
-    return [_test(mine) - _test(control) for mine, control in pairs]
+def _gains(name: str, students: Sequence[Result], over: str = CONTROL) -> list[float]:
+    """Return what each seed's student has over that of another method, of the same seed."""
+    pairs = zip(_of(name, students), _of(over, students), strict=True)
+    return [_test(mine) - _test(other) for mine, other in pairs]
 
 
 def _by_mean(students: Sequence[Result]) -> list[str]:
