@@ -37,10 +37,6 @@ typedef struct densekd_row_state {
 extern "C" {
 #endif // __cplusplus
 
-double fmaximum_num(double a, double b);
-
-double fminimum_num(double a, double b);
-
 // `value` = KL(softmax(teacher / tau) || softmax(student / tau)) of `len` elements each. 0 elements have value 0, and
 // their pointers are not looked at. `value` may lie anywhere.
 int32_t densekd_row_kl_f32(const float *teacher,

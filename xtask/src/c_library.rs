@@ -289,7 +289,7 @@ fn is_helper(name: &str) -> bool {
         || name == "_GLOBAL_OFFSET_TABLE_"
 }
 
-/// Found by `pkg-config`, compiled as C and as C++; found by CMake; run each time.
+/// Found by `pkg-config`, compiled as C and as C++; found by `CMake`; run each time.
 fn run_host_example(root: &Path, folder: &Path) -> Result<()> {
     let mut pkg_config = Command::new("pkg-config");
     pkg_config.args(["--cflags", "--libs", "densekd"]).env("PKG_CONFIG_PATH", folder.join("lib/pkgconfig"));
