@@ -1,7 +1,7 @@
 //! The KL divergence of one row pair in `f32` arithmetic alone: for a core with 32 KB of memory.
 //!
 //! [`crate::run`] takes sums in `f64` and rows in blocks of 256, which a microcontroller has neither the unit nor the
-//! memory for. Here a row is swept in single precision, in about 250 bytes of stack, by the same careful form (see
+//! memory for. Here a row is swept in single precision, in about 320 bytes of stack, by the same careful form (see
 //! [`crate::row`]): with `w = e^((s - m)/tau)`, a guess D of the log-ratio of the normalisers and `r = (t - s - D)/tau`,
 //!
 //! ```text
@@ -71,7 +71,7 @@ fn atanh_rest(y: f32) -> f32 {
 /// rows, 1e-5 for any finite row; the value is never negative and has these digits down to 1e-26.
 ///
 /// *Cost* of value and gradient, of an entry: 134 instructions of a Cortex-M4F where the rows are near, 159 where a quarter of
-/// the entries takes two exponentials; no memory but 250 bytes of stack. The value alone takes the student's exponentials
+/// the entries takes two exponentials; no memory but 320 bytes of stack. The value alone takes the student's exponentials
 /// twice and is hardly cheaper.
 ///
 /// ```
