@@ -1,4 +1,4 @@
-"""Writes features.i8: the student's features at every second position, a position's channels together.
+"""Write features.i8: the student's features at every second position, a position's channels together.
 
 Four bytes of scale (f32), then int8 with zero point -128. Only the standard library is needed.
 """
@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
-    """Reads the safetensors file, picks, quantises, writes."""
+    """Read the safetensors file, pick, quantise, write."""
     content = (HERE / "../../data/student.safetensors").read_bytes()
     (length,) = struct.unpack_from("<Q", content)
     about = json.loads(content[8 : 8 + length])["features"]
