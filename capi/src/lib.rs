@@ -6,6 +6,8 @@
 #![no_std]
 #![allow(clippy::missing_safety_doc, reason = "what a caller owes is said of each pointer, for C")]
 
+mod int8;
+mod integer;
 mod maximum;
 mod memory;
 mod row;

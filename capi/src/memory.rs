@@ -66,8 +66,9 @@ pub(crate) unsafe fn one<'a, T>(pointer: *mut T) -> Result<&'a mut T, i32> {
     Ok(unsafe { &mut *pointer })
 }
 
-/// Whether so many values of the two have a byte in common.
-pub(crate) fn overlaps<T, U>(a: *const T, b: *const U, len: usize) -> bool {
-    let end = |at: usize, size: usize| at.saturating_add(len.saturating_mul(size));
-    len > 0 && a.addr() < end(b.addr(), size_of::<U>()) && b.addr() < end(a.addr(), size_of::<T>())
+/// Whether so many values here and so many there have a byte in common.
+pub(crate) fn overlaps<T, U>((a, a_len): (*const T, usize), (b, b_len): (*const U, usize)) -> bool {
+    let end = |at: usize, len: usize, size: usize| at.saturating_add(len.saturating_mul(size));
+    let (a_end, b_end) = (end(a.addr(), a_len, size_of::<T>()), end(b.addr(), b_len, size_of::<U>()));
+    a_len > 0 && b_len > 0 && a.addr() < b_end && b.addr() < a_end
 }

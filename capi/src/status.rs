@@ -14,6 +14,12 @@ pub const DENSEKD_LENGTH: i32 = 3;
 pub const DENSEKD_OVERLAP: i32 = 4;
 /// The temperature is not a number from 1e-30 to 1e30.
 pub const DENSEKD_TEMPERATURE: i32 = 5;
+/// The scale is not a number from 1e-30 to 1e30.
+pub const DENSEKD_SCALE: i32 = 6;
+/// The tables are of two temperatures.
+pub const DENSEKD_TABLES: i32 = 7;
+/// The row is none that integers hold.
+pub const DENSEKD_RANGE: i32 = 8;
 
 /// What a status says: a text of static life, for any number.
 #[unsafe(no_mangle)]
@@ -25,6 +31,9 @@ pub extern "C" fn densekd_status_text(status: i32) -> *const c_char {
         DENSEKD_LENGTH => c"there are more elements than memory has",
         DENSEKD_OVERLAP => c"the gradient lies over an input",
         DENSEKD_TEMPERATURE => c"the temperature is not a number from 1e-30 to 1e30",
+        DENSEKD_SCALE => c"the scale is not a number from 1e-30 to 1e30",
+        DENSEKD_TABLES => c"the tables are of two temperatures",
+        DENSEKD_RANGE => c"the row is none that integers hold",
         _ => c"no status of densekd",
     };
     text.as_ptr()

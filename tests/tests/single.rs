@@ -23,9 +23,13 @@ fn off<X: Exponential>(pair: &RowPair) -> Off {
     let want = fast::kl_row_gradient(&teacher, &student, f64::from(tau));
     let loss = RowKl::<X>::new(tau).unwrap();
     let mut gradient = vec![0.0; want.len()];
-    let value = f64::from(loss.gradient(&pair.teacher, &pair.student, 1.0, &mut gradient));
+    let value = f64::from(loss.gradient(&pair.teacher[..], &pair.student[..], 1.0, &mut gradient));
     assert!(value >= 0.0, "{value} for {kl}");
-    assert_eq!(value, f64::from(loss.value(&pair.teacher, &pair.student)), "with and without a gradient");
+    assert_eq!(
+        value,
+        f64::from(loss.value(&pair.teacher[..], &pair.student[..])),
+        "with and without a gradient"
+    );
     let largest = want.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
     let worst = gradient.iter().zip(&want).fold(0.0_f64, |a, (&g, w)| a.max((f64::from(g) - w).abs()));
     Off {
@@ -113,7 +117,12 @@ fn equal_and_shifted_rows_are_exactly_0() {
             let teacher: Vec<f32> = (0..length).map(|_| (rng.f32() * 512.0).round() / 64.0).collect();
             let student: Vec<f32> = teacher.iter().map(|t| t + shift).collect();
             let mut gradient = vec![7.0; length];
-            let kl = RowKl::<Polynomial>::new(0.7).unwrap().gradient(&teacher, &student, 1.0, &mut gradient);
+            let kl = RowKl::<Polynomial>::new(0.7).unwrap().gradient(
+                &teacher[..],
+                &student[..],
+                1.0,
+                &mut gradient,
+            );
             assert!(kl == 0.0 && gradient.iter().all(|&g| g == 0.0), "{length} {shift}: {kl} {gradient:?}");
         }
     }
@@ -169,7 +178,7 @@ fn degenerate_rows_are_as_defined() {
 #[test]
 fn nothing_is_no_row_and_lengths_may_differ() {
     let loss = RowKl::<Polynomial>::new(1.0).unwrap();
-    assert_eq!(loss.gradient::<f32>(&[], &[], 1.0, &mut []), 0.0);
+    assert_eq!(loss.gradient::<[f32], [f32]>(&[], &[], 1.0, &mut []), 0.0);
     let (teacher, student) = ([0.5_f32, 2.0, -1.0], [1.0_f32, 0.0, 0.5]);
     let short = loss.value(&teacher[..2], &student[..2]);
     assert_eq!(loss.value(&teacher, &student[..2]), short);
@@ -190,5 +199,5 @@ fn halves_are_what_they_are_as_f32() {
     let (teacher, student) = (half(&pair.teacher), half(&pair.student));
     let wide = |row: &[half::f16]| row.iter().map(|x| x.to_f32()).collect::<Vec<_>>();
     let loss = RowKl::<Polynomial>::new(4.0).unwrap();
-    assert_eq!(loss.value(&teacher, &student), loss.value(&wide(&teacher), &wide(&student)));
+    assert_eq!(loss.value(&teacher[..], &student[..]), loss.value(&wide(&teacher)[..], &wide(&student)[..]));
 }

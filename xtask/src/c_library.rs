@@ -3,6 +3,9 @@
 //! Rust's own archive of a library without std still exports, weakly, what a compiler or a C library has by the same
 //! names (`memcpy`, `expf`, ...). Here it becomes one object, whose only global names are the functions of the header.
 
+mod board;
+mod peers;
+
 use crate::call;
 use crate::debian::need;
 use crate::embedded::figures;
@@ -10,6 +13,7 @@ use crate::embedded::target::{TARGETS, Target};
 use crate::embedded::tools::{Tools, linker};
 use crate::rise::Counts;
 use anyhow::{Context, Result, ensure};
+use board::Board;
 use clap::Args;
 use std::ffi::OsString;
 use std::fs;
@@ -21,6 +25,16 @@ const PREFIX: &str = "densekd_";
 
 /// What the panic handler calls, and nobody defines.
 const PANIC: &str = "densekd_must_not_panic";
+
+/// What is measured, and by which function.
+pub(crate) const FUNCTIONS: [(&str, &str); 6] = [
+    ("loss and gradient", "row_kl_gradient_f32"),
+    ("loss alone", "row_kl_f32"),
+    ("loss and gradient, in integers", "row_kl_gradient_integer_f32"),
+    ("loss alone, in integers", "row_kl_integer_f32"),
+    ("loss and gradient, int8 by tables", "int8_kl_gradient"),
+    ("loss alone, int8 by tables", "int8_kl"),
+];
 
 /// The committed header.
 const HEADER: &str = "capi/include/densekd.h";
@@ -49,6 +63,9 @@ pub(crate) struct CCommand {
     /// For this machine alone: nothing is fetched but the program that makes headers.
     #[arg(long)]
     host: bool,
+    /// Also run what a C program would do without it: newlib's functions, and CMSIS-DSP from its Python package.
+    #[arg(long)]
+    peers: bool,
 }
 
 impl CCommand {
@@ -72,14 +89,16 @@ impl CCommand {
         for target in targets {
             let library = Library { root, tools: &tools, target: Some(target) };
             let objects = library.make()?;
-            for (what, function) in
-                [("loss and gradient", "row_kl_gradient_f32"), ("loss alone", "row_kl_f32")]
-            {
+            for (what, function) in FUNCTIONS {
                 let size = objects.size(&[&format!("{PREFIX}{function}")])?;
                 counts.insert(format!("{} {what}, bytes of code", target.core), size);
             }
-            if target.core == "M4F" {
-                run_board_example(root, &tools, target, &library.folder())?;
+            if let (Board::CORE, Some(machine)) = (target.core, target.board) {
+                let board = Board { root, tools: &tools, machine, folder: library.folder() };
+                board.run_example()?;
+                if self.peers {
+                    peers::run(&board)?;
+                }
             }
         }
         if self.host {
@@ -310,6 +329,10 @@ fn run_host_example(root: &Path, folder: &Path) -> Result<()> {
     }
     print!("{said}");
     let build = folder.join("build");
+    // A checkout that has moved is another source to CMake.
+    if build.exists() {
+        fs::remove_dir_all(&build)?;
+    }
     let mut configure = Command::new("cmake");
     configure.arg("-S").arg(root.join("examples/c")).arg("-B").arg(&build);
     let mut prefix = OsString::from("-DCMAKE_PREFIX_PATH=");
@@ -318,35 +341,5 @@ fn run_host_example(root: &Path, folder: &Path) -> Result<()> {
     call(Command::new("cmake").arg("--build").arg(&build))?;
     ensure!(call(&mut Command::new(build.join("row")))? == said, "CMake's program says something else");
     println!("c: examples/c/row.c runs as C and as C++, by pkg-config and by CMake");
-    Ok(())
-}
-
-/// Compiled and linked by gcc without any library but its own, run on the board.
-fn run_board_example(root: &Path, tools: &Tools, target: &Target, folder: &Path) -> Result<()> {
-    let Some((emulator, machine)) = target.board else { return Ok(()) };
-    let program = folder.join("cortex_m4f.elf");
-    let mut gcc = tools.arm_gcc()?;
-    gcc.arg("-std=c99")
-        .args(WARNINGS)
-        .args([
-            "-mcpu=cortex-m4",
-            "-mthumb",
-            "-mfloat-abi=hard",
-            "-mfpu=fpv4-sp-d16",
-            "-Os",
-            "-ffreestanding",
-        ])
-        .args(["-nostdlib", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments", "-T"])
-        .arg(root.join("examples/c/cortex_m4f.ld"))
-        .arg("-I")
-        .arg(folder.join("include"))
-        .arg("-o")
-        .arg(&program)
-        .arg(root.join("examples/c/cortex_m4f.c"))
-        .arg(folder.join("lib/libdensekd.a"))
-        .arg("-lgcc");
-    call(&mut gcc)?;
-    call(tools.emulator(emulator, machine).arg(&program))?;
-    println!("c: examples/c/cortex_m4f.c runs on a simulated Cortex-M4F, with an expf of its own");
     Ok(())
 }

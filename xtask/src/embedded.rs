@@ -57,7 +57,11 @@ impl EmbeddedCommand {
         // Targets that were left out are not asked for.
         let is_run = |case: &str| cores.iter().any(|core| case.split(' ').next() == Some(core));
         let is_counted = |case: &str| is_run(case) && !case.ends_with("bytes of code");
-        figures::hold(root, &counts, is_counted, self.bless)
+        figures::hold(root, &counts, is_counted, self.bless)?;
+        targets
+            .iter()
+            .filter(|target| target.core == "M4F")
+            .try_for_each(|target| train(root, &tools, target))
     }
 
     fn targets(&self) -> Result<Vec<&'static Target>> {
@@ -85,6 +89,22 @@ fn build(root: &Path, tools: &Tools, target: &Target, vectors: &Path) -> Result<
     call(&mut cargo)?;
     let name = if target.board.is_some() { "densekd-board" } else { "densekd-board.wasm" };
     Ok(tools.build().join(target.name).join("release").join(name))
+}
+
+/// Runs the example that trains on the device.
+fn train(root: &Path, tools: &Tools, target: &Target) -> Result<()> {
+    let mut cargo = tools.cargo(target);
+    cargo
+        .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])
+        .arg(root.join("examples/firmware/Cargo.toml"));
+    // Its linker script is found from its folder.
+    call(cargo.current_dir(root.join("examples/firmware")))?;
+    let program = tools.build().join(target.name).join("release/densekd-firmware");
+    let output = run(root, tools, target, &program).context("examples/firmware fails")?;
+    let epochs: Vec<&str> = output.lines().filter(|line| line.starts_with("epoch ")).collect();
+    let [first, .., last] = epochs[..] else { anyhow::bail!("examples/firmware has no epochs:\n{output}") };
+    println!("embedded: examples/firmware learns: {first}, {last}");
+    Ok(())
 }
 
 /// What it prints.

@@ -1,7 +1,7 @@
 //! The KL divergence of one row pair in `f32` arithmetic alone: for a core with 32 KB of memory.
 //!
 //! [`crate::run`] takes sums in `f64` and rows in blocks of 256, which a microcontroller has neither the unit nor the
-//! memory for. Here a row is swept in single precision, in about 250 bytes of stack, by the same careful form (see
+//! memory for. Here a row is swept in single precision, in about 320 bytes of stack, by the same careful form (see
 //! [`crate::row`]): with `w = e^((s - m)/tau)`, a guess D of the log-ratio of the normalisers and `r = (t - s - D)/tau`,
 //!
 //! ```text
@@ -18,16 +18,34 @@
 //!
 //! One exponential an entry where |r| <= 1, for the larger ones another, of the teacher's own exponent.
 //!
+//! | the row | take |
+//! | --- | --- |
+//! | of numbers, or of int8 that is as exact as them ([`Quantized`], [`QuantizedChannels`]) | [`RowKl`] |
+//! | of int8 of one scale, at a fraction of the cost | [`Int8Kl`], with an [`ExpTable`] a side |
+//! | of numbers, on a core without a floating-point unit | [`IntegerKl`], and [`RowKl`] where it has no answer |
+//! | of a fixed teacher, in flash | [`TeacherTable`] |
+//!
 //! Rows with entries that are not finite are as those of [`crate::run`]: NaN or +inf makes the row NaN; a teacher of -inf
 //! alone is no row; what only the teacher lacks has no term; what only the student lacks makes the divergence infinite
 //! and leaves the gradient finite.
 
 mod exponential;
+mod int8;
+mod integer;
+mod quantized;
+mod row;
+mod shares;
 mod sweep;
+mod table;
+mod wide;
 
 pub use exponential::{Exponential, Libm, Polynomial};
+pub use int8::{ExpTable, Int8Kl};
+pub use integer::IntegerKl;
+pub use quantized::{Quantized, QuantizedChannels};
+pub use row::Row;
+pub use table::{Stored, TableError, TableRow, TeacherTable};
 
-use crate::Element;
 use crate::arithmetic::Arithmetic as _;
 use sweep::Sweep;
 
@@ -45,14 +63,15 @@ fn atanh_rest(y: f32) -> f32 {
 
 /// The KL divergence of a teacher's and a student's row under the softmax of a temperature.
 ///
-/// Rows are stored as `f32`, `f16` or `bf16`; each is one channel of a map, or one position's classes. Value and gradient
-/// are of the row alone: tau^2, weight and divisor are in `scale`. Where slices differ in length the shortest counts.
+/// Rows are of any kind of [`Row`]: slices of `f32`, `f16` or `bf16`, int8 as networks store it; each is one channel of a
+/// map, or one position's classes. Value and gradient are of the row alone: tau^2, weight and divisor are in `scale`.
+/// Where rows differ in length the shortest counts.
 ///
 /// *Accuracy* of value and gradient with [`Polynomial`], the gradient's in shares of its largest entry: 1e-6 for ordinary
 /// rows, 1e-5 for any finite row; the value is never negative and has these digits down to 1e-26.
 ///
 /// *Cost* of value and gradient, of an entry: 134 instructions of a Cortex-M4F where the rows are near, 159 where a quarter of
-/// the entries takes two exponentials; no memory but 250 bytes of stack. The value alone takes the student's exponentials
+/// the entries takes two exponentials; no memory but 320 bytes of stack. The value alone takes the student's exponentials
 /// twice and is hardly cheaper.
 ///
 /// ```
@@ -78,16 +97,16 @@ impl<X: Exponential> RowKl<X> {
     }
 
     /// The divergence.
-    pub fn value<E: Element>(&self, teacher: &[E], student: &[E]) -> f32 {
-        self.sweep(teacher, student, teacher.len()).run(&mut sweep::Again).kl()
+    pub fn value<T: Row + ?Sized, S: Row + ?Sized>(&self, teacher: &T, student: &S) -> f32 {
+        self.sweep(teacher, student, usize::MAX).run(&mut sweep::Again).kl()
     }
 
     /// The divergence; `scale (q - p)/tau` for each entry into `gradient`, which holds the student's exponentials until
     /// then.
-    pub fn gradient<E: Element>(
+    pub fn gradient<T: Row + ?Sized, S: Row + ?Sized>(
         &self,
-        teacher: &[E],
-        student: &[E],
+        teacher: &T,
+        student: &S,
         scale: f32,
         gradient: &mut [f32],
     ) -> f32 {
@@ -99,9 +118,13 @@ impl<X: Exponential> RowKl<X> {
 
     /// Of what all have, and `room` entries at most.
     #[inline(always)]
-    fn sweep<'r, E: Element>(&self, teacher: &'r [E], student: &'r [E], room: usize) -> Sweep<'r, X, E> {
-        let len = teacher.len().min(student.len()).min(room);
-        let [teacher, student] = [teacher, student].map(|row| row.get(..len).unwrap_or_default());
-        Sweep::new(self.exponential, self.per_unit, teacher, student)
+    fn sweep<'r, T: Row + ?Sized, S: Row + ?Sized>(
+        &self,
+        teacher: &'r T,
+        student: &'r S,
+        room: usize,
+    ) -> Sweep<'r, X, T, S> {
+        let len = teacher.entries().min(student.entries()).min(room);
+        Sweep::new(self.exponential, self.per_unit, teacher, student, len)
     }
 }

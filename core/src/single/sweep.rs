@@ -1,7 +1,6 @@
 //! The sweeps over a row pair, and what their sums say.
 
-use super::Exponential;
-use crate::Element;
+use super::{Exponential, Row};
 use crate::arithmetic::two_difference;
 
 /// Where a sweep leaves the student's exponentials for the next.
@@ -152,11 +151,12 @@ impl Verdict {
     }
 }
 
-pub(super) struct Sweep<'r, X, E> {
+pub(super) struct Sweep<'r, X, T: ?Sized, S: ?Sized> {
     exponential: X,
     per_unit: f32,
-    teacher: &'r [E],
-    student: &'r [E],
+    teacher: &'r T,
+    student: &'r S,
+    len: usize,
     /// The student's largest entry.
     m: f32,
     /// The log-ratio's reference in two terms, in units of the inputs.
@@ -173,15 +173,15 @@ struct Entry {
     bregman: f32,
 }
 
-impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
-    pub(super) fn new(exponential: X, per_unit: f32, teacher: &'r [E], student: &'r [E]) -> Self {
+impl<'r, X: Exponential, T: Row + ?Sized, S: Row + ?Sized> Sweep<'r, X, T, S> {
+    pub(super) fn new(exponential: X, per_unit: f32, teacher: &'r T, student: &'r S, len: usize) -> Self {
         let zero = (0.0, 0.0);
-        Self { exponential, per_unit, teacher, student, m: 0.0, d: zero, top: zero, exact: false }
+        Self { exponential, per_unit, teacher, student, len, m: 0.0, d: zero, top: zero, exact: false }
     }
 
     #[inline(always)]
-    fn pairs(&self) -> impl Iterator<Item = (f32, f32)> + use<'r, X, E> {
-        self.teacher.iter().zip(self.student).map(|(t, s)| (t.widen(), s.widen()))
+    fn pairs(&self) -> impl Iterator<Item = (f32, f32)> + use<'r, X, T, S> {
+        self.teacher.values(self.len).zip(self.student.values(self.len))
     }
 
     /// Moves the reference of the log-ratio by so many nats.
@@ -241,7 +241,7 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
 
     /// The references' first guess, and Z.
     fn measure(&mut self, room: &mut impl Room) -> f32 {
-        self.m = Self::largest(self.student.iter().map(|s| s.widen()));
+        self.m = Self::largest(self.student.values(self.len));
         // Where all differences are equal the mean is to be exact: it is taken beside one of them.
         let beside = self.pairs().next().map_or(0.0, |(t, s)| t - s);
         let (mut z, mut first) = (Sum::default(), Sum::default());
@@ -325,7 +325,7 @@ impl<'r, X: Exponential, E: Element> Sweep<'r, X, E> {
     #[cold]
     #[inline(never)]
     fn start_at_the_teacher(&mut self) -> bool {
-        let top = Self::largest(self.teacher.iter().map(|t| t.widen()));
+        let top = Self::largest(self.teacher.values(self.len));
         self.exact = true;
         self.refer_to(two_difference(top, self.m));
         top.is_finite()

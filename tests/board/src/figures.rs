@@ -3,7 +3,7 @@
 use crate::host::say;
 use crate::machine::{instructions, now, stack_pointer};
 use core::hint::black_box;
-use densekd_core::single::{Exponential, Libm, Polynomial, RowKl};
+use densekd_core::single::{ExpTable, Exponential, Int8Kl, IntegerKl, Libm, Polynomial, RowKl};
 
 /// Elements of the row: three arrays fit into 16 KB beside the stack.
 const N: usize = 512;
@@ -51,15 +51,43 @@ fn rows(near: f32) -> ([f32; N], [f32; N]) {
     (teacher, student)
 }
 
+/// Steps of 1/32 that repeat, uniform over int8.
+fn steps(mut state: u32) -> [i8; N] {
+    [0; N].map(|_: u8| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as i8
+    })
+}
+
+/// Names of loss and gradient of int8, and of loss alone. A frame of its own: the stack has no room for two.
+#[inline(never)]
+fn int8([gradient_name, value_name]: [&str; 2]) {
+    let (teacher, student, mut gradient) = (steps(1), steps(2), [0.0; N]);
+    let Some(table) = ExpTable::new(1.0 / 32.0, 4.0) else { return };
+    let Some(loss) = Int8Kl::new(&table, &table) else { return };
+    let gradient = measured(&mut || {
+        _ = black_box(loss.gradient(black_box(&teacher), black_box(&student), 1.0, &mut gradient));
+    });
+    say_figure(gradient_name, gradient);
+    let value = measured(&mut || _ = black_box(loss.value(black_box(&teacher), black_box(&student))));
+    say_figure(value_name, value);
+}
+
+/// A line: tenths of an instruction an element, bytes of stack.
+fn say_figure(name: &str, (bytes, count): (usize, u32)) {
+    say!("figure {name} {} {bytes}", (count * 10 + N as u32 / 2) / N as u32);
+}
+
 /// One row of a kind, or several times.
+#[inline(never)]
 fn report(name: &str, near: f32, times: usize, work: &mut dyn FnMut(&[f32], &[f32], &mut [f32])) {
     let ((teacher, student), mut gradient) = (rows(near), [0.0; N]);
-    let (bytes, count) = measured(&mut || {
+    let found = measured(&mut || {
         for _ in 0..times {
             work(black_box(&teacher), black_box(&student), &mut gradient);
         }
     });
-    say!("figure {name} {} {bytes}", (count * 10 + N as u32 / 2) / N as u32);
+    say_figure(name, found);
 }
 
 /// Names of loss and gradient, of loss alone; the same of rows that are near.
@@ -72,10 +100,15 @@ fn of<X: Exponential>(names: [&str; 4]) {
     }
 }
 
-/// Prints a line of each: tenths of an instruction an element, bytes of stack.
+/// Prints a line of each.
 pub(crate) fn print() {
     of::<Polynomial>(["gradient", "value", "near-gradient", "near-value"]);
     of::<Libm>(["libm-gradient", "libm-value", "libm-near-gradient", "libm-near-value"]);
+    if let Some(loss) = IntegerKl::new(4.0) {
+        report("integer-gradient", 0.0, 1, &mut |t, s, g| _ = black_box(loss.gradient(t, s, 1.0, g)));
+        report("integer-value", 0.0, 1, &mut |t, s, _| _ = black_box(loss.value(t, s)));
+    }
+    int8(["int8-gradient", "int8-value"]);
     // A deliberate rise, for the gate to see.
     let Some(loss) = RowKl::<Polynomial>::new(4.0) else { return };
     report("slower", 0.05, 2, &mut |t, s, g| _ = black_box(loss.gradient(t, s, 1.0, g)));

@@ -12,6 +12,7 @@ mod figures;
 mod golden;
 #[macro_use]
 mod host;
+mod integers;
 #[cfg_attr(target_arch = "arm", path = "machine/arm.rs")]
 #[cfg_attr(target_arch = "riscv32", path = "machine/riscv.rs")]
 #[cfg_attr(target_arch = "wasm32", path = "machine/wasm.rs")]
@@ -20,6 +21,7 @@ mod machine;
 /// What the start-up code calls.
 fn run() -> ! {
     golden::run();
+    integers::run();
     #[cfg(target_os = "none")]
     figures::print();
     host::exit(0)

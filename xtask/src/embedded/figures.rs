@@ -1,6 +1,7 @@
 //! What a row costs on each target: a table that is committed, and that no count may rise above.
 
 use super::target::TARGETS;
+use crate::c_library::FUNCTIONS;
 use crate::rise::{Counts, RISE, faults, has_risen};
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write as _;
@@ -61,7 +62,7 @@ pub(crate) fn sees_a_rise(core: &str, counts: &mut Counts) -> Result<()> {
 }
 
 /// What is measured: the row's name in the table, and the board's.
-const ROWS: [(&str, &str); 8] = [
+const ROWS: [(&str, &str); 12] = [
     ("loss and gradient", "gradient"),
     ("loss alone", "value"),
     ("loss and gradient, rows that are near", "near-gradient"),
@@ -70,12 +71,16 @@ const ROWS: [(&str, &str); 8] = [
     ("loss alone, libm's functions", "libm-value"),
     ("loss and gradient, near, libm's functions", "libm-near-gradient"),
     ("loss alone, near, libm's functions", "libm-near-value"),
+    ("loss and gradient, in integers", "integer-gradient"),
+    ("loss alone, in integers", "integer-value"),
+    ("loss and gradient, int8 by tables", "int8-gradient"),
+    ("loss alone, int8 by tables", "int8-value"),
 ];
 
 fn tables(counts: &Counts) -> String {
     let mut text = String::from(
         "# What a row costs on a microcontroller\n\n\
-         Written by `cargo xtask embedded --bless`: a row of 512 elements of `f32` in `densekd_core::single`, built with \
+         Written by `cargo xtask embedded --bless`: a row of 512 elements in `densekd_core::single`, of `f32` but where it says more, built with \
          `opt-level = \"s\"`,\non a simulated board. Instructions an element (counts, not cycles), and bytes of stack.\n\n",
     );
     let cores = || TARGETS.iter().filter(|target| target.board.is_some()).map(|target| target.core);
@@ -94,7 +99,7 @@ fn tables(counts: &Counts) -> String {
     text.push_str("\nBytes of code and constants of the C library's function, written by `cargo xtask c --bless`; without an FPU the\ncompiler's helpers come on top.\n\n");
     let _ = writeln!(text, "| function | {} |", cores().collect::<Vec<_>>().join(" | "));
     let _ = writeln!(text, "| --- |{}", " --- |".repeat(cores().count()));
-    for title in ["loss and gradient", "loss alone"] {
+    for (title, _) in FUNCTIONS {
         let cell = |core: &str| {
             counts
                 .get(&format!("{core} {title}, bytes of code"))

@@ -47,11 +47,11 @@ impl Tools {
     }
 
     /// A folder that is there once its step has ended.
-    fn step(&self, name: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub(crate) fn step(&self, name: &str, work: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
         let folder = self.folder.join(name);
         let ready = folder.join("ready");
         if ready.exists() {
-            return Ok(());
+            return Ok(folder);
         }
         println!("embedded: {name} into {}", folder.display());
         if folder.exists() {
@@ -60,7 +60,7 @@ impl Tools {
         fs::create_dir_all(&folder)?;
         work(&folder).with_context(|| format!("{name} cannot be had"))?;
         fs::write(ready, "")?;
-        Ok(())
+        Ok(folder)
     }
 
     fn fetch_rust(&self, to: &Path) -> Result<()> {
@@ -146,28 +146,40 @@ impl Tools {
 
     /// The program that makes a C header of Rust source.
     pub(crate) fn cbindgen(&self) -> Result<PathBuf> {
-        self.step("cbindgen", |to| {
+        let folder = self.step("cbindgen", |to| {
             let mut cargo = Command::new(env!("CARGO"));
             cargo
                 .args(["install", "--quiet", "--locked", "--version", CBINDGEN, "cbindgen", "--root"])
                 .arg(to);
             call(&mut cargo).map(drop)
         })?;
-        Ok(self.folder.join("cbindgen/bin/cbindgen"))
+        Ok(folder.join("bin/cbindgen"))
     }
 
     /// GNU's C compiler for Cortex-M.
     pub(crate) fn arm_gcc(&self) -> Result<Command> {
-        self.step("arm-gcc", |to| {
-            let debian = self.debian()?;
-            debian.download(&debian.closure(&["gcc-arm-none-eabi"])?)?;
-            debian.unpack(to, &[])?;
-            debian.remove()
-        })?;
-        let folder = self.folder.join("arm-gcc");
+        let folder = self.packages("arm-gcc", "gcc-arm-none-eabi")?;
         let mut gcc = Command::new(folder.join("usr/bin/arm-none-eabi-gcc"));
         gcc.env("LD_LIBRARY_PATH", libraries(&folder));
         Ok(gcc)
+    }
+
+    /// Where that compiler finds a C library for a Cortex-M4F.
+    pub(crate) fn newlib(&self) -> Result<[String; 3]> {
+        let folder = self.packages("newlib", "libnewlib-arm-none-eabi")?.join("usr");
+        let library = folder.join("lib/arm-none-eabi/newlib/thumb/v7e-m+fp/hard");
+        let headers = folder.join("include/newlib").display().to_string();
+        Ok(["-isystem".to_owned(), headers, format!("-L{}", library.display())])
+    }
+
+    /// A package and what it needs, in a folder.
+    fn packages(&self, name: &str, package: &str) -> Result<PathBuf> {
+        self.step(name, |to| {
+            let debian = self.debian()?;
+            debian.download(&debian.closure(&[package])?)?;
+            debian.unpack(to, &[])?;
+            debian.remove()
+        })
     }
 
     /// Where builds go.
