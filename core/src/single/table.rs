@@ -147,7 +147,7 @@ impl<'a> TeacherTable<'a> {
         Ok(Self { rows, entries, tau, stored, numbers })
     }
 
-    /// The first bytes of a table: rows follow as [`Self::store`] makes them. None where sizes are beyond 32 bits.
+    /// The first bytes of a table: rows follow as [`Stored::store`] makes them. None where sizes are beyond 32 bits.
     pub fn header(rows: usize, entries: usize, tau: f32, stored: Stored) -> Option<[u8; HEADER]> {
         let step = match stored {
             Stored::F16 => 0.0,
