@@ -3,29 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from densekd.torch import DistillationLoss
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-class OnHost(DistillationLoss):
-    """A loss of maps on a GPU that the CPU evaluates: the maps are copied there, and the gradient back."""
-
-    def forward(
-        self,
-        student: Tensor,
-        teacher: Tensor | None = None,
-        *,
-        labels: Tensor | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Evaluate the loss."""
-        ours, theirs, classes, counted = (None if x is None else x.cpu() for x in (student, teacher, labels, mask))
-        assert ours is not None
-        return super().forward(ours, theirs, labels=classes, mask=counted).to(student.device)
+from densekd.torch import ChannelWiseKD, DistillationLoss
 
 
 @dataclass(frozen=True)
@@ -70,8 +49,8 @@ CITYSCAPES = Config(
     weight_decay=5e-4,
     size=(512, 512),
     terms=(
-        Term("head.logits", OnHost("cwd", tau=4.0, weight=3.0)),
-        Term("head.features", OnHost("cwd", tau=4.0, weight=50.0), adapted=True),
+        Term("head.logits", ChannelWiseKD(tau=4.0, weight=3.0)),
+        Term("head.features", ChannelWiseKD(tau=4.0, weight=50.0), adapted=True),
     ),
 )
 
@@ -85,7 +64,7 @@ COCO = Config(
     weight_decay=1e-4,
     size=(800, 1333),
     terms=tuple(
-        Term(f"backbone[{level}]", OnHost("cwd", tau=1.0, weight=10.0)) for level in ("0", "1", "2", "p6", "p7")
+        Term(f"backbone[{level}]", ChannelWiseKD(tau=1.0, weight=10.0)) for level in ("0", "1", "2", "p6", "p7")
     ),
     drops=(2 / 3, 8 / 9),
     warm_up=500,
