@@ -19,6 +19,7 @@
 //! | the work on a shape | [`Plan`], [`Inputs`], [`run`], and [`Call`] for backends |
 //! | losses of whole maps | [`MapPlan`], [`MapInputs`], [`run_map`], and [`MapCall`] for backends |
 //! | maps that do not match | [`Resize`], [`Conv1x1`] |
+//! | a row on a microcontroller | the [`single`] module |
 //! | a row in pieces | [`RowState`], [`RowStatistics`] |
 //! | a fixed teacher | [`PreparedTeacher`] |
 //! | why the numbers can be trusted | the [`row`] module |
@@ -66,6 +67,7 @@ mod row_loss;
 mod segments;
 mod shape;
 mod simd;
+pub mod single;
 mod space;
 mod upsample;
 mod vector_loss;

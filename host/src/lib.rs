@@ -16,6 +16,7 @@
 //! | compare maps that do not match | [`AdaptedPair`], [`Adapter`] |
 //! | add up several terms with weights and schedules | [`objective`] |
 //! | read and write tensors | [`io`] |
+//! | prepare a fixed teacher for a microcontroller | [`rows`] |
 //! | run on an NVIDIA GPU | the feature `cuda`: `Cuda`, `Auto` |
 //! | read options from words or JSON | [`options`] |
 //! | trust a machine | [`selftest`], [`check`] |
@@ -38,6 +39,7 @@ mod evaluate;
 pub mod io;
 pub mod objective;
 pub mod options;
+pub mod rows;
 pub mod selftest;
 mod sinks;
 mod term;

@@ -37,6 +37,21 @@ class Loss:
         grad_weight: Array | None = None,
         grad_bias: Array | None = None,
     ) -> float: ...
+    def workspace(self, student: Array, teacher: Array | None = None) -> int: ...
+    def launch(
+        self,
+        student: Array,
+        teacher: Array | None = None,
+        *,
+        workspace: Array,
+        totals: Array,
+        mask: Array | None = None,
+        counted: Array | None = None,
+        upstream: float = 1.0,
+        stream: int = 0,
+        grad_student: Array | None = None,
+        grad_teacher: Array | None = None,
+    ) -> float: ...
     def scale(self, shape: tuple[int, int, int, int]) -> float: ...
     def row_sums(self, student: Array, teacher: Array, sums: Array) -> None: ...
     def gradient_of_sums(

@@ -55,6 +55,8 @@ pub(crate) fn exception(error: impl Into<BackendError>) -> PyErr {
     match error {
         BackendError::Request(_) => PyValueError::new_err(text),
         BackendError::Unsupported(_) => PyNotImplementedError::new_err(text),
+        #[cfg(feature = "cuda")]
+        BackendError::Cuda(densekd::gpu::Error::Unsupported { .. }) => PyNotImplementedError::new_err(text),
         _ => PyRuntimeError::new_err(text),
     }
 }

@@ -1,6 +1,7 @@
 //! What the Python package is made of: losses with their options, and tensors that come by `DLPack`.
 
 mod backend;
+mod launch;
 mod loss;
 mod options;
 mod rows;

@@ -2,7 +2,7 @@
 
 use crate::backend::{cpu, exception};
 use crate::tensor::{Array, ArrayMut, order};
-use crate::{options, rows};
+use crate::{launch, options, rows};
 use densekd::TermSubmission;
 use densekd::core::{Labels, Loss, Options, Preset, Projection, Shape, Term, Upstream};
 use pyo3::exceptions::PyValueError;
@@ -130,24 +130,7 @@ impl PyLoss {
         let mut grad_weight = written("grad_weight", grad_weight, &[&grad_student, &grad_teacher])?;
         let mut grad_bias = written("grad_bias", grad_bias, &[&grad_student, &grad_teacher, &grad_weight])?;
 
-        let term = {
-            let gradients = [&grad_student, &grad_teacher].into_iter().flatten().map(ArrayMut::array);
-            let maps: Vec<_> = [&student].into_iter().chain(&teacher).chain(gradients).collect();
-            for (map, gradient) in [(Some(&student), &grad_student), (teacher.as_ref(), &grad_teacher)] {
-                if let (Some(map), Some(gradient)) = (map, gradient)
-                    && map.shape() != gradient.array().shape()
-                {
-                    let (found, wanted) = (gradient.array().shape(), map.shape());
-                    return Err(PyValueError::new_err(format!(
-                        "a gradient of shape {found:?}, not {wanted:?}"
-                    )));
-                }
-            }
-            let shape = |map: &Array| Shape::new(map.map()?).map_err(exception);
-            let of_student = shape(&student)?;
-            let of_teacher = teacher.as_ref().map_or(Ok(of_student), shape)?;
-            Term::new(self.0, of_student, of_teacher, order(&maps)?).map_err(exception)?
-        };
+        let term = term(self.0, (&student, &grad_student), (teacher.as_ref(), &grad_teacher))?;
 
         let labels = labels.as_ref().map(|labels| Ok::<_, PyErr>((labels.to_labels()?, labels.shape())));
         let labels = match labels.transpose()? {
@@ -188,6 +171,52 @@ impl PyLoss {
         Ok(outcome.value())
     }
 
+    /// Bytes of workspace that [`launch`](Self::launch) takes for arrays like these.
+    #[pyo3(signature = (student, teacher=None))]
+    fn workspace(&self, student: &Bound<'_, PyAny>, teacher: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
+        launch::workspace(self.0, student, teacher)
+    }
+
+    /// Starts the loss on arrays of one CUDA device, in the order of a stream (`CUstream`, 0 for the default one), and
+    /// returns before it is done what the sum is to be multiplied by. All arrays must stay until the stream has done it.
+    ///
+    /// `totals` is float64 `[2]`: the sum goes to the first; the second begins with a uint32, bit 0 set where a finite
+    /// gradient to the student became infinite, bit 1 where one to the teacher did. `mask` is uint8 or bool on the
+    /// device, `counted` the same mask in the main memory.
+    #[pyo3(signature = (
+        student, teacher=None, *, workspace, totals, mask=None, counted=None, upstream=1.0, stream=0,
+        grad_student=None, grad_teacher=None,
+    ))]
+    #[allow(clippy::too_many_arguments, reason = "keywords of Python")]
+    fn launch(
+        &self,
+        py: Python<'_>,
+        student: &Bound<'_, PyAny>,
+        teacher: Option<&Bound<'_, PyAny>>,
+        workspace: &Bound<'_, PyAny>,
+        totals: &Bound<'_, PyAny>,
+        mask: Option<&Bound<'_, PyAny>>,
+        counted: Option<&Bound<'_, PyAny>>,
+        upstream: f64,
+        stream: usize,
+        grad_student: Option<&Bound<'_, PyAny>>,
+        grad_teacher: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<f64> {
+        let call = launch::Call {
+            student,
+            teacher,
+            workspace,
+            totals,
+            mask,
+            counted,
+            upstream,
+            stream,
+            grad_student,
+            grad_teacher,
+        };
+        launch::launch(py, self.0, &call)
+    }
+
     /// What the sum over the rows of a map of this shape is multiplied by: weight and tau^2 over the divisor.
     fn scale(&self, shape: [usize; 4]) -> PyResult<f64> {
         rows::scale(self.0, shape)
@@ -216,6 +245,28 @@ impl PyLoss {
     ) -> PyResult<()> {
         rows::gradient(py, self.0, (student, teacher), sums, upstream, grad_student)
     }
+}
+
+/// The loss on the shapes of maps, each with its gradient.
+pub(crate) fn term(
+    options: Options,
+    (student, grad_student): (&Array, &Option<ArrayMut>),
+    (teacher, grad_teacher): (Option<&Array>, &Option<ArrayMut>),
+) -> PyResult<Term> {
+    for (map, gradient) in [(Some(student), grad_student), (teacher, grad_teacher)] {
+        if let (Some(map), Some(gradient)) = (map, gradient)
+            && map.shape() != gradient.array().shape()
+        {
+            let (found, wanted) = (gradient.array().shape(), map.shape());
+            return Err(PyValueError::new_err(format!("a gradient of shape {found:?}, not {wanted:?}")));
+        }
+    }
+    let gradients = [grad_student, grad_teacher].into_iter().flatten().map(ArrayMut::array);
+    let maps: Vec<_> = [student].into_iter().chain(teacher).chain(gradients).collect();
+    let shape = |map: &Array| Shape::new(map.map()?).map_err(exception);
+    let of_student = shape(student)?;
+    let of_teacher = teacher.map_or(Ok(of_student), shape)?;
+    Term::new(options, of_student, of_teacher, order(&maps)?).map_err(exception)
 }
 
 impl PyLoss {

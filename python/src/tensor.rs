@@ -2,9 +2,11 @@
 
 #![allow(unsafe_code, reason = "memory of another library")]
 
+#[cfg(feature = "cuda")]
+use densekd::core::DType;
 use densekd::core::{Order, Tensor, TensorMut};
 use dlpark::DlpackFlags;
-use dlpark::ffi::{DLDataType, DLDeviceType};
+use dlpark::ffi::{DLDataType, DLDevice, DLDeviceType};
 use dlpark::python::{ImportedDlpack, from_dlpack};
 use half::{bf16, f16};
 use pyo3::exceptions::{PyBufferError, PyNotImplementedError, PyTypeError, PyValueError};
@@ -44,10 +46,38 @@ impl Stored {
     }
 }
 
-/// A tensor in the main memory whose elements lie together in one of the orders that losses take. It holds on to the
-/// memory.
+/// Where elements are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// The main memory.
+    Host,
+    /// That of a CUDA device of this number.
+    Cuda(u32),
+}
+
+impl Memory {
+    fn of(device: DLDevice) -> Option<Self> {
+        match device.device_type {
+            DLDeviceType::CPU | DLDeviceType::CUDAHOST => Some(Self::Host),
+            DLDeviceType::CUDA => u32::try_from(device.device_id).ok().map(Self::Cuda),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Host => f.write_str("the CPU"),
+            Self::Cuda(ordinal) => write!(f, "CUDA device {ordinal}"),
+        }
+    }
+}
+
+/// A tensor whose elements lie together in one of the orders that losses take. It holds on to the memory.
 pub(crate) struct Array {
     name: &'static str,
+    memory: Memory,
     stored: Stored,
     shape: Vec<usize>,
     /// Whether they lie in the order of the dimensions, and with the second dimension fastest.
@@ -59,8 +89,8 @@ pub(crate) struct Array {
     _owner: ImportedDlpack,
 }
 
-// SAFETY: the pointer is to memory that `_owner` keeps and any thread may read; who writes to it has an exclusive
-// `Array`, see `to_mut`.
+// SAFETY: the pointer is to memory that `_owner` keeps and any thread may read, or an address of a device's; who writes
+// to it has an exclusive `Array`, see `to_mut`.
 unsafe impl Send for Array {}
 // SAFETY: shared, it is only read.
 unsafe impl Sync for Array {}
@@ -75,13 +105,12 @@ impl Array {
         let owner = from_dlpack(object.as_borrowed(), None, None)?;
         let read_only = owner.flags().contains(DlpackFlags::READ_ONLY);
         let tensor = owner.validate().map_err(|error| PyBufferError::new_err(format!("{name}: {error}")))?;
-        let device = tensor.device();
-        if ![DLDeviceType::CPU, DLDeviceType::CUDAHOST].contains(&device.device_type) {
-            return Err(PyNotImplementedError::new_err(format!(
-                "{name} is on device {:?}: this build runs on the CPU, move it there",
-                device.device_type
-            )));
-        }
+        let memory = Memory::of(tensor.device()).ok_or_else(|| {
+            PyNotImplementedError::new_err(format!(
+                "{name} is on device {:?}: losses run on CPUs and CUDA devices, move it there",
+                tensor.device().device_type
+            ))
+        })?;
         let stored = stored(tensor.dtype()).ok_or_else(|| {
             let DLDataType { code, bits, lanes } = tensor.dtype();
             PyTypeError::new_err(format!(
@@ -119,7 +148,7 @@ impl Array {
         if len > 0 && (first.is_null() || !first.addr().is_multiple_of(stored.size())) {
             return Err(PyBufferError::new_err(format!("{name} is not aligned to its elements")));
         }
-        Ok(Self { name, stored, shape, rows, channels_last, first, len, read_only, _owner: owner })
+        Ok(Self { name, memory, stored, shape, rows, channels_last, first, len, read_only, _owner: owner })
     }
 
     pub(crate) fn shape(&self) -> &[usize] {
@@ -149,30 +178,41 @@ impl Array {
         PyTypeError::new_err(format!("{} is of {}: wanted {wanted}", self.name, self.stored.name()))
     }
 
+    /// Whether there are elements to be lent as a slice, which only those in the main memory can be.
+    fn lends(&self) -> PyResult<bool> {
+        match self.memory {
+            Memory::Host => Ok(self.len > 0),
+            Memory::Cuda(_) => Err(PyNotImplementedError::new_err(format!(
+                "{} is on {}: what is called works on the CPU, `Loss.launch` and densekd.torch on CUDA devices",
+                self.name, self.memory
+            ))),
+        }
+    }
+
     /// The elements as one slice.
     ///
     /// # Safety
     /// `T` is the type that they are stored in.
-    unsafe fn slice<T>(&self) -> &[T] {
-        if self.len == 0 {
-            return &[];
+    unsafe fn slice<T>(&self) -> PyResult<&[T]> {
+        if !self.lends()? {
+            return Ok(&[]);
         }
-        // SAFETY: `len` elements of this type lie together from `first` on, aligned, as `new` has checked; `_owner` keeps
-        // them for as long as `self`, and what `to_mut` lends is disjoint, see `disjoint`.
-        unsafe { std::slice::from_raw_parts(self.first.cast(), self.len) }
+        // SAFETY: `len` elements of this type lie together in the main memory from `first` on, aligned, as `new` and `lends`
+        // have checked; `_owner` keeps them for as long as `self`, and what `to_mut` lends is disjoint, see `ArrayMut::new`.
+        Ok(unsafe { std::slice::from_raw_parts(self.first.cast(), self.len) })
     }
 
     /// The elements of a map.
     pub(crate) fn to_tensor(&self) -> PyResult<Tensor<'_>> {
         Ok(match self.stored {
             // SAFETY: the type is that of the variant.
-            Stored::F32 => unsafe { self.slice::<f32>() }.into(),
+            Stored::F32 => unsafe { self.slice::<f32>() }?.into(),
             // SAFETY: as above.
-            Stored::F64 => unsafe { self.slice::<f64>() }.into(),
+            Stored::F64 => unsafe { self.slice::<f64>() }?.into(),
             // SAFETY: as above.
-            Stored::F16 => unsafe { self.slice::<f16>() }.into(),
+            Stored::F16 => unsafe { self.slice::<f16>() }?.into(),
             // SAFETY: as above.
-            Stored::Bf16 => unsafe { self.slice::<bf16>() }.into(),
+            Stored::Bf16 => unsafe { self.slice::<bf16>() }?.into(),
             Stored::I64 | Stored::U8 => {
                 return Err(self.wrong_type("float32, float64, float16 or bfloat16"));
             }
@@ -183,7 +223,7 @@ impl Array {
     pub(crate) fn to_labels(&self) -> PyResult<&[i64]> {
         match self.stored {
             // SAFETY: the type is that of the variant.
-            Stored::I64 => Ok(unsafe { self.slice() }),
+            Stored::I64 => unsafe { self.slice() },
             _ => Err(self.wrong_type("int64")),
         }
     }
@@ -192,7 +232,7 @@ impl Array {
     pub(crate) fn to_mask(&self) -> PyResult<&[u8]> {
         match self.stored {
             // SAFETY: the type is that of the variant; a bool of DLPack is a byte.
-            Stored::U8 => Ok(unsafe { self.slice() }),
+            Stored::U8 => unsafe { self.slice() },
             _ => Err(self.wrong_type("uint8 or bool")),
         }
     }
@@ -201,9 +241,57 @@ impl Array {
     pub(crate) fn to_f64(&self) -> PyResult<&[f64]> {
         match self.stored {
             // SAFETY: the type is that of the variant.
-            Stored::F64 => Ok(unsafe { self.slice() }),
+            Stored::F64 => unsafe { self.slice() },
             _ => Err(self.wrong_type("float64")),
         }
+    }
+}
+
+/// What a launch on a device asks.
+#[cfg(feature = "cuda")]
+impl Array {
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) const fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// The type of a map's elements.
+    pub(crate) fn dtype(&self) -> PyResult<DType> {
+        Ok(match self.stored {
+            Stored::F32 => DType::F32,
+            Stored::F64 => DType::F64,
+            Stored::F16 => DType::F16,
+            Stored::Bf16 => DType::Bf16,
+            Stored::I64 | Stored::U8 => return Err(self.wrong_type("float32, float64, float16 or bfloat16")),
+        })
+    }
+
+    /// Where the elements begin, of an array on a device.
+    pub(crate) fn address(&self) -> PyResult<u64> {
+        match self.memory {
+            Memory::Cuda(_) => Ok(self.first.addr() as u64),
+            Memory::Host => Err(PyValueError::new_err(format!("{} is on {}", self.name, self.memory))),
+        }
+    }
+
+    /// The same where there are at least so many bytes from a multiple of 16 on.
+    pub(crate) fn room(&self, wanted: usize) -> PyResult<u64> {
+        let (address, found) = (self.address()?, self.len * self.stored.size());
+        if found < wanted || !address.is_multiple_of(16) {
+            return Err(PyValueError::new_err(format!(
+                "{} has {found} bytes at address {address:#x}: wanted {wanted} at a multiple of 16",
+                self.name
+            )));
+        }
+        Ok(address)
+    }
+
+    /// The address of a mask.
+    pub(crate) fn mask_address(&self) -> PyResult<u64> {
+        if self.stored == Stored::U8 { self.address() } else { Err(self.wrong_type("uint8 or bool")) }
     }
 }
 
@@ -220,7 +308,8 @@ impl ArrayMut {
         let own = array.bytes();
         for other in others {
             let bytes = other.bytes();
-            if own.start < bytes.end && bytes.start < own.end {
+            let there = array.memory == other.memory;
+            if there && own.start < bytes.end && bytes.start < own.end {
                 return Err(PyValueError::new_err(format!("{name} shares memory with {}", other.name)));
             }
         }
@@ -233,26 +322,26 @@ impl ArrayMut {
 
     /// # Safety
     /// `T` is the type that the elements are stored in.
-    unsafe fn slice_mut<T>(&mut self) -> &mut [T] {
-        if self.0.len == 0 {
-            return &mut [];
+    unsafe fn slice_mut<T>(&mut self) -> PyResult<&mut [T]> {
+        if !self.0.lends()? {
+            return Ok(&mut []);
         }
         // SAFETY: as for `Array::slice`; nothing else that a call reads or writes overlaps it, as `new` has checked, and
         // the library that owns it has lent it for the call.
-        unsafe { std::slice::from_raw_parts_mut(self.0.first.cast_mut().cast(), self.0.len) }
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.0.first.cast_mut().cast(), self.0.len) })
     }
 
     /// The elements of a map.
     pub(crate) fn to_tensor_mut(&mut self) -> PyResult<TensorMut<'_>> {
         Ok(match self.0.stored {
             // SAFETY: the type is that of the variant.
-            Stored::F32 => unsafe { self.slice_mut::<f32>() }.into(),
+            Stored::F32 => unsafe { self.slice_mut::<f32>() }?.into(),
             // SAFETY: as above.
-            Stored::F64 => unsafe { self.slice_mut::<f64>() }.into(),
+            Stored::F64 => unsafe { self.slice_mut::<f64>() }?.into(),
             // SAFETY: as above.
-            Stored::F16 => unsafe { self.slice_mut::<f16>() }.into(),
+            Stored::F16 => unsafe { self.slice_mut::<f16>() }?.into(),
             // SAFETY: as above.
-            Stored::Bf16 => unsafe { self.slice_mut::<bf16>() }.into(),
+            Stored::Bf16 => unsafe { self.slice_mut::<bf16>() }?.into(),
             Stored::I64 | Stored::U8 => {
                 return Err(self.0.wrong_type("float32, float64, float16 or bfloat16"));
             }
@@ -263,7 +352,7 @@ impl ArrayMut {
     pub(crate) fn to_f64_mut(&mut self) -> PyResult<&mut [f64]> {
         match self.0.stored {
             // SAFETY: the type is that of the variant.
-            Stored::F64 => Ok(unsafe { self.slice_mut() }),
+            Stored::F64 => unsafe { self.slice_mut() },
             _ => Err(self.0.wrong_type("float64")),
         }
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -24,6 +25,11 @@ def network(width: int = 4) -> nn.Sequential:
 def batches(count: int) -> list[tuple[list[str], Tensor]]:
     generator = torch.Generator().manual_seed(3)
     return [([f"a{i}", f"b{i}"], torch.randn(2, 3, 8, 8, generator=generator)) for i in range(count)]
+
+
+def test_a_teacher_whose_numbers_lie_channels_last(tmp_path: Path) -> None:
+    TeacherCache(tmp_path, network(), ["3"])
+    TeacherCache(tmp_path, network().to(memory_format=torch.channels_last), ["3"])
 
 
 def test_a_cached_teacher_is_the_teacher(tmp_path: Path) -> None:
@@ -98,7 +104,11 @@ def test_a_killed_run_is_gone_on_with(tmp_path: Path) -> None:
     before = sum(key in cache for keys, _ in batches(40) for key in keys)
     assert before < 80
     assert cache.fill(batches(40), progress=False) == 80 - before
-    assert not list(tmp_path.glob("*.half"))
+    for half in tmp_path.glob("*.half"):
+        os.utime(half, (0, 0))
+    (tmp_path / "young.half").touch()
+    TeacherCache(tmp_path, network(), ["3"])
+    assert list(tmp_path.glob("*.half")) == [tmp_path / "young.half"]
     teacher = network().eval()
     with torch.no_grad():
         for keys, images in batches(40):

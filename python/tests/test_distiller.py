@@ -8,7 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from densekd.torch import ChannelWiseKD, DistillationWarning, Distiller, FeatureMimicking, Pair, PixelWiseKD
+from densekd.torch import (
+    AttentionTransfer,
+    ChannelWiseKD,
+    DistillationWarning,
+    Distiller,
+    FeatureMimicking,
+    Pair,
+    PixelWiseKD,
+)
 from densekd.torch.features import plain_name
 
 
@@ -49,6 +57,25 @@ def pairs() -> list[Pair]:
         Pair("head", "head", ChannelWiseKD(tau=2.0), weight=3.0),
         Pair("backbone", "backbone", FeatureMimicking(), channels=(4, 8), name="features"),
     ]
+
+
+def test_a_loss_of_attention_takes_features_of_unlike_widths() -> None:
+    student, teacher, images = networks()
+    distiller = Distiller(student, teacher, [Pair("backbone", "backbone", AttentionTransfer())])
+    student(images)
+    distiller(images).total.backward()
+    weight = student.get_parameter("backbone.0.weight")
+    assert weight.grad is not None
+    assert weight.grad.any()
+    assert not distiller.adapters
+    with pytest.raises(ValueError, match=r"channels=\(4, 8\)"):
+        _mimicked(student, teacher, images)
+
+
+def _mimicked(student: Net, teacher: Net, images: Tensor) -> None:
+    distiller = Distiller(student, teacher, [Pair("backbone", "backbone", FeatureMimicking())])
+    student(images)
+    distiller(images)
 
 
 def test_a_plain_loop() -> None:

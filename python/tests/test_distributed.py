@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +15,9 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from densekd.torch import ChannelWiseKD, Distiller, Pair, PixelWiseKD
-from densekd.torch.distributed import merge_sums, sharded_loss
+from densekd.torch.distributed import ExchangeError, merge_sums, sharded_loss
 
-from .conftest import maps
+from .conftest import EXAMPLES, maps, torchrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,12 +132,48 @@ def _dies(rank: int, _world: int, student: Tensor) -> str:
         return "gone"
     try:
         sharded_loss(ChannelWiseKD(), student, student.clone())
-    except RuntimeError as error:
-        return type(error).__name__
+    except ExchangeError as error:
+        return str(error)
     return "nothing"
 
 
 def test_a_rank_that_dies_is_an_error_to_the_others(tmp_path: Path) -> None:
     first, second = run(2, tmp_path, _dies, torch.zeros(1, 2, 3, 4))
     assert second == "gone"
-    assert first not in {"nothing", "gone"}
+    assert "rank 0 of 2 got no answer" in first
+    assert "timeout is 30 s" in first
+
+
+def test_the_example_under_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    alone = importlib.import_module("shared_map").train(rank=0, world=1)
+    found = torchrun(str(EXAMPLES / "shared_map.py"))
+    assert found.returncode == 0, found.stderr
+    losses = [float(line.split()[-1]) for line in found.stdout.splitlines()]
+    assert losses == pytest.approx(alone, rel=1e-4)
+    assert losses[-1] < losses[0]
+
+
+_STUCK = """
+import datetime, sys, time
+import torch, torch.distributed as dist
+from densekd.torch import ChannelWiseKD
+from densekd.torch.distributed import sharded_loss
+
+dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=3))
+if dist.get_rank() == 1:
+    time.sleep(60)
+part = torch.zeros(1, 2, 3, 4)
+sharded_loss(ChannelWiseKD(), part, part.clone())
+"""
+
+
+def test_a_stuck_rank_ends_the_others_after_the_timeout(tmp_path: Path) -> None:
+    program = tmp_path / "stuck.py"
+    program.write_text(_STUCK)
+    start = time.monotonic()
+    found = torchrun(str(program))
+    assert found.returncode != 0
+    assert "ExchangeError: rank 0 of 2 got no answer" in found.stderr
+    assert "timeout is 3 s" in found.stderr
+    assert time.monotonic() - start < 60

@@ -8,23 +8,17 @@ mod cases;
 pub(crate) use self::cases::drive;
 
 use crate::call;
+use crate::rise::{Counts, RISE, faults, has_risen};
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The committed table.
 const TABLE: &str = "benches/results/instructions.json";
 
-/// Percent that a count may rise.
-const RISE: u64 = 3;
-
 /// The case that is a deliberate rise: another case's work, done twice.
 const SLOWER: &str = "slower";
-
-/// Instructions by case.
-type Counts = BTreeMap<String, u64>;
 
 #[derive(Serialize, Deserialize)]
 struct Table {
@@ -63,38 +57,11 @@ pub(crate) fn run(bless: bool) -> Result<()> {
         "the counts in {TABLE} were made by rustc {}, this is {rustc}: use that one, or --bless",
         table.rustc
     );
-    let faults = faults(&table.instructions, &counts);
+    let faults = faults("instructions", &table.instructions, &counts);
     ensure!(faults.is_empty(), "{}\nwanted or not? --bless writes what was counted", faults.join("\n"));
     println!("instructions: {} cases, none up by more than {RISE} %", counts.len());
     println!("instructions: work done twice is found ({usual} -> {slower})");
     Ok(())
-}
-
-fn has_risen(from: u64, to: u64) -> bool {
-    to * 100 > from * (100 + RISE)
-}
-
-/// Each case that has risen, or stands on one side only.
-fn faults(table: &Counts, counts: &Counts) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (case, &to) in counts {
-        match table.get(case) {
-            None => faults.push(format!("{case}: {to} instructions, not in the table")),
-            #[allow(clippy::cast_precision_loss, reason = "percents of counts far below 2^53")]
-            Some(&from) if has_risen(from, to) => {
-                let percent = 100.0 * (to as f64 / from as f64 - 1.0);
-                faults.push(format!("{case}: {from} instructions before, {to} now, {percent:.1} % more"));
-            }
-            Some(_) => {}
-        }
-    }
-    faults.extend(
-        table
-            .keys()
-            .filter(|case| !counts.contains_key(*case))
-            .map(|case| format!("{case}: in the table, not counted")),
-    );
-    faults
 }
 
 /// Runs all cases under Callgrind, which leaves a file for each.
@@ -130,28 +97,4 @@ fn total(path: &Path) -> Result<u64> {
         bail!("{} has no sum", path.display())
     };
     sum.trim().parse().with_context(|| format!("{sum} is no count"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Counts, faults};
-
-    fn counts(all: &[(&str, u64)]) -> Counts {
-        all.iter().map(|&(case, count)| (case.to_owned(), count)).collect()
-    }
-
-    #[test]
-    fn a_rise_is_found_and_both_counts_are_named() {
-        let table = counts(&[("a", 1000), ("b", 1000), ("c", 1000)]);
-        assert_eq!(
-            faults(&table, &counts(&[("a", 1030), ("b", 1031), ("c", 500)])),
-            ["b: 1000 instructions before, 1031 now, 3.1 % more"]
-        );
-    }
-
-    #[test]
-    fn a_case_on_one_side_only_is_found() {
-        let faults = faults(&counts(&[("a", 1)]), &counts(&[("b", 1)]));
-        assert_eq!(faults, ["b: 1 instructions, not in the table", "a: in the table, not counted"]);
-    }
 }

@@ -1,7 +1,10 @@
 //! Development commands: `cargo xtask --help`.
 
 mod accuracy;
+mod c_library;
 mod counters;
+mod debian;
+mod embedded;
 mod figures;
 mod gpu;
 mod instructions;
@@ -9,6 +12,7 @@ mod neon;
 mod no_std;
 mod ptx;
 mod python;
+mod rise;
 mod search;
 
 use anyhow::{Context, Result, bail};
@@ -64,6 +68,8 @@ enum Command {
         #[arg(long, hide = true)]
         drive: bool,
     },
+    Embedded(embedded::EmbeddedCommand),
+    C(c_library::CCommand),
     /// Run the tests on 64-bit Arm under QEMU.
     Neon,
     /// Build the Python package's wheel and test it beside torch.
@@ -100,6 +106,8 @@ fn main() -> Result<()> {
         Command::Figures { turns, tables } => figures::run(turns, tables),
         Command::Instructions { drive: true, .. } => instructions::drive(),
         Command::Instructions { bless, drive: false } => instructions::run(bless),
+        Command::Embedded(command) => command.run(),
+        Command::C(command) => command.run(),
         Command::Neon => neon::run(),
         Command::Python => python::run(),
     }
@@ -109,7 +117,8 @@ fn main() -> Result<()> {
 fn call(command: &mut Process) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;
     if !output.status.success() {
-        bail!("{command:?} failed:\n{}", String::from_utf8_lossy(&output.stderr));
+        let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        bail!("{command:?} failed ({}):\n{}", output.status, said.join("\n"));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -4,6 +4,7 @@
 //! QEMU are Debian's own packages, unpacked into `target/neon`; nothing is installed.
 
 use crate::call;
+use crate::debian::Debian;
 use anyhow::{Context, Result, anyhow, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -71,36 +72,15 @@ impl Tools {
     fn fetch(&self) -> Result<()> {
         ensure!(cfg!(all(target_arch = "x86_64", target_os = "linux")), "this needs Debian 12 for x86-64");
         println!("neon: fetching a compiler and an emulator into {}", self.folder.display());
-        let packages = self.folder.join("packages");
-        for folder in [&packages, &self.folder.join("apt/lists/partial"), &self.unpacked("")] {
-            fs::create_dir_all(folder)?;
-        }
-        // Package lists of its own, so that the system's are neither needed nor touched.
-        let settings = self.folder.join("apt.conf");
-        let apt = self.folder.join("apt");
-        let apt = apt.display();
-        fs::write(
-            &settings,
-            format!(
-                "APT::Architecture \"amd64\";\nAPT::Architectures {{ \"amd64\"; \"arm64\"; }};\n\
-                 APT::Sandbox::User \"\";\nDir::State \"{apt}\";\nDir::State::lists \"{apt}/lists\";\n\
-                 Dir::State::status \"/dev/null\";\nDir::Cache \"{apt}/cache\";\n"
-            ),
-        )?;
-        let apt = |program: &str, arguments: &[&str]| {
-            call(Command::new(program).args(arguments).env("APT_CONFIG", &settings).current_dir(&packages))
-        };
-        apt("apt-get", &["update", "-qq"])?;
-        // The versions are in the names of what the compiler depends on.
-        let library = depends(&apt("apt-cache", &["depends", LIBRARY])?, "libstd-rust-web-")?;
-        let llvm = depends(&apt("apt-cache", &["depends", &library])?, "libllvm")?;
+        fs::create_dir_all(self.unpacked(""))?;
+        let debian = Debian::new(&self.folder, &["amd64", "arm64"], "/dev/null")?;
+        let library = debian.dependency(LIBRARY, "libstd-rust-web-")?;
+        let llvm = debian.dependency(&library, "libllvm")?;
         let foreign = format!("{LIBRARY}:arm64");
-        let mut names = vec!["download", "-qq", COMPILER, &library, &llvm, LIBRARY, &foreign];
+        let mut names = vec![COMPILER, &library, &llvm, LIBRARY, &foreign];
         names.extend(PACKAGES);
-        apt("apt-get", &names)?;
-        for package in fs::read_dir(&packages)? {
-            call(Command::new("dpkg-deb").arg("--extract").arg(package?.path()).arg(self.unpacked("")))?;
-        }
+        debian.download(&names)?;
+        debian.unpack(&self.unpacked(""), &[])?;
         // Thirty other machines' emulators, documents and packages.
         for program in fs::read_dir(self.unpacked("usr/bin"))? {
             let path = program?.path();
@@ -109,9 +89,8 @@ impl Tools {
                 fs::remove_file(path)?;
             }
         }
-        for folder in [self.unpacked("usr/share"), packages, self.folder.join("apt")] {
-            fs::remove_dir_all(folder)?;
-        }
+        fs::remove_dir_all(self.unpacked("usr/share"))?;
+        debian.remove()?;
         self.write_linker()?;
         fs::write(self.ready(), "")?;
         Ok(())
@@ -161,11 +140,4 @@ impl Tools {
             .env("DENSEKD_ISA", "neon");
         Ok(())
     }
-}
-
-/// The dependency whose name begins so.
-fn depends(listing: &str, prefix: &str) -> Result<String> {
-    let mut names = listing.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-    let name = names.find(|name| name.starts_with(prefix) && name.ends_with(|c: char| c.is_ascii_digit()));
-    name.map(str::to_owned).with_context(|| format!("no {prefix}* among what is needed:\n{listing}"))
 }

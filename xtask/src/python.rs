@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<()> {
     environment.pip(&["install", "maturin>=1.9,<2"])?;
     let mut build = environment.module("maturin");
     build
-        .args(["build", "--release", "--locked", "--quiet", "--manifest-path"])
+        .args(["build", "--release", "--locked", "--quiet", "--features", "cuda", "--manifest-path"])
         .arg(project.join("Cargo.toml"));
     shown(build.arg("--out").arg(&wheels))?;
     let wheel = fs::read_dir(&wheels)?.next().context("maturin made no wheel")??.path();
@@ -38,7 +38,15 @@ pub(crate) fn run() -> Result<()> {
     for file in ["pyproject.toml", "README.md"] {
         fs::copy(project.join(file), elsewhere.join(file))?;
     }
-    shown(environment.module("pytest").arg("--quiet").current_dir(&elsewhere))?;
+    let on_device = "tests/test_cuda.py";
+    let tests = || {
+        let mut command = environment.module("pytest");
+        command.arg("--quiet").current_dir(&elsewhere);
+        command
+    };
+    shown(tests().arg(format!("--ignore={on_device}")))?;
+    // In a process of their own, as PyTorch would take the simulated device's driver for one that it can use.
+    shown(tests().arg(on_device).env("DENSEKD_CUDA_LIBRARY", densekd_device::library()))?;
     println!("python: {} passes its tests", wheel.file_name().unwrap_or_default().display());
     Ok(())
 }
@@ -64,9 +72,11 @@ impl Environment {
     }
 
     fn pip(&self, arguments: &[&str]) -> Result<()> {
-        // The environment is the cache: torch's packages are gigabytes.
+        // The environment is the cache: torch's packages are gigabytes, more than some hold in memory as /tmp.
         let settings = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"];
-        shown(self.module("pip").args(settings).args(arguments))
+        let downloads = self.folder.join("tmp");
+        fs::create_dir_all(&downloads)?;
+        shown(self.module("pip").env("TMPDIR", downloads).args(settings).args(arguments))
     }
 }
 
@@ -77,7 +87,7 @@ fn shown(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Copies a folder's Python files in the place of what was there.
+/// Copies a folder's Python files, and those of the folders in it, in the place of what was there.
 fn copied(from: &Path, to: &Path) -> Result<()> {
     if to.exists() {
         fs::remove_dir_all(to)?;
@@ -85,8 +95,11 @@ fn copied(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "py") {
-            fs::copy(&path, to.join(path.file_name().unwrap_or_default()))?;
+        let place = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            copied(&path, &place)?;
+        } else if path.extension().is_some_and(|extension| extension == "py") {
+            fs::copy(&path, place)?;
         }
     }
     Ok(())

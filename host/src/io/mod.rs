@@ -53,7 +53,7 @@ pub use labels::{Labels, read_labels};
 pub use pair::{Pair, read_pair};
 pub use path::TensorPath;
 pub use values::Values;
-pub use write::{write, write_npy, write_safetensors};
+pub use write::{write, write_bytes, write_npy, write_safetensors};
 
 /// Reads one tensor.
 ///

@@ -43,6 +43,25 @@ pub fn write(path: impl AsRef<Path>, name: &str, tensor: &Array) -> Result<(), E
     }
 }
 
+/// Writes bytes that are a file of their own.
+///
+/// # Errors
+///
+/// Where the system refuses to write. An older file is then still there.
+///
+/// ```
+/// use densekd::io;
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("teacher.rows");
+/// io::write_bytes(&path, &[1, 2])?;
+/// assert_eq!(std::fs::read(&path)?, [1, 2]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn write_bytes(path: impl AsRef<Path>, bytes: &[u8]) -> Result<(), Error> {
+    atomically(path.as_ref(), |file| file.write_all(bytes))
+}
+
 /// Writes an array as `np.save` does.
 ///
 /// The file takes the place of an older one only when all of it is on disk; it keeps that one's

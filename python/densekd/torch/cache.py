@@ -1,16 +1,19 @@
 """What a fixed teacher puts out for fixed inputs, kept on disk.
 
 A file an input (safetensors), named after its key, written beside its place and moved there when it is whole: a run
-that is killed leaves no half file, and the next one goes on where it stopped. Files are read through the page cache
+that is killed leaves no half file in a place, and the next one goes on where it stopped; several processes may fill and
+read one folder at once. Files are read through the page cache
 (memory-mapped), so that processes on one machine share them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +32,9 @@ __all__ = ["TeacherCache"]
 
 _ABOUT = "teacher.json"
 _HALF = ".half"
+
+#: Seconds after which a half file is one that a killed process left.
+_LEFT = 600
 
 
 class TeacherCache:
@@ -59,7 +65,10 @@ class TeacherCache:
         about = {"teacher": _fingerprint(teacher), "modules": list(self.modules), "dtype": str(dtype)}
         self.folder.mkdir(parents=True, exist_ok=True)
         for half in self.folder.glob(f"*{_HALF}"):
-            half.unlink()
+            # A younger one may be another process's, which is about to move it.
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - half.stat().st_mtime > _LEFT:
+                    half.unlink()
         said = self.folder / _ABOUT
         if said.exists():
             found = json.loads(said.read_text())
@@ -140,5 +149,5 @@ def _fingerprint(teacher: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, x in sorted(teacher.state_dict().items()):
         digest.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
-        digest.update(x.detach().cpu().contiguous().view(torch.uint8).numpy() if x.dim() else str(x.item()).encode())
+        digest.update(x.detach().cpu().flatten().view(torch.uint8).numpy() if x.dim() else str(x.item()).encode())
     return digest.hexdigest()

@@ -180,20 +180,24 @@ class Distiller(nn.Module):
         if pair.resize is not None and student.shape[2:] != teacher.shape[2:]:
             corners = False if pair.resize == "bilinear" else None
             student = F.interpolate(student, size=teacher.shape[2:], mode=pair.resize, align_corners=corners)
-        if student.shape != teacher.shape:
+        takes = pair.loss.loss
+        try:
+            found: Tensor = pair.loss(
+                student,
+                teacher if takes.takes_teacher else None,
+                labels=labels if takes.takes_labels else None,
+                mask=mask if takes.takes_mask else None,
+            )
+        except ValueError as error:
+            if student.shape == teacher.shape:
+                raise
+            # Some losses compare features of unlike numbers of channels: only the loss knows.
             message = (
                 f"{pair.title}: the student's features are {tuple(student.shape)}, the teacher's "
                 f"{tuple(teacher.shape)}: give the pair channels=({student.shape[1]}, {teacher.shape[1]}), "
                 "an adapter, or resize='bilinear'"
             )
-            raise ValueError(message)
-        takes = pair.loss.loss
-        found: Tensor = pair.loss(
-            student,
-            teacher if takes.takes_teacher else None,
-            labels=labels if takes.takes_labels else None,
-            mask=mask if takes.takes_mask else None,
-        )
+            raise ValueError(message) from error
         return found
 
     def suggest_weights(self, task_loss: Tensor, terms: Terms, share: float = 1.0) -> dict[str, float]:

@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
     from .losses import DistillationLoss
 
-__all__ = ["merge_sums", "sharded_loss"]
+__all__ = ["ExchangeError", "merge_sums", "sharded_loss"]
+
+
+class ExchangeError(RuntimeError):
+    """The ranks' numbers could not be exchanged."""
+
 
 #: What stands in the six numbers of a row.
 _T, _OF_T, _S, _OF_S, _RATIO, _KL = range(6)
@@ -41,8 +46,8 @@ def sharded_loss(
     there is nothing to be averaged over the ranks. Channel-wise KL divergence only (`norm="channel"`,
     `divergence="kl"`), no mask.
 
-    If a rank dies, the others' exchange ends with an error after the group's timeout
-    (`torch.distributed.init_process_group(timeout=...)`).
+    Where a rank dies or is stuck, the others do not hang: at the latest after the group's timeout
+    (`torch.distributed.init_process_group(timeout=...)`) they raise `ExchangeError`, which names it.
     """
     options = loss.loss.options
     if (options.get("norm"), options.get("divergence")) != ("channel", "kl"):
@@ -99,9 +104,25 @@ def _bregman(r: Tensor) -> Tensor:
 
 
 def _exchange(own: Tensor, group: ProcessGroup | None) -> Tensor:
+    """Return every rank's numbers, in the order of the ranks."""
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(parts, own, group=group)
+    try:
+        dist.all_gather(parts, own, group=group)
+    except RuntimeError as error:
+        message = (
+            f"rank {dist.get_rank(group)} of {len(parts)} got no answer: another rank has died or is stuck "
+            f"(the group's timeout is {_timeout(group)}: init_process_group(timeout=...)). {error}"
+        )
+        raise ExchangeError(message) from error
     return torch.stack(parts)
+
+
+def _timeout(group: ProcessGroup | None) -> str:
+    """Return how long a group's exchange waits, where its backend tells."""
+    group = group or dist.group.WORLD
+    backend = None if group is None else group._get_backend(torch.device("cpu"))
+    waits = getattr(getattr(backend, "options", None), "_timeout", None)
+    return "not known" if waits is None else f"{waits.total_seconds():g} s"
 
 
 class _Sharded(torch.autograd.Function):

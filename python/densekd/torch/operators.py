@@ -12,6 +12,8 @@ from torch import Tensor
 
 from densekd import Loss
 
+from . import cuda
+
 
 class Inputs(NamedTuple):
     """What a loss reads."""
@@ -72,18 +74,27 @@ def _submit(
     student, teacher, labels, mask = (None if x is None else x.detach() for x in inputs)
     assert student is not None
     student, teacher = _aligned(student, teacher)
+    mask = None if mask is None else mask.contiguous()
+    if student.is_cuda:
+        if labels is not None:
+            message = f"labels on {student.device}: losses of labels run on the CPU, move their maps there"
+            raise NotImplementedError(message)
+        value, *gradients = cuda.submit(
+            loss, student, teacher, mask, upstream=upstream, to_student=to_student, to_teacher=to_teacher
+        )
+        return value.to(_value_type(student)), gradients[0], gradients[1]
     grad_student = torch.empty_like(student) if to_student else None
     grad_teacher = torch.empty_like(teacher) if to_teacher and teacher is not None else None
-    value = loss.submit(
+    found = loss.submit(
         student,
         teacher,
         labels=None if labels is None else labels.contiguous(),
-        mask=None if mask is None else mask.contiguous(),
+        mask=mask,
         upstream=upstream,
         grad_student=grad_student,
         grad_teacher=grad_teacher,
     )
-    return torch.tensor(value, dtype=_value_type(student)), grad_student, grad_teacher
+    return torch.tensor(found, dtype=_value_type(student)), grad_student, grad_teacher
 
 
 def _aligned(student: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -107,7 +118,8 @@ def _order(x: Tensor) -> torch.memory_format | None:
 
 
 def _times(gradient: Tensor | None, upstream: Tensor) -> Tensor | None:
-    if gradient is None or float(upstream) == 1.0:
+    # A device is not waited for.
+    if gradient is None or (not upstream.is_cuda and float(upstream) == 1.0):
         return gradient
     return gradient * upstream.to(torch.promote_types(gradient.dtype, torch.float32))
 

@@ -1,13 +1,16 @@
 //! The sums over channels at the edges that a row of pixels keeps, in one sweep of the row and the one below.
 
 use super::LaMode;
-use super::grid::{Grid, SUMS};
+use super::grid::{EDGES, Grid, SUMS};
 use crate::map::{PIECE, Stretch, View, Work, along, cut_mut};
 use crate::simd::{Simd, Widened};
 use core::ops::Range;
 
 /// Columns that are read at once, with one more, at most.
 pub(super) const COLUMNS: usize = PIECE - 16;
+
+/// Which of a pixel's edges goes down to the left.
+const DOWN_LEFT: usize = 1;
 
 /// Channels that are read at once, so that sums are loaded and stored once for all of them; as pairs of lines.
 const CHANNELS: usize = 4;
@@ -69,10 +72,8 @@ impl<const PRODUCTS: bool, const I: usize> Work<I> for Terms<'_, '_, PRODUCTS> {
         // Pixels that have a neighbour to the right.
         let paired = count.min((*width - from).saturating_sub(1));
         let whole = paired / L::WIDTH * L::WIDTH;
-        for x in (0..whole).step_by(L::WIDTH) {
-            step.take::<L, E, PRODUCTS, I>(l, &lines, (from, x), (L::WIDTH, L::WIDTH));
-        }
-        for x in (whole..count).step_by(L::WIDTH) {
+        let taken = step.take_whole::<L, E, PRODUCTS, I>(l, &lines, (from, whole)).map_or(0, |()| whole);
+        for x in (taken..count).step_by(L::WIDTH) {
             let lengths = ((count - x).min(L::WIDTH), paired.saturating_sub(x).min(L::WIDTH));
             step.take::<L, E, PRODUCTS, I>(l, &lines, (from, x), lengths);
         }
@@ -86,6 +87,59 @@ struct Step<'a> {
 }
 
 impl Step<'_> {
+    /// So many pixels from the first of some columns on, whole vectors that have all neighbours; none where there is no
+    /// row below.
+    #[inline(always)]
+    fn take_whole<L: Simd, E: Widened, const PRODUCTS: bool, const I: usize>(
+        &mut self,
+        l: L,
+        lines: &[&[E]; I],
+        (from, whole): (usize, usize),
+    ) -> Option<()> {
+        if !self.has_below {
+            return None;
+        }
+        // Of one length that the compiler sees, so that one check does for all.
+        let mut planes: [&mut [f64]; SUMS] = [(); SUMS].map(|()| &mut [][..]);
+        for (i, (cut, plane)) in planes.iter_mut().zip(&mut self.planes).enumerate() {
+            // The edge down to the left is kept by the pixel that is one to the right.
+            let start = if i == DOWN_LEFT { from + 1 } else { from };
+            *cut = plane.get_mut(start..)?.get_mut(..whole)?;
+        }
+        let mut near: [[&[E]; 2]; I] = [[&[]; 2]; I];
+        for (near, line) in near.iter_mut().zip(lines) {
+            *near = [line.get(..whole)?, line.get(1..)?.get(..whole)?];
+        }
+        for x in (0..whole).step_by(L::WIDTH) {
+            let at = x..x + L::WIDTH;
+            let mut sums = [[l.splat_f64(0.0); 2]; SUMS];
+            // Squares at pixels are of products alone.
+            let of_mode = if PRODUCTS { SUMS } else { EDGES };
+            for (sum, plane) in sums.iter_mut().zip(&planes).take(of_mode) {
+                *sum = f64::load_wide(l, plane.get(at.clone())?);
+            }
+            for pair in near.as_chunks().0 {
+                let [[line, right], [below, below_right]]: [[&[E]; 2]; 2] = *pair;
+                // Of the next row, two below, since rows of a channel are far from those of the next.
+                l.prefetch(below.get(at.clone())?, self.width);
+                let wide = |line: &[E]| Some(E::load_wide(l, line.get(at.clone())?));
+                let (a, b, under, after) = (wide(line)?, wide(right)?, wide(below)?, wide(below_right)?);
+                let [to_right, down_left, down, down_right, pixels] = &mut sums;
+                add_terms::<L, PRODUCTS>(l, to_right, a, b);
+                add_terms::<L, PRODUCTS>(l, down_left, b, under);
+                add_terms::<L, PRODUCTS>(l, down, a, under);
+                add_terms::<L, PRODUCTS>(l, down_right, a, after);
+                if PRODUCTS {
+                    add_terms::<L, true>(l, pixels, a, a);
+                }
+            }
+            for (sum, plane) in sums.iter().zip(&mut planes).take(of_mode) {
+                store(l, *sum, plane.get_mut(at.clone())?);
+            }
+        }
+        Some(())
+    }
+
     /// Pixels from the `x`-th of some columns on: so many, and so many of them that have a neighbour to the right.
     #[inline(always)]
     fn take<L: Simd, E: Widened, const PRODUCTS: bool, const I: usize>(

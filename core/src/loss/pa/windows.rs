@@ -2,7 +2,7 @@
 
 use super::PaOptions;
 use crate::Shape;
-use crate::map::{PIECE, View, head, pieces, runs};
+use crate::map::{PIECE, View, head, pieces, runs, sum};
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
@@ -115,6 +115,9 @@ impl Windows {
     }
 }
 
+/// Cells that are worth a loop over vectors.
+const MANY: usize = 16;
+
 /// What is kept of a window while its cells go by, in row-major order.
 pub(super) trait Pool: Copy {
     const NOTHING: Self;
@@ -136,6 +139,12 @@ impl Pool for Maximum {
     const NOTHING: Self = Self { largest: f64::NEG_INFINITY, position: None };
 
     fn add(&mut self, x: &[f64], start: usize) {
+        // A larger one than all before is rare, and quick to rule out.
+        let largest = self.largest;
+        let exceed = |x: f64| if x <= largest { 0.0 } else { 1.0 };
+        if self.position.is_some() && (largest.is_nan() || x.len() >= MANY && sum(x, exceed) == 0.0) {
+            return;
+        }
         for (&x, position) in x.iter().zip(start..) {
             // NaN is the largest of all.
             if self.position.is_none() || x > self.largest || (x.is_nan() && !self.largest.is_nan()) {
@@ -161,7 +170,7 @@ impl Pool for Mean {
     const NOTHING: Self = Self { sum: 0.0, count: 0 };
 
     fn add(&mut self, x: &[f64], _start: usize) {
-        self.sum += x.iter().sum::<f64>();
+        self.sum += if x.len() < MANY { x.iter().sum() } else { sum(x, |x| x) };
         self.count += x.len();
     }
 
