@@ -37,8 +37,9 @@ const COLUMNS: [[usize; 4]; 2] = [[2, 300, 5, 9], [1, 30, 20, 15]];
 const PARTS: [usize; 4] = [1, 4200, 3, 43];
 const PAIRS: [usize; 4] = [1, 140_000, 1, 2];
 
+#[allow(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn by_name(name: &str) -> Family {
-    let (kl, js, reverse) = (Divergence::Kl, Divergence::Js, Divergence::ReverseKl);
+    let kl = Divergence::Kl;
     let family = |name, text, uses, large| Family { name, text, uses, large };
     match name {
         "rows" => family(
@@ -62,12 +63,6 @@ pub(crate) fn by_name(name: &str) -> Family {
             include_str!("../../ptx/columns.ptx"),
             rows(NHWC, &COLUMNS, kl),
             rows(NHWC, &[PARTS], kl),
-        ),
-        "terms" => family(
-            "terms",
-            include_str!("../../ptx/terms.ptx"),
-            [rows(NCHW, &LENGTHS, js), rows(NHWC, &COLUMNS, js)].concat(),
-            rows(NHWC, &[PARTS], reverse),
         ),
         "whole" => family(
             "whole",

@@ -30,12 +30,9 @@ const TRIED: usize = 2;
 const SWAPPED: usize = 4;
 
 /// What changes nothing, and why.
-const EQUAL: [(&str, Mistake, &str); 2] = [
+const EQUAL: [(&str, Mistake, &str); 1] = [
     // The number that a vector's moments are taken about: any near it will do.
     ("densekd_lines_moments_f32", Mistake::Index, "ld.global.f32"),
-    // A row's largest logits, the teacher's and beside it the student's, of which nothing is asked but whether there is
-    // any: NaN stands in both, and where the teacher has none, its totals are 0, which is asked as well.
-    ("densekd_terms_whole", Mistake::Index, "ld.global.f32"),
 ];
 
 /// The numbers of a use with a module's text replaced, and the bytes that its kernels read.
@@ -208,4 +205,4 @@ macro_rules! families {
     )*};
 }
 
-families! { rows swift columns terms whole vectors energy classes dist la pa ifvd ho }
+families! { rows swift columns whole vectors energy classes dist la pa ifvd ho }

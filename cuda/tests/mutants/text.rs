@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// A module's text, cut into kernels and what stands between them.
 pub(crate) struct Text {
-    text: String,
+    shipped: String,
     lines: Vec<String>,
     /// Of each kernel its name, and its lines from the brace that opens to the one that closes.
     kernels: Vec<(String, std::ops::Range<usize>)>,
@@ -27,7 +27,7 @@ impl Text {
                 kernels.push((name, start + 1..at));
             }
         }
-        Self { text: text.to_owned(), lines, kernels }
+        Self { shipped: text.to_owned(), lines, kernels }
     }
 
     /// Names of the kernels.
@@ -82,6 +82,6 @@ impl Text {
 
     /// All of it, as it was given.
     pub(crate) fn shipped(&self) -> &str {
-        &self.text
+        &self.shipped
     }
 }
