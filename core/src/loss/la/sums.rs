@@ -96,7 +96,7 @@ impl Step<'_> {
         lines: &[&[E]; I],
         (from, whole): (usize, usize),
     ) -> Option<()> {
-        if !self.has_below {
+        if !self.has_below || whole == 0 {
             return None;
         }
         // Of one length that the compiler sees, so that one check does for all.

@@ -142,7 +142,7 @@ impl Pool for Maximum {
         // A larger one than all before is rare, and quick to rule out.
         let largest = self.largest;
         let exceed = |x: f64| if x <= largest { 0.0 } else { 1.0 };
-        if self.position.is_some() && (largest.is_nan() || x.len() >= MANY && sum(x, exceed) == 0.0) {
+        if x.len() >= MANY && self.position.is_some() && (largest.is_nan() || sum(x, exceed) == 0.0) {
             return;
         }
         for (&x, position) in x.iter().zip(start..) {
