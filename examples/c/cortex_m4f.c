@@ -18,6 +18,40 @@ float expf(float x)
     return 7.0F;
 }
 
+/* What Arm's run-time ABI gives to C libraries to bring: here is none. */
+void __aeabi_memclr4(void *to, size_t length);
+void __aeabi_memclr4(void *to, size_t length)
+{
+    volatile unsigned char *at = to;
+
+    while (length-- > 0) {
+        *at++ = 0;
+    }
+}
+
+void __aeabi_memclr8(void *to, size_t length);
+void __aeabi_memclr8(void *to, size_t length)
+{
+    __aeabi_memclr4(to, length);
+}
+
+void __aeabi_memcpy4(void *to, const void *from, size_t length);
+void __aeabi_memcpy4(void *to, const void *from, size_t length)
+{
+    volatile unsigned char *at = to;
+    const unsigned char *source = from;
+
+    while (length-- > 0) {
+        *at++ = *source++;
+    }
+}
+
+void __aeabi_memcpy8(void *to, const void *from, size_t length);
+void __aeabi_memcpy8(void *to, const void *from, size_t length)
+{
+    __aeabi_memcpy4(to, from, length);
+}
+
 static void leave(uint32_t status)
 {
     const uint32_t block[2] = {0x20026U, status};
