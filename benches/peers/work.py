@@ -63,8 +63,8 @@ class Work:
         return TAU * TAU / self.rows
 
 
-#: Channel-wise on logits of a segmentation, of one image (which a last-level cache holds), on features of 7 x 7
-#: (rows of 49), and pixel-wise on the logits.
+#: Channel-wise on logits of a segmentation, of one image (which a last-level cache holds), on features of
+#: 7 x 7 (rows of 49), and pixel-wise on the logits.
 WORKS = (
     Work("cwd", (8, 19, 128, 256)),
     Work("cwd", (1, 19, 128, 256)),
