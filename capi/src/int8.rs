@@ -63,6 +63,21 @@ unsafe fn stored<'a, S>(pointer: *const S) -> Result<&'a S, i32> {
     unsafe { read(pointer, 1)? }.first().ok_or(crate::status::DENSEKD_NULL)
 }
 
+/// A teacher and a student by their descriptions, of so many values each.
+///
+/// # Safety
+/// As of [`stored`], for both.
+unsafe fn rows<'a, S>(
+    teacher: *const S,
+    student: *const S,
+    len: usize,
+) -> Result<(&'a S, &'a S, usize), i32> {
+    // SAFETY: the caller's promise.
+    let teacher = unsafe { stored(teacher)? };
+    // SAFETY: the caller's promise.
+    Ok((teacher, unsafe { stored(student)? }, len))
+}
+
 /// `value` = KL(softmax(teacher / tau) || softmax(student / tau)) of `len` int8 each, as exact as of `float`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn densekd_row_kl_i8(
@@ -72,13 +87,11 @@ pub unsafe extern "C" fn densekd_row_kl_i8(
     tau: f32,
     value: *mut f32,
 ) -> i32 {
-    let run = || {
-        // SAFETY: the caller's promise.
-        let rows = (unsafe { stored(teacher)? }, unsafe { stored(student)? }, len);
-        // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise.
+    status(unsafe { rows(teacher, student, len) }.and_then(|rows| {
+        // SAFETY: as before.
         unsafe { value_of(rows, tau, value) }
-    };
-    status(run())
+    }))
 }
 
 /// The same value, and `gradient` = scale (softmax(student / tau) - softmax(teacher / tau)) / tau: to the numbers, not to the
@@ -93,13 +106,11 @@ pub unsafe extern "C" fn densekd_row_kl_gradient_i8(
     gradient: *mut f32,
     value: *mut f32,
 ) -> i32 {
-    let run = || {
-        // SAFETY: the caller's promise.
-        let rows = (unsafe { stored(teacher)? }, unsafe { stored(student)? }, len);
-        // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise.
+    status(unsafe { rows(teacher, student, len) }.and_then(|rows| {
+        // SAFETY: as before.
         unsafe { gradient_of(rows, (tau, scale), gradient, value) }
-    };
-    status(run())
+    }))
 }
 
 /// As `densekd_row_kl_i8`, of channels with a scale and zero point each.
@@ -111,13 +122,11 @@ pub unsafe extern "C" fn densekd_row_kl_i8_channels(
     tau: f32,
     value: *mut f32,
 ) -> i32 {
-    let run = || {
-        // SAFETY: the caller's promise.
-        let rows = (unsafe { stored(teacher)? }, unsafe { stored(student)? }, len);
-        // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise.
+    status(unsafe { rows(teacher, student, len) }.and_then(|rows| {
+        // SAFETY: as before.
         unsafe { value_of(rows, tau, value) }
-    };
-    status(run())
+    }))
 }
 
 /// As `densekd_row_kl_gradient_i8`, of channels with a scale and zero point each.
@@ -131,13 +140,11 @@ pub unsafe extern "C" fn densekd_row_kl_gradient_i8_channels(
     gradient: *mut f32,
     value: *mut f32,
 ) -> i32 {
-    let run = || {
-        // SAFETY: the caller's promise.
-        let rows = (unsafe { stored(teacher)? }, unsafe { stored(student)? }, len);
-        // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise.
+    status(unsafe { rows(teacher, student, len) }.and_then(|rows| {
+        // SAFETY: as before.
         unsafe { gradient_of(rows, (tau, scale), gradient, value) }
-    };
-    status(run())
+    }))
 }
 
 /// A table of exponentials for one scale and temperature, of 1040 bytes. To be initialised before it is used.

@@ -124,14 +124,8 @@ impl Step<'_> {
                 l.prefetch(below.get(at.clone())?, self.width);
                 let wide = |line: &[E]| Some(E::load_wide(l, line.get(at.clone())?));
                 let (a, b, under, after) = (wide(line)?, wide(right)?, wide(below)?, wide(below_right)?);
-                let [to_right, down_left, down, down_right, pixels] = &mut sums;
-                add_terms::<L, PRODUCTS>(l, to_right, a, b);
-                add_terms::<L, PRODUCTS>(l, down_left, b, under);
-                add_terms::<L, PRODUCTS>(l, down, a, under);
-                add_terms::<L, PRODUCTS>(l, down_right, a, after);
-                if PRODUCTS {
-                    add_terms::<L, true>(l, pixels, a, a);
-                }
+                add_line::<L, PRODUCTS>(l, &mut sums, a, b);
+                add_below::<L, PRODUCTS>(l, &mut sums, [a, b], [under, after]);
             }
             for (sum, plane) in sums.iter().zip(&mut planes).take(of_mode) {
                 store(l, *sum, plane.get_mut(at.clone())?);
@@ -155,25 +149,19 @@ impl Step<'_> {
         let (right, down_left) = (some_mut(right, here, paired), some_mut(down_left, here + 1, paired));
         let (down, down_right) = (some_mut(down, here, count), some_mut(down_right, here, paired));
         let pixels = some_mut(pixels, here, count);
-        let (mut to_right, mut to_down_left) = (load(l, right), load(l, down_left));
-        let (mut to_down, mut to_down_right) = (load(l, down), load(l, down_right));
-        let mut to_pixels = load(l, pixels);
+        let mut sums = [&*right, down_left, down, down_right, pixels].map(|plane| load(l, plane));
         for pair in lines.as_chunks().0 {
             let [line, below]: [&[E]; 2] = *pair;
             let (a, b) = (load(l, some(line, x, count)), load(l, some(line, x + 1, paired)));
-            if PRODUCTS {
-                add_terms::<L, true>(l, &mut to_pixels, a, a);
-            }
-            add_terms::<L, PRODUCTS>(l, &mut to_right, a, b);
+            add_line::<L, PRODUCTS>(l, &mut sums, a, b);
             if self.has_below {
                 // Of the next row, two below, since rows of a channel are far from those of the next.
                 l.prefetch(some(below, x, count), self.width);
                 let (under, after) = (load(l, some(below, x, count)), load(l, some(below, x + 1, paired)));
-                add_terms::<L, PRODUCTS>(l, &mut to_down_left, b, under);
-                add_terms::<L, PRODUCTS>(l, &mut to_down, a, under);
-                add_terms::<L, PRODUCTS>(l, &mut to_down_right, a, after);
+                add_below::<L, PRODUCTS>(l, &mut sums, [a, b], [under, after]);
             }
         }
+        let [to_right, to_down_left, to_down, to_down_right, to_pixels] = sums;
         store(l, to_right, right);
         if self.has_below {
             store(l, to_down_left, down_left);
@@ -212,6 +200,33 @@ pub(super) fn store<L: Simd>(l: L, [low, high]: [L::W; 2], to: &mut [f64]) {
             l.store_f64(w, to);
         }
     }
+}
+
+/// What pixels and those to the right of them add, without the row below.
+#[inline(always)]
+fn add_line<L: Simd, const PRODUCTS: bool>(
+    l: L,
+    [right, .., pixels]: &mut [[L::W; 2]; SUMS],
+    a: [L::W; 2],
+    b: [L::W; 2],
+) {
+    add_terms::<L, PRODUCTS>(l, right, a, b);
+    if PRODUCTS {
+        add_terms::<L, true>(l, pixels, a, a);
+    }
+}
+
+/// What they add with those below them.
+#[inline(always)]
+fn add_below<L: Simd, const PRODUCTS: bool>(
+    l: L,
+    [_, down_left, down, down_right, _]: &mut [[L::W; 2]; SUMS],
+    [a, b]: [[L::W; 2]; 2],
+    [under, after]: [[L::W; 2]; 2],
+) {
+    add_terms::<L, PRODUCTS>(l, down_left, b, under);
+    add_terms::<L, PRODUCTS>(l, down, a, under);
+    add_terms::<L, PRODUCTS>(l, down_right, a, after);
 }
 
 #[inline(always)]
