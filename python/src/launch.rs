@@ -126,12 +126,7 @@ mod with {
         let counted = array("counted", call.counted)?;
         let mut read = vec![&student];
         read.extend([&teacher, &mask].into_iter().flatten());
-        let written = |name, object: Option<&Bound<'_, PyAny>>, before: &[&Option<ArrayMut>]| {
-            let Some(object) = object else { return Ok(None) };
-            let others = before.iter().filter_map(|array| Some(array.as_ref()?.array()));
-            let others: Vec<_> = read.iter().copied().chain(others).collect();
-            ArrayMut::new(name, object, &others).map(Some)
-        };
+        let written = |name, object, before: &[_]| ArrayMut::if_given(name, object, &read, before);
         let grad_student = written("grad_student", call.grad_student, &[])?;
         let grad_teacher = written("grad_teacher", call.grad_teacher, &[&grad_student])?;
         let workspace = written("workspace", Some(call.workspace), &[&grad_student, &grad_teacher])?;

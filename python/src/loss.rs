@@ -119,12 +119,7 @@ impl PyLoss {
         let (weight, bias) = (array("weight", weight)?, array("bias", bias)?);
         let mut read = vec![&student];
         read.extend([&teacher, &labels, &mask, &weight, &bias].into_iter().flatten());
-        let written = |name, object: Option<&Bound<'_, PyAny>>, before: &[&Option<ArrayMut>]| {
-            let Some(object) = object else { return Ok(None) };
-            let others = before.iter().filter_map(|array| Some(array.as_ref()?.array()));
-            let others: Vec<_> = read.iter().copied().chain(others).collect();
-            ArrayMut::new(name, object, &others).map(Some)
-        };
+        let written = |name, object, before: &[_]| ArrayMut::if_given(name, object, &read, before);
         let mut grad_student = written("grad_student", grad_student, &[])?;
         let mut grad_teacher = written("grad_teacher", grad_teacher, &[&grad_student])?;
         let mut grad_weight = written("grad_weight", grad_weight, &[&grad_student, &grad_teacher])?;

@@ -316,6 +316,18 @@ impl ArrayMut {
         Ok(Self(array))
     }
 
+    /// The same where there is one; `before` are others that are written.
+    pub(crate) fn if_given(
+        name: &'static str,
+        object: Option<&Bound<'_, PyAny>>,
+        read: &[&Array],
+        before: &[&Option<Self>],
+    ) -> PyResult<Option<Self>> {
+        let others = before.iter().filter_map(|array| Some(array.as_ref()?.array()));
+        let others: Vec<_> = read.iter().copied().chain(others).collect();
+        object.map(|object| Self::new(name, object, &others)).transpose()
+    }
+
     pub(crate) fn array(&self) -> &Array {
         &self.0
     }
