@@ -6,7 +6,7 @@ mod pair;
 
 pub use pair::{AdaptedMap, AdaptedOutcome, AdaptedPair, Gradient, Gradients};
 
-use crate::cpu::Threads;
+use crate::cpu::Crew;
 use densekd_core::{Conv1x1, Error, Order, Resize, ResizeMode, Shape, Tensor};
 use image::{read, write};
 use rayon::prelude::*;
@@ -158,10 +158,10 @@ impl Adapter {
                 let conv = projection.conv(shape)?;
                 let image = read(map, shape, self.order, n);
                 let mut back = vec![0.0; image.len()];
-                conv.pull(&gradient, &mut back, &Threads)?;
+                conv.pull(&gradient, &mut back, &Crew::All)?;
                 write(&back, shape, self.order, out);
                 let (mut weight, mut bias) = (vec![0.0; projection.weight.len()], vec![0.0; conv.outputs()]);
-                conv.pull_parameters(&image, &gradient, (&mut weight, &mut bias), &Threads)?;
+                conv.pull_parameters(&image, &gradient, (&mut weight, &mut bias), &Crew::All)?;
                 Ok((weight, bias))
             })
             .collect::<Result<_, Error>>()?;
@@ -181,7 +181,7 @@ impl Adapter {
     fn project(&self, image: Vec<f64>) -> Result<Vec<f64>, Error> {
         let Some(projection) = &self.projection else { return Ok(image) };
         let mut out = vec![0.0; projection.outputs * self.shape.positions()];
-        projection.conv(self.shape)?.forward(&image, &mut out, &Threads)?;
+        projection.conv(self.shape)?.forward(&image, &mut out, &Crew::All)?;
         Ok(out)
     }
 

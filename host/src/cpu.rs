@@ -5,8 +5,6 @@ mod of_rows;
 mod overwrite;
 mod rounds;
 
-pub(crate) use map::Threads;
-
 use crate::backend::{Backend, BackendError, MapSubmission, Student, Submission, Unsupported};
 use crate::sinks::{GradientTasks, Pair, Sinks};
 use densekd_core::{
@@ -24,7 +22,7 @@ use std::sync::OnceLock;
 /// Runs on all cores, or on a number of threads of its own.
 ///
 /// The same bits for any number of threads: jobs are cut by the shape alone, and their sums are added in
-/// order.
+/// order. What is small runs on the thread that submits it, as does everything but long rows where there is one thread.
 ///
 /// ```
 /// use densekd::{Backend, Cpu, Submission};
@@ -94,18 +92,43 @@ impl Cpu {
         }
     }
 
-    /// Runs on its threads.
-    fn spread<T: Send>(&self, run: impl FnOnce() -> T + Send) -> T {
-        match &self.pool {
-            Some(pool) => pool.install(run),
-            None => run(),
+    /// Runs on its threads; where it is alone, on the caller's, which waits for no other to wake.
+    fn spread<T: Send>(&self, crew: Crew, run: impl FnOnce() -> T + Send) -> T {
+        match (&self.pool, crew) {
+            (Some(pool), Crew::All) => pool.install(run),
+            _ => run(),
         }
+    }
+
+    /// Who is to run tasks that are independent of each other, and have so many elements in all.
+    fn crew(&self, tasks: usize, elements: usize) -> Crew {
+        if elements <= SMALL || tasks <= 1 || self.threads() == 1 { Crew::Caller } else { Crew::All }
+    }
+
+    /// The same of rows, of which those that are cut fill threads by themselves.
+    fn crew_of(&self, plan: &Plan, tasks: usize) -> Crew {
+        if plan.is_cut() { Crew::All } else { self.crew(tasks, plan.rows() * plan.row_len()) }
     }
 
     /// How many threads it runs on.
     pub fn threads(&self) -> usize {
         self.pool.as_ref().map_or_else(rayon::current_num_threads, rayon::ThreadPool::current_num_threads)
     }
+}
+
+/// Elements that one thread is through with before it could wake others and wait for them: some 10 microseconds.
+const SMALL: usize = 1 << 14;
+
+/// How many times as long as a row loss a map loss takes over an element, or more.
+const MAP_LOSS: usize = 4;
+
+/// Who runs the tasks of a submission. The bits are the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Crew {
+    /// The thread that submits.
+    Caller,
+    /// Rayon's threads.
+    All,
 }
 
 fn not_here(name: &str) -> BackendError {
@@ -142,14 +165,16 @@ impl Backend for Cpu {
         let student = match student {
             Student::Kept(student) => student,
             Student::Overwritten(student) => {
-                let overwrite = Overwrite { plan, teacher, mask, upstream, isa, of_rows };
-                return Ok(self.spread(|| overwrite.run(student))?);
+                let crew = self.crew_of(plan, plan.jobs().take(2).count());
+                let overwrite = Overwrite { plan, teacher, mask, upstream, isa, of_rows, crew };
+                return Ok(self.spread(crew, || overwrite.run(student))?);
             }
         };
         let call = Call::new(Inputs::new(plan, teacher, student, mask)?, upstream).with_isa(isa);
         let tasks = tasks(plan, (grad_student, grad_teacher), of_rows, self.threads());
-        let partials = self.spread(|| -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
-            if one_at_a_time(&plan.segments(), self.threads()) {
+        let crew = self.crew_of(plan, tasks.len());
+        let partials = self.spread(crew, || -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
+            if crew == Crew::Caller || one_at_a_time(&plan.segments(), self.threads()) {
                 tasks.into_iter().map(|task| task.run(&call)).collect()
             } else {
                 tasks.into_par_iter().map(|task| task.run(&call)).collect()
@@ -166,7 +191,8 @@ impl Backend for Cpu {
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
         let call = submission.call()?.with_isa(self.isa()?);
-        Ok(self.spread(move || map::run(&call, submission))?)
+        let crew = self.crew(2, submission.plan.student().len() * MAP_LOSS);
+        Ok(self.spread(crew, move || map::run(&call, submission, crew))?)
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {

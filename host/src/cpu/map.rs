@@ -1,5 +1,6 @@
 //! Map losses over threads: chunks of state and bands of gradients side by side, products by a matrix library.
 
+use super::Crew;
 use crate::backend::MapSubmission;
 use crate::sinks::STREAMED;
 use densekd_core::{
@@ -9,13 +10,17 @@ use densekd_core::{
 use ndarray::linalg::general_mat_mul;
 use ndarray::{ArrayView2, ArrayViewMut2, ShapeBuilder as _};
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Rayon's threads and matrixmultiply's kernels.
-pub(crate) struct Threads;
-
-impl Executor for Threads {
+/// On these threads, with matrixmultiply's kernels.
+impl Executor for Crew {
     fn chunks(&self, buffer: &mut [f64], len: usize, work: &(dyn Fn(usize, &mut [f64]) + Sync)) {
-        buffer.par_chunks_mut(len.max(1)).enumerate().for_each(|(i, chunk)| work(i, chunk));
+        match self {
+            Self::Caller => Alone.chunks(buffer, len, work),
+            Self::All => {
+                buffer.par_chunks_mut(len.max(1)).enumerate().for_each(|(i, chunk)| work(i, chunk));
+            }
+        }
     }
 
     fn multiply_add(&self, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f64]) {
@@ -36,19 +41,19 @@ fn view(matrix: Matrix<'_>) -> Option<ArrayView2<'_, f64>> {
     ArrayView2::from_shape(shape, matrix.data()).ok()
 }
 
-/// Runs a map loss on the threads of the pool that it is called in.
-pub(super) fn run(call: &MapCall<'_>, submission: MapSubmission<'_>) -> Result<Outcome, Error> {
+/// Runs a map loss on the caller's thread, or on those of the pool that it is called in.
+pub(super) fn run(call: &MapCall<'_>, submission: MapSubmission<'_>, crew: Crew) -> Result<Outcome, Error> {
     let MapSubmission { plan, upstream, grad_student, grad_teacher, grad_projection, .. } = submission;
     let mut state = vec![0.0; plan.scratch()];
     if grad_student.is_none() && grad_teacher.is_none() && grad_projection.is_none() {
-        return call.value(&mut state, &Threads);
+        return call.value(&mut state, &crew);
     }
-    let outcome = call.measure(&mut state, &Threads)?;
-    let pass = Pass { call, plan, outcome: &outcome, upstream, state: &state };
+    let outcome = call.measure(&mut state, &crew)?;
+    let pass = Pass { call, plan, outcome: &outcome, upstream, state: &state, crew };
     let student = pass.gradient(Side::Student, grad_student)?;
     let teacher = pass.gradient(Side::Teacher, grad_teacher)?;
     if let Some(gradients) = grad_projection {
-        call.pull_projection((&outcome, upstream), &state, gradients, &Threads)?;
+        call.pull_projection((&outcome, upstream), &state, gradients, &crew)?;
     }
     Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
 }
@@ -60,6 +65,7 @@ struct Pass<'a> {
     outcome: &'a Outcome,
     upstream: Upstream,
     state: &'a [f64],
+    crew: Crew,
 }
 
 impl Pass<'_> {
@@ -83,14 +89,16 @@ impl Pass<'_> {
             tasks.push((band, head));
             rest = tail;
         }
-        let overflowed: Vec<bool> = tasks
-            .into_par_iter()
-            .map(|(band, slab)| {
-                let slab = Slab::new(slab, band.start);
-                let mut sink = if streams { slab.streaming() } else { slab };
-                self.call.pull((self.outcome, self.upstream), self.state, side, band, &mut sink)
-            })
-            .collect::<Result<_, _>>()?;
+        let pull = |(band, slab): (Range<usize>, _)| {
+            let slab = Slab::new(slab, band.start);
+            let mut sink = if streams { slab.streaming() } else { slab };
+            self.call.pull((self.outcome, self.upstream), self.state, side, band, &mut sink)
+        };
+        let overflowed: Result<Vec<bool>, _> = match self.crew {
+            Crew::Caller => tasks.into_iter().map(pull).collect(),
+            Crew::All => tasks.into_par_iter().map(pull).collect(),
+        };
+        let overflowed = overflowed?;
         Ok(overflowed.contains(&true))
     }
 }

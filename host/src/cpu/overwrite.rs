@@ -1,5 +1,6 @@
 //! The gradient in the student's place: each job, and each segment of a long row, has its own part of the student.
 
+use super::Crew;
 use super::of_rows::OfRows;
 use super::rounds::{Rounds, one_at_a_time};
 use densekd_core::{
@@ -17,10 +18,11 @@ pub(super) struct Overwrite<'a> {
     pub(super) upstream: Upstream,
     pub(super) isa: Isa,
     pub(super) of_rows: OfRows<'a>,
+    pub(super) crew: Crew,
 }
 
 impl Overwrite<'_> {
-    /// Runs it on the threads of the pool that it is called in.
+    /// Runs it on the caller's thread, or on those of the pool that it is called in.
     pub(super) fn run(self, student: TensorMut<'_>) -> Result<Outcome, Error> {
         match student {
             TensorMut::F32(x) => self.run_on(x),
@@ -31,7 +33,7 @@ impl Overwrite<'_> {
     }
 
     fn run_on<E: Element>(self, student: &mut [E]) -> Result<Outcome, Error> {
-        let Self { plan, teacher, mask, upstream, isa, mut of_rows } = self;
+        let Self { plan, teacher, mask, upstream, isa, mut of_rows, crew } = self;
         let loss = InPlace::<E>::new(plan, teacher, mask, upstream)?.with_isa(isa);
         let room = plan.in_place()?;
         // A job that finds its statistics wrong must not come after one that has overwritten.
@@ -51,12 +53,13 @@ impl Overwrite<'_> {
             copy.resize(room, E::default());
             loss.run(job, part, copy, of_rows.outputs())
         };
-        let partials: Result<Vec<Partial>, Error> =
-            if one_at_a_time(&plan.segments(), rayon::current_num_threads()) {
-                tasks.into_iter().map(|task| run(&mut Vec::new(), task)).collect()
-            } else {
-                tasks.into_par_iter().map_init(Vec::new, run).collect()
-            };
+        let in_turn = crew == Crew::Caller || one_at_a_time(&plan.segments(), rayon::current_num_threads());
+        let partials: Result<Vec<Partial>, Error> = if in_turn {
+            let mut copy = Vec::new();
+            tasks.into_iter().map(|task| run(&mut copy, task)).collect()
+        } else {
+            tasks.into_par_iter().map_init(Vec::new, run).collect()
+        };
         let mut total = Partial::default();
         for partial in partials? {
             total.add(partial);
