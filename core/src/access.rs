@@ -4,7 +4,7 @@
 use crate::arithmetic::Arithmetic;
 use crate::element::{DType, Element, Tensor, TensorMut};
 use crate::isa::{Isa, Kernel, dispatch, dispatch_on};
-use crate::simd::{Rounded, Simd, Stored, Vectors, Widened, on};
+use crate::simd::{Rounded, Simd, Stored, Vectors, Widened, foresee_page, on};
 use core::ops::Range;
 
 /// Where a block of one row stands.
@@ -184,6 +184,7 @@ fn round<L: Simd, E: Stored, R: Rounded, const STREAMS: bool>(l: L, cells: &mut 
     let mut small = l.first(L::WIDTH);
     let mut both = (cells.chunks_exact_mut(L::WIDTH), values.chunks_exact(L::WIDTH));
     for (cells, values) in (&mut both.0).zip(&mut both.1) {
+        foresee_page(l, cells);
         small = l.and(small, round_vector::<L, E, R, STREAMS>(l, cells, values));
     }
     let (cells, rest) = (both.0.into_remainder(), both.1.remainder());

@@ -7,8 +7,8 @@
 use super::{About, MapOptions, Options};
 use crate::diverge::{DivergeVector, Euclidean, Mse};
 use crate::map::{
-    AHEAD, At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, Stretch, View, Work, along,
-    cut, cut_mut, head, real, row, sum, update_along,
+    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, Stretch, View, Work, along, cut,
+    cut_mut, head, real, row, sum, update_along,
 };
 use crate::names::choice;
 use crate::normalize::{Scaled, UnitLength};
@@ -230,6 +230,9 @@ impl<const I: usize> Work<I> for AddSquares<'_> {
         }
     }
 }
+
+/// How many numbers before they are read memory is asked for them: of a channel no more is read before the next's turn.
+const AHEAD: usize = 512;
 
 #[inline(always)]
 fn add_squares<L: Simd, E: Widened, const I: usize>(

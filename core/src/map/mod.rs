@@ -37,7 +37,7 @@ pub use moments::Moments;
 pub use plan::{MapPlan, Side};
 pub(crate) use samples::Samples;
 pub(crate) use softmax::{Exponentials, LogSumExp, Share, Softmaxes, term};
-pub(crate) use stretch::{AHEAD, Stretch, Work, along, update_along};
+pub(crate) use stretch::{Stretch, Work, along, update_along};
 pub(crate) use stripes::{Keep, Stripes};
 pub(crate) use sweep::{Sweep, sweep};
 pub(crate) use tiles::{Tile, Tiles};

@@ -9,8 +9,8 @@ use crate::simd::{Simd, Vectors, Widened, on};
 use core::ops::Range;
 use half::{bf16, f16};
 
-/// How many numbers before they are read memory is asked for them.
-pub(crate) const AHEAD: usize = 512;
+/// How many numbers before they are read memory is asked for them: what is swept while it answers.
+pub(super) const AHEAD: usize = 2048;
 
 /// Some positions of a channel.
 #[derive(Clone, Copy)]

@@ -301,6 +301,19 @@ stored! {
     bf16: Bf16, f32::from_bits(0x7f7f_8000), load_bf16, store_bf16, store_bf16;
 }
 
+/// Bytes of the smallest pages that machines with vectors have.
+const PAGE: usize = 4096;
+
+/// Has the machine look up the page behind the one that a piece of what is written front to back is the first of.
+///
+/// What is read is prefetched, and its page is found with it; a store whose page is not known holds up those behind it.
+#[inline(always)]
+pub(crate) fn foresee_page<L: Simd, E>(l: L, to: &[E]) {
+    if to.as_ptr().addr() % PAGE < size_of_val(to) {
+        l.prefetch(to, PAGE / size_of::<E>());
+    }
+}
+
 /// A stored number that vectors of `f64` are made of.
 pub(crate) trait Widened: Element {
     /// The first [`Simd::WIDTH`] numbers, exactly; 0 in the lanes beyond the end.

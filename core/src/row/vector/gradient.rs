@@ -9,7 +9,7 @@ use crate::access::{LINE, LentCells, Place, Sink};
 use crate::element::{DType, Element as _, Tensor, TensorMut};
 use crate::isa::Isa;
 use crate::row::statistics::{Kind, RowStatistics};
-use crate::simd::{Four, Simd, Stored, Vectors, on};
+use crate::simd::{Four, Simd, Stored, Vectors, foresee_page, on};
 
 /// `scale * (q - p)` of neighbouring rows whose statistics are about one reference.
 pub(crate) struct Gradient<'a, 's> {
@@ -236,6 +236,7 @@ impl Pass<'_> {
         while let (Some(t), Some(s), Some(to)) = (whole.0.next(), whole.1.next(), whole.2.next()) {
             tile.prefetch(t, self.ahead);
             tile.prefetch(s, self.ahead);
+            foresee_page(l, to);
             let (t, s) = (E::load(tile, t), E::load(tile, s));
             let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
             let v = factor * excess;

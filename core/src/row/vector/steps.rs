@@ -69,5 +69,5 @@ pub(super) fn sweep_block<L: Simd, E: Stored, K: Steps<L, N, M>, const N: usize,
     sums
 }
 
-/// Entries from a load to the prefetch beside it.
-const AHEAD: usize = 512;
+/// Entries from a load to the prefetch beside it: what is swept while memory answers, and while the next page is looked up.
+const AHEAD: usize = 2048;

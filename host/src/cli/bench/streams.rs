@@ -9,34 +9,73 @@
 /// Numbers that one turn of a loop takes: a line of the cache, four times.
 const STEP: usize = 64;
 
+/// Who fetches what a loop will read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fetch {
+    /// The CPU, by what it guesses.
+    Cpu,
+    /// The loop itself, [`AHEAD`] numbers before it reads them; and it has the pages looked up that it will write.
+    Ahead,
+}
+
+/// Numbers from a load to the prefetch beside it.
+const AHEAD: usize = 2048;
+
+/// Numbers of a page of memory.
+const PAGE: usize = 1024;
+
+impl Fetch {
+    pub(super) const ALL: [Self; 2] = [Self::Cpu, Self::Ahead];
+
+    /// Asks for what lies so many numbers behind each line of these.
+    #[inline(always)]
+    fn ask(self, from: &[u32], ahead: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if matches!(self, Self::Ahead) {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            for line in from.chunks(16) {
+                // SAFETY: SSE is part of x86-64, and a prefetch of any address does nothing that a program could see.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(ahead).cast()) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (from, ahead);
+    }
+}
+
 /// Reads two streams, one after the other or side by side.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Read {
-    Apart,
-    Together,
+    Apart(Fetch),
+    Together(Fetch),
 }
 
 impl Read {
-    pub(super) const ALL: [Self; 2] = [Self::Apart, Self::Together];
+    pub(super) const ALL: [Self; 4] = [
+        Self::Apart(Fetch::Cpu),
+        Self::Apart(Fetch::Ahead),
+        Self::Together(Fetch::Cpu),
+        Self::Together(Fetch::Ahead),
+    ];
 
     /// Some number that depends on all that is read.
     pub(super) fn run(self, a: &[u32], b: &[u32]) -> u32 {
         match self {
-            Self::Apart => widest(Sum, (a, &[])).wrapping_add(widest(Sum, (b, &[]))),
-            Self::Together => widest(Sum, (a, b)),
+            Self::Apart(fetch) => widest(Sum(fetch), (a, &[])).wrapping_add(widest(Sum(fetch), (b, &[]))),
+            Self::Together(fetch) => widest(Sum(fetch), (a, b)),
         }
     }
 }
 
 /// Writes the sum of two streams, through the caches or past them.
-pub(super) fn add(to: &mut [u32], a: &[u32], b: &[u32], past_caches: bool) {
+pub(super) fn add(to: &mut [u32], a: &[u32], b: &[u32], past_caches: bool, fetch: Fetch) {
     #[cfg(target_arch = "x86_64")]
     if past_caches {
-        return add_past_caches(to, a, b);
+        return add_past_caches(to, a, b, fetch);
     }
     // Elsewhere CPUs find out by themselves that whole lines are written.
     let _ = past_caches;
-    widest(Add, (to, a, b));
+    widest(Add(fetch), (to, a, b));
 }
 
 /// A loop over its data, `#[inline(always)]`.
@@ -45,7 +84,7 @@ trait Loop<D> {
     fn run(self, data: D) -> Self::Output;
 }
 
-struct Sum;
+struct Sum(Fetch);
 
 impl Loop<(&[u32], &[u32])> for Sum {
     type Output = u32;
@@ -54,6 +93,7 @@ impl Loop<(&[u32], &[u32])> for Sum {
     fn run(self, (a, b): (&[u32], &[u32])) -> u32 {
         let mut lanes = [0_u32; STEP];
         let mut add = |step: &[u32; STEP]| {
+            self.0.ask(step, AHEAD);
             lanes.iter_mut().zip(step).for_each(|(lane, x)| *lane = lane.wrapping_add(*x));
         };
         let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<STEP>(), b.as_chunks::<STEP>());
@@ -69,14 +109,20 @@ impl Loop<(&[u32], &[u32])> for Sum {
     }
 }
 
-struct Add;
+struct Add(Fetch);
 
 impl Loop<(&mut [u32], &[u32], &[u32])> for Add {
     type Output = ();
 
     #[inline(always)]
     fn run(self, (to, a, b): (&mut [u32], &[u32], &[u32])) {
-        to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = a.wrapping_add(*b));
+        for ((to, a), b) in to.chunks_mut(STEP).zip(a.chunks(STEP)).zip(b.chunks(STEP)) {
+            self.0.ask(a, AHEAD);
+            self.0.ask(b, AHEAD);
+            // What is written through the caches is read first.
+            self.0.ask(to, AHEAD);
+            to.iter_mut().zip(a).zip(b).for_each(|((to, a), b)| *to = a.wrapping_add(*b));
+        }
     }
 }
 
@@ -108,18 +154,23 @@ fn widest<D, L: Loop<D>>(work: L, data: D) -> L::Output {
 
 #[cfg(target_arch = "x86_64")]
 #[allow(clippy::cast_ptr_alignment, reason = "loads take any alignment, and the stores' is seen to")]
-fn add_past_caches(to: &mut [u32], a: &[u32], b: &[u32]) {
+fn add_past_caches(to: &mut [u32], a: &[u32], b: &[u32], fetch: Fetch) {
     use std::arch::x86_64::{__m128i, _mm_add_epi32, _mm_loadu_si128, _mm_sfence, _mm_stream_si128};
     const LINE: usize = 16;
     const QUARTER: usize = 4;
     let head = to.as_ptr().align_offset(64).min(to.len());
     let (first, to) = to.split_at_mut(head);
     let ((a_first, a), (b_first, b)) = (a.split_at(head), b.split_at(head));
-    widest(Add, (first, a_first, b_first));
+    widest(Add(fetch), (first, a_first, b_first));
     let (lines, last) = to.as_chunks_mut::<LINE>();
     let ((a_lines, a_last), (b_lines, b_last)) = (a.as_chunks::<LINE>(), b.as_chunks::<LINE>());
-    widest(Add, (last, a_last, b_last));
-    for ((to, a), b) in lines.iter_mut().zip(a_lines).zip(b_lines) {
+    widest(Add(fetch), (last, a_last, b_last));
+    for (i, ((to, a), b)) in lines.iter_mut().zip(a_lines).zip(b_lines).enumerate() {
+        fetch.ask(a, AHEAD);
+        fetch.ask(b, AHEAD);
+        if i.is_multiple_of(PAGE / LINE) {
+            fetch.ask(to, PAGE);
+        }
         let quarters = to.as_chunks_mut::<QUARTER>().0.iter_mut();
         for ((to, a), b) in quarters.zip(a.as_chunks::<QUARTER>().0).zip(b.as_chunks::<QUARTER>().0) {
             // SAFETY: SSE2 is part of x86-64, and 16 bytes are read at any alignment.
@@ -138,7 +189,7 @@ fn add_past_caches(to: &mut [u32], a: &[u32], b: &[u32]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{Read, add};
+    use super::{Fetch, Read, add};
 
     #[test]
     fn every_number_is_read_and_written_once() {
@@ -148,11 +199,14 @@ mod tests {
         for read in Read::ALL {
             assert_eq!(read.run(&a, &b), wanted, "{read:?}");
         }
-        for past_caches in [false, true] {
+        for (past_caches, fetch) in [false, true].into_iter().flat_map(|x| Fetch::ALL.map(|y| (x, y))) {
             for start in 0..20 {
                 let mut to = vec![0; 1003];
-                add(&mut to[start..], &a[start..], &b[start..], past_caches);
-                assert!((start..1003).all(|i| to[i] == a[i] + b[i]), "from {start}, {past_caches}");
+                add(&mut to[start..], &a[start..], &b[start..], past_caches, fetch);
+                assert!(
+                    (start..1003).all(|i| to[i] == a[i] + b[i]),
+                    "from {start}, {past_caches}, {fetch:?}"
+                );
             }
         }
     }
