@@ -29,9 +29,6 @@ pub(crate) struct Gradient<'a, 's> {
 /// Entries that are stored at a time where the sink has no memory to lend.
 const BUFFER: usize = 1024;
 
-/// Entries up to which the next row is asked for while this one waits for arithmetic: both fit a last-level cache.
-const AHEAD: usize = 1 << 18;
-
 /// Factors between which no product of a gradient is subnormal that is not so in truth.
 pub(super) const SMALLEST: f64 = 1e-30;
 pub(super) const LARGEST: f64 = 1e30;
@@ -98,12 +95,11 @@ impl Gradient<'_, '_> {
             let lent = sink.lend(place, *len - from).filter(|lent| fits(&lent.cells));
             let is_lent = lent.is_some();
             let (to, pass) = if let Some(LentCells { cells, streams }) = lent {
-                let ahead = if *len <= AHEAD { *len } else { 0 };
-                (cells, Pass { row, streams, ahead })
+                (cells, Pass { row, streams })
             } else {
                 let n = (*len - from).min(BUFFER);
                 let to = TensorMut::F32(buffer.get_mut(..n).unwrap_or_default());
-                (to, Pass { row, streams: false, ahead: 0 })
+                (to, Pass { row, streams: false })
             };
             let n = to.len();
             let range = place.index..place.index + n;
@@ -175,8 +171,6 @@ struct Pass<'r> {
     row: &'r RowReference,
     /// Whether the gradient is written past the caches.
     streams: bool,
-    /// Entries from one that is read to the one that is asked for.
-    ahead: usize,
 }
 
 impl Pass<'_> {
@@ -234,8 +228,6 @@ impl Pass<'_> {
         let zero = l.splat(0.0);
         let (mut largest, mut weight, mut sizes, mut weights) = (zero, zero, zero, zero);
         while let (Some(t), Some(s), Some(to)) = (whole.0.next(), whole.1.next(), whole.2.next()) {
-            tile.prefetch(t, self.ahead);
-            tile.prefetch(s, self.ahead);
             foresee_page(l, to);
             let (t, s) = (E::load(tile, t), E::load(tile, s));
             let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
