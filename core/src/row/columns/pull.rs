@@ -5,7 +5,7 @@ use super::find::{batch, blocks, fill, live, swept};
 use super::{LARGEST, SMALLEST, Tile};
 use crate::row::statistics::{Kind, RowStatistics};
 use crate::row::two_terms::{Scale, split};
-use crate::row::vector::short::{LANES, Pull, References, bits, flag, measure};
+use crate::row::vector::short::{LANES, Pull, References, WIDEST, bits, flag, measure};
 use crate::simd::Simd;
 
 impl Tile<'_, '_> {
@@ -66,7 +66,7 @@ impl Rows {
             let fix = 1.0 + moved * (1.0 + 0.5 * moved);
             // Equal rows have no gradient, whatever the last digits of their difference.
             let product = if kl[i] == 0.0 { 0.0 } else { -scale * fix / z[i] };
-            ranged[i] = flag(product == 0.0 || (SMALLEST..=LARGEST).contains(&product.abs()));
+            ranged[i] = flag(product == 0.0 || (SMALLEST / WIDEST..=LARGEST).contains(&product.abs()));
             factor[i] = split(product).0;
             (d_high[i], d_low[i]) = split(d[i]);
             let rest = rests[i] + nats * (d[i] - (f64::from(d_high[i]) + f64::from(d_low[i])));

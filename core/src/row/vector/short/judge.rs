@@ -16,6 +16,10 @@ pub(super) const APART: f64 = 1e5;
 /// The value from which a row is kept about two separate references.
 pub(super) const LARGE: f64 = 1e3;
 
+/// The sum of w from which a row is not of its reference: a longer one's sample has missed what is far above it, and the
+/// factor of its gradient would be beyond `f32`.
+pub(in crate::row) const WIDEST: f64 = 1e6;
+
 /// The share of `z` below which squares of differences have underflowed.
 const SMALL: f64 = 1e-30;
 
@@ -263,7 +267,7 @@ pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut
         // Written so that a NaN is refused. At most one bit is lost to c.
         right[i] = flag((shares[i] <= 1.0 / 3.0) & (values[i] >= excesses[i]) & (e.abs() <= z * share));
         holds[i] = flag(
-            (z <= 1e30)
+            (z <= WIDEST)
                 & (values[i] <= LARGE)
                 & (ratios[i].abs() * nats <= APART)
                 & (rest <= CLOSE)

@@ -18,7 +18,7 @@ mod tests;
 
 pub(in crate::row) use found::Pull;
 pub(super) use gradient::gradient;
-pub(in crate::row) use judge::{Open, bits, flag, judge};
+pub(in crate::row) use judge::{Open, WIDEST, bits, flag, judge};
 pub(in crate::row) use sweep::{Moments, References, Sums, depth, measure, opposed, sweep};
 
 use super::{Lanes, Statistics};
