@@ -69,7 +69,7 @@ const fn real(value: f64, gradient: f64) -> Bound {
 pub const TABLE: [Line; 11] = [
     Line {
         kind: Kind::Kl,
-        f32: bound(5e-7, 6e-7, 4e-7),
+        f32: bound(5e-7, 6e-7, 3e-7),
         f64: bound(2e-15, 2e-15, 6e-16),
         f16: f16(5e-7),
         bf16: bf16(5e-7),

@@ -6,7 +6,7 @@
 )]
 
 use super::intrinsics::{op, operators};
-use super::{Line, Simd, Stored, row, store_lines};
+use super::{Line, Simd, Stored, load_lines, row, store_lines, store_rows};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -365,23 +365,21 @@ impl Simd for Avx2 {
         let (c, d) = (row(self, from, 2 * pitch), row(self, from, 3 * pitch));
         let (e, f) = (row(self, from, 4 * pitch), row(self, from, 5 * pitch));
         let (g, h) = (row(self, from, 6 * pitch), row(self, from, 7 * pitch));
-        let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
-        let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
-        store_lines(self, [a, b, c, d, e, f, g, h], to);
+        store_lines(self, square([a, b, c, d, e, f, g, h]), to);
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; 16], at: F32x8) -> F32x8 {
-        let (low, high) = table.split_at(8);
-        let (low, high) = (self.load_f32(low), self.load_f32(high));
-        let at = op!(_mm256_cvttps_epi32(at.0));
-        let low = op!(_mm256_permutevar8x32_ps(low.0, at));
-        let high = op!(_mm256_permutevar8x32_ps(high.0, at));
-        let seven = op!(_mm256_set1_epi32(7));
-        let above = op!(_mm256_cmpgt_epi32(at, seven));
-        let above = op!(_mm256_castsi256_ps(above));
-        F32x8(op!(_mm256_blendv_ps(low, high, above)))
+    fn transpose_back(self, from: &[Line], to: &mut [f32], pitch: usize) {
+        store_rows(self, square(load_lines(self, from)), to, pitch);
     }
+}
+
+/// The transpose of a square.
+#[inline(always)]
+fn square([a, b, c, d, e, f, g, h]: [F32x8; 8]) -> [F32x8; 8] {
+    let ([a, b, c, d], [e, f, g, h]) = (fours(a, b, c, d), fours(e, f, g, h));
+    let ((a, e), (b, f), (c, g), (d, h)) = (eights(a, e), eights(b, f), eights(c, g), eights(d, h));
+    [a, b, c, d, e, f, g, h]
 }
 
 /// Four rows: in vector k, four of the columns k and k + 4.

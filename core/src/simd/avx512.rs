@@ -6,7 +6,7 @@
 )]
 
 use super::intrinsics::{op, operators};
-use super::{Line, Simd, Stored, row, store_lines};
+use super::{Line, Simd, Stored, load_lines, row, store_lines, store_rows};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -324,19 +324,23 @@ impl Simd for Avx512 {
         let (e, f, g, h) = four_rows(self, from, 4, pitch);
         let (i, j, k, l) = four_rows(self, from, 8, pitch);
         let (m, n, o, p) = four_rows(self, from, 12, pitch);
-        let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
-        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
-        let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
-        let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
-        store_lines(self, [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p], to);
+        store_lines(self, square([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]), to);
     }
 
     #[inline(always)]
-    fn look_up(self, table: &[f32; 16], at: F32x16) -> F32x16 {
-        let table = self.load_f32(table);
-        let at = op!(_mm512_cvttps_epi32(at.0));
-        F32x16(op!(_mm512_permutexvar_ps(at, table.0)))
+    fn transpose_back(self, from: &[Line], to: &mut [f32], pitch: usize) {
+        store_rows(self, square(load_lines(self, from)), to, pitch);
     }
+}
+
+/// The transpose of a square.
+#[inline(always)]
+fn square([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: [F32x16; 16]) -> [F32x16; 16] {
+    let rows = [fours(a, b, c, d), fours(e, f, g, h), fours(i, j, k, l), fours(m, n, o, p)];
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = rows;
+    let columns = [sixteen(a, e, i, m), sixteen(b, f, j, n), sixteen(c, g, k, o), sixteen(d, h, l, p)];
+    let [[a, b, c, d], [e, f, g, h], [i, j, k, l], [m, n, o, p]] = columns;
+    [a, e, i, m, b, f, j, n, c, g, k, o, d, h, l, p]
 }
 
 #[inline(always)]

@@ -64,6 +64,26 @@ fn store_lines<L: Simd, const N: usize>(l: L, columns: [L::V; N], to: &mut [Line
     }
 }
 
+/// The vectors of a square, the last of them 0 where there are fewer lines.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn load_lines<L: Simd, const N: usize>(l: L, from: &[Line]) -> [L::V; N] {
+    let mut lines = [l.splat(0.0); N];
+    for (to, from) in lines.iter_mut().zip(from) {
+        *to = l.load_f32(&from.0);
+    }
+    lines
+}
+
+/// Stores vectors as rows, each over what the one before left beyond its own.
+#[cfg(all(feature = "simd", target_arch = "x86_64"))]
+#[inline(always)]
+fn store_rows<L: Simd, const N: usize>(l: L, rows: [L::V; N], to: &mut [f32], pitch: usize) {
+    for (i, row) in rows.into_iter().enumerate() {
+        l.store_f32(row, to.get_mut(i * pitch..).unwrap_or_default());
+    }
+}
+
 /// The operations of one instruction set; `self` is its token.
 pub(crate) trait Simd: Copy {
     /// Lanes of a vector.
@@ -195,15 +215,6 @@ pub(crate) trait Simd: Copy {
         lanes.iter().rev().fold(0, |bits, lane| bits << 1 | u32::from(*lane != 0.0))
     }
 
-    /// For each lane the entry of a table at its integer part, which is in 0..16.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the integer part is meant")]
-    fn look_up(self, table: &[f32; 16], at: Self::V) -> Self::V {
-        let mut lanes = [0.0; 16];
-        self.store_f32(at, &mut lanes);
-        self.load_f32(&lanes.map(|at| table.get(at as usize).copied().unwrap_or_default()))
-    }
-
     /// Rows for columns: entry j of row i, which begins at `i * pitch`, into lane i of line j, for as many rows as
     /// there are lanes, and as many entries or lines, if these are fewer. 0 beyond the end of the slice.
     #[inline(always)]
@@ -215,6 +226,20 @@ pub(crate) trait Simd: Copy {
         }
     }
 
+    /// Columns for rows, the way back: lane i of line j to entry j of row i, which begins at `i * pitch`, for as many rows
+    /// as there are lanes, and as many entries, or lines, if these are fewer. What follows an entry in the last
+    /// vector of a row may be overwritten by anything.
+    #[inline(always)]
+    fn transpose_back(self, from: &[Line], to: &mut [f32], pitch: usize) {
+        for (j, line) in from.iter().enumerate().take(Self::WIDTH) {
+            for (i, lane) in line.0.iter().enumerate().take(Self::WIDTH) {
+                if let Some(to) = to.get_mut(i * pitch + j) {
+                    *to = *lane;
+                }
+            }
+        }
+    }
+
     /// 2^x within 1.5e-7 of itself for x below 127, infinity from 129 on; below the smallest normal number, it or
     /// 0; NaN for NaN; unspecified for -inf.
     ///
@@ -222,9 +247,16 @@ pub(crate) trait Simd: Copy {
     /// enough (8.2e-8); where each step rounds twice, only one of degree 6 leaves room for that (1.9e-9).
     #[inline(always)]
     fn exp2(self, x: Self::V) -> Self::V {
-        let f = self.fraction(x);
-        let p = if Self::FUSED { horner(self, f, EXP2_FUSED) } else { horner(self, f, EXP2) };
-        self.scale(p, x)
+        if !Self::FUSED {
+            return self.exp2_fine(x);
+        }
+        self.scale(horner(self, self.fraction(x), EXP2_FUSED), x)
+    }
+
+    /// The same by the polynomial of degree 6, whose error is far below the roundings: for sums that are subtracted.
+    #[inline(always)]
+    fn exp2_fine(self, x: Self::V) -> Self::V {
+        self.scale(horner(self, self.fraction(x), EXP2), x)
     }
 }
 

@@ -171,7 +171,7 @@ check! { lanes_are_summed_and_compared, l => {
     assert!(l.sum(l.splat(f32::NAN)).is_nan());
 }}
 
-check! { rows_are_transposed_and_tables_read, l => {
+check! { rows_are_transposed_and_truths_counted, l => {
     let mut from = [0.0; 400];
     from.iter_mut().zip(numbers(400, 3)).for_each(|(to, from)| *to = from);
     for pitch in [1, 7, 16, 19, 25] {
@@ -194,12 +194,20 @@ check! { rows_are_transposed_and_tables_read, l => {
         let want = (0..L::WIDTH).map(|i| u32::from(a[i] < b[i]) << i).sum::<u32>();
         assert_eq!(bits, want);
     }
-    let table = filled(99);
-    for first in 0..16 {
-        let at: [f32; 16] = core::array::from_fn(|i| ((first + 3 * i) % 16) as f32 + 0.9);
-        let found = array(l, l.look_up(&table, l.load_f32(&at)));
-        for i in 0..L::WIDTH {
-            assert_eq!(found[i], table[(first + 3 * i) % 16]);
+}}
+
+check! { lines_become_rows_again, l => {
+    let mut lines = [Line::ZERO; 20];
+    lines.iter_mut().zip(0..).for_each(|(line, seed)| line.0 = filled(seed));
+    for n in [0, 1, 7, 16, 20] {
+        for pitch in [n.min(L::WIDTH), 19, 49] {
+            let mut to = [9.0; 16 * 49];
+            l.transpose_back(&lines[..n], &mut to, pitch);
+            for i in 0..L::WIDTH {
+                for (j, line) in lines[..n].iter().enumerate().take(L::WIDTH) {
+                    assert_eq!(to[i * pitch + j], line.0[i]);
+                }
+            }
         }
     }
 }}

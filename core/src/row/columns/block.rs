@@ -5,8 +5,11 @@ use crate::access::{LentCells, Place, Sink};
 use crate::element::{Tensor, TensorMut};
 use crate::mask::Mask;
 use crate::row::two_terms::{Pair, Scale, two_difference};
+use crate::row::vector::short::Pull;
 use crate::simd::{Line, Simd, Stored};
+use core::iter::Zip;
 use core::ops::Range;
+use core::slice::Iter;
 
 /// Neighbouring rows: a vector of them, or some that are copied together.
 #[derive(Clone, Copy)]
@@ -60,13 +63,18 @@ impl Walk<'_> {
         let mut n = 0;
         for entry in piece.entries.clone().step_by(piece.step.max(1)) {
             if self.counts(entry) {
-                let run = from.get(at..at + self.rows).unwrap_or_default();
-                let mut line = n;
-                for run in run.chunks(L::WIDTH) {
+                let vectors = from.get(at..at + self.rows).unwrap_or_default().chunks_exact(L::WIDTH);
+                let (few, mut line) = (vectors.remainder(), n);
+                for vector in vectors {
                     let Some(to) = to.get_mut(line) else { return n };
-                    l.prefetch(run, piece.ahead);
-                    l.store_f32(E::load(l, run), &mut to.0);
+                    l.prefetch(vector, piece.ahead);
+                    l.store_f32(E::load(l, vector), &mut to.0);
                     line += piece.pitch;
+                }
+                if !few.is_empty() {
+                    let Some(to) = to.get_mut(line) else { return n };
+                    l.prefetch(few, piece.ahead);
+                    l.store_f32(E::load(l, few), &mut to.0);
                 }
                 n += 1;
             }
@@ -81,23 +89,22 @@ impl Walk<'_> {
         &self,
         l: L,
         entries: Range<usize>,
-        parts: Parts<'_, L>,
+        mut gradient: Entries<'_, L>,
         sink: &mut dyn Sink,
     ) -> bool {
         // One piece of memory holds them, and what lies between.
         let span = (entries.len().saturating_sub(1)) * self.place.stride + self.rows;
         if let Some(LentCells { cells, streams }) = sink.lend(self.at(entries.start), span) {
             match cells {
-                TensorMut::F32(cells) => return self.write(l, entries, parts, cells, streams),
-                TensorMut::F16(cells) => return self.write(l, entries, parts, cells, streams),
-                TensorMut::Bf16(cells) => return self.write(l, entries, parts, cells, streams),
+                TensorMut::F32(cells) => return self.write(l, entries, gradient, cells, streams),
+                TensorMut::F16(cells) => return self.write(l, entries, gradient, cells, streams),
+                TensorMut::Bf16(cells) => return self.write(l, entries, gradient, cells, streams),
                 TensorMut::F64(_) => {}
             }
         }
-        let mut lines = parts.lines();
         let mut overflowed = false;
         for entry in entries {
-            let v = if self.counts(entry) { parts.next(l, &mut lines) } else { l.splat(0.0) };
+            let v = if self.counts(entry) { gradient.next(l) } else { l.splat(0.0) };
             let mut run = [0.0; LANES];
             l.store_f32(v, &mut run);
             overflowed |= sink.store_neighbours(self.at(entry), run.get(..self.rows).unwrap_or_default());
@@ -110,15 +117,14 @@ impl Walk<'_> {
         &self,
         l: L,
         entries: Range<usize>,
-        parts: Parts<'_, L>,
+        mut gradient: Entries<'_, L>,
         cells: &mut [E],
         streams: bool,
     ) -> bool {
-        let mut lines = parts.lines();
         let mut peak = l.splat(0.0);
         let mut at = 0;
         for entry in entries {
-            let v = if self.counts(entry) { parts.next(l, &mut lines) } else { l.splat(0.0) };
+            let v = if self.counts(entry) { gradient.next(l) } else { l.splat(0.0) };
             let cells = cells.get_mut(at..at + self.rows).unwrap_or_default();
             if streams {
                 E::stream(l, v, cells);
@@ -135,29 +141,24 @@ impl Walk<'_> {
     }
 }
 
-/// What a gradient is made of, entry by entry: w and p - w, the share of w that is taken off, and the factor, in the
-/// lanes that are `live`; 0 in the others.
-#[derive(Clone, Copy)]
-pub(super) struct Parts<'b, L: Simd> {
-    pub(super) w: &'b [Line],
-    pub(super) excess: &'b [Line],
-    pub(super) mean: L::V,
-    pub(super) factor: L::V,
-    pub(super) live: L::M,
+/// The entries of a gradient, in the lanes that are live; 0 in the others.
+pub(super) struct Entries<'b, L: Simd> {
+    lines: Zip<Iter<'b, Line>, Iter<'b, Line>>,
+    pull: Pull<L>,
+    live: L::M,
 }
 
-impl<'b, L: Simd> Parts<'b, L> {
+impl<'b, L: Simd> Entries<'b, L> {
     #[inline(always)]
-    fn lines(&self) -> core::iter::Zip<core::slice::Iter<'b, Line>, core::slice::Iter<'b, Line>> {
-        self.w.iter().zip(self.excess)
+    pub(super) fn new((w, excess): (&'b [Line], &'b [Line]), pull: Pull<L>, live: L::M) -> Self {
+        Self { lines: w.iter().zip(excess), pull, live }
     }
 
     #[inline(always)]
-    fn next<'l>(&self, l: L, lines: &mut impl Iterator<Item = (&'l Line, &'l Line)>) -> L::V {
+    fn next(&mut self, l: L) -> L::V {
         let zero = l.splat(0.0);
-        let Some((w, excess)) = lines.next() else { return zero };
-        let (w, excess) = (l.load_f32(&w.0), l.load_f32(&excess.0));
-        l.select(self.live, self.factor * l.fma(zero - self.mean, w, excess), zero)
+        let Some((w, excess)) = self.lines.next() else { return zero };
+        l.select(self.live, self.pull.entry(l, w, excess), zero)
     }
 }
 

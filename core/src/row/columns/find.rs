@@ -1,11 +1,10 @@
-//! What a vector of rows is worth.
+//! What a vector of rows is worth that are longer than a block.
 
-use super::block::{Head, Parts, Piece, Walk};
+use super::block::{Head, Piece, Walk};
 use super::{BLOCK, Done, Lines, Tile};
-use crate::row::statistics::{Kind, RowStatistics};
 use crate::row::two_terms::{Pair, Scale, two_difference};
 use crate::row::vector::short::{
-    ATTEMPTS, Batch, LANES, Moments, Open, References, Sums, depth, judge, measure, opposed, sweep,
+    ATTEMPTS, Batch, LANES, Moments, Open, Parts, References, Sums, depth, judge, measure, opposed, sweep,
 };
 use crate::simd::Simd;
 use core::ops::Range;
@@ -19,41 +18,25 @@ const AHEAD: usize = 4;
 /// Nats that a log-ratio may be from its reference before that is moved there, since differences are rounded about it.
 const BESIDE: f64 = 2.0;
 
-/// How a block is swept.
-#[derive(Clone, Copy)]
-struct Form {
-    near: bool,
-    deep: bool,
-    kept: bool,
-}
-
-/// Some lines of the tensors; the parts of a gradient from a line on.
+/// Some lines of the tensors, of what a gradient is made of from a line on; and what is found of them.
 #[inline(always)]
-pub(super) fn batch<'b>(lines: &'b mut Lines<'_>, at: Range<usize>, parts: usize) -> Batch<'b> {
-    let Lines { teacher, student, difference, w, excess } = lines;
+pub(super) fn batch<'b>(
+    lines: &'b mut Lines<'_>,
+    at: Range<usize>,
+    kept: usize,
+) -> (Batch<'b>, &'b mut Parts) {
+    let Lines { teacher, student, difference, w, excess, other, parts } = lines;
     let n = at.len();
-    Batch {
+    let batch = Batch {
         teacher: teacher.get_mut(at.clone()).unwrap_or_default(),
         student: student.get_mut(at).unwrap_or_default(),
         difference: difference.get_mut(..n).unwrap_or_default(),
-        w: w.get_mut(parts..parts + n).unwrap_or_default(),
-        excess: excess.get_mut(parts..parts + n).unwrap_or_default(),
-    }
-}
-
-/// Exponentials and differences of a block.
-#[inline(always)]
-pub(super) fn measured<L: Simd>(
-    l: L,
-    scale: &Scale<L>,
-    at: &References<L>,
-    batch: &mut Batch<'_>,
-) -> Moments<L> {
-    if at.is_deep(l) {
-        measure::<L, true>(l, scale, at, batch)
-    } else {
-        measure::<L, false>(l, scale, at, batch)
-    }
+        w: w.get_mut(kept..kept + n).unwrap_or_default(),
+        excess: excess.get_mut(kept..kept + n).unwrap_or_default(),
+        other: other.get_mut(..n).unwrap_or_default(),
+        out: &mut [],
+    };
+    (batch, parts)
 }
 
 /// Copies a block of both tensors; how many entries of it count.
@@ -95,80 +78,62 @@ pub(super) fn blocks(axis: usize, stride: usize) -> impl Iterator<Item = Piece> 
 }
 
 impl Tile<'_, '_> {
-    /// Values of a vector of rows, which has these lines where they are of one block, statistics where they are kept, and the gradient where all of its parts are.
+    /// Values of a vector of rows, statistics where they are kept, and the gradient where all of its parts are.
     #[inline(always)]
-    pub(super) fn find<L: Simd>(
-        &mut self,
-        l: L,
-        scale: &Scale<L>,
-        rows: (usize, usize),
-        lines: Range<usize>,
-        done: &mut Done,
-    ) {
-        let (walk, nats) = (self.walk(rows), self.nats());
-        let (is_one, keeps) = (self.is_one_block(), self.keeps_parts());
-        let mut at_lines = if is_one { lines } else { 0..self.sample(l, &walk) };
-        let any = !at_lines.is_empty();
-        let head = self.head(l, at_lines.clone());
-        let mut at =
-            References { m: head.top, d: head.between(l, scale), deep: head.depth(l, scale, head.top) };
-        let mut moments = measured(l, scale, &at, &mut batch(&mut self.lines, at_lines.clone(), 0));
-        let mut open = Open::new(l, scale, &at, &moments, rows.1);
-        open.again = if any { self.wanted(rows) } else { 0 };
+    pub(super) fn find<L: Simd>(&mut self, l: L, scale: &Scale<L>, rows: (usize, usize), done: &mut Done) {
+        let (walk, nats, keeps) = (self.walk(rows), self.nats(), self.keeps_parts());
+        let n = self.sample(l, &walk);
+        let head = self.head(l, 0..n);
+        let mut at = References {
+            m: head.top,
+            d: head.between(l, scale),
+            deep: head.depth(l, scale, head.top),
+            exact: l.splat(1.0),
+        };
+        let (sample, _) = &mut batch(&mut self.lines, 0..n, 0);
+        let moments = measure(l, scale, &at, sample);
+        let mut open = Open::new(l, scale, &at, &moments, 0);
         let offset = l.load_f32(&open.offset);
         let far = moments.far(l, scale, offset);
         if far != 0 {
-            let opposed = opposed(l, scale, offset, &batch(&mut self.lines, at_lines.clone(), 0));
+            let opposed = opposed(l, scale, offset, sample);
             open.balance(l, far, opposed, nats);
         }
-        let mut whole = Whole::new(l);
+        open.again = if n > 0 { self.wanted(rows) } else { 0 };
+        self.lines.parts.found.clear();
         for attempt in 0..ATTEMPTS {
-            // A longer row is measured again whatever its reference.
-            let limit = if is_one || attempt == 0 { BESIDE } else { 0.0 };
+            // All is measured again whatever its reference.
+            let limit = if attempt == 0 { BESIDE } else { 0.0 };
             if let Some(d) = open.rebased(l, nats, limit) {
                 at.d = d;
-                if is_one {
-                    moments = measured(l, scale, &at, &mut batch(&mut self.lines, at_lines.clone(), 0));
-                    open.measured(l, &moments);
-                }
             }
             let offset = l.load_f32(&open.offset);
-            whole = Whole::new(l);
+            let mut whole = Whole::new(l);
             let mut top = at.m;
-            let mut parts = 0;
+            let mut kept = 0;
             for piece in blocks(self.axis, self.place.stride) {
-                if !is_one {
-                    at_lines = 0..fill(l, self, &walk, &piece);
-                    let head = self.head(l, at_lines.clone());
-                    at.deep = head.depth(l, scale, at.m);
-                    top = l.max(top, head.top);
-                    moments = measured(l, scale, &at, &mut batch(&mut self.lines, at_lines.clone(), parts));
-                }
-                let form = Form { near: moments.is_near(l, scale, offset), deep: at.is_deep(l), kept: keeps };
-                let block = &mut batch(&mut self.lines, at_lines.clone(), parts);
-                let sums = swept(l, scale, &at, offset, form, block);
+                let lines = 0..fill(l, self, &walk, &piece);
+                let head = self.head(l, lines.clone());
+                at.deep = head.depth(l, scale, at.m);
+                top = l.max(top, head.top);
+                let (block, _) = &mut batch(&mut self.lines, lines.clone(), kept);
+                let moments = measure(l, scale, &at, block);
+                let sums = swept(l, scale, &at, offset, moments.is_near(l, scale, offset), block);
                 whole.add(l, &moments, &sums);
-                parts += if keeps { at_lines.len() } else { 0 };
+                kept += if keeps { lines.len() } else { 0 };
             }
             let (all, mut sums) = whole.sums(l);
             // The judge takes it for a share of the largest w, which a sample's reference need not have made 1.
             sums.largest = sums.largest * l.exp2((at.m - top) * scale.bits.0);
             open.measured(l, &all);
-            judge(l, nats, &sums, &mut open);
+            judge(l, nats, &sums, &mut open, &mut self.lines.parts.found);
             #[cfg(test)]
             super::tests::note([0, open.again.count_ones(), 0]);
             if open.again == 0 {
                 break;
             }
         }
-        self.close(rows, &open, any, done);
-        if keeps && let Some((factor, sink)) = &mut self.gradient {
-            let (_, sums) = whole.sums(l);
-            let (mean, factor) = open.pull(l, sums.e, *factor * nats);
-            let Lines { w, excess, .. } = &self.lines;
-            let live = live(l, open.certified);
-            done.overflowed |= walk.emit(l, 0..self.axis, Parts { w, excess, mean, factor, live }, *sink);
-        }
+        self.close(l, rows, n > 0, done);
     }
 
     /// Copies rows of one block; how many entries of each count.
@@ -204,38 +169,6 @@ impl Tile<'_, '_> {
         let Lines { teacher, student, .. } = &self.lines;
         Head::new(l, teacher.get(at.clone()).unwrap_or_default(), student.get(at).unwrap_or_default())
     }
-
-    /// Hands over what was certified; rows that do not count, or have no entry that does, are 0.
-    #[inline(always)]
-    fn close(&mut self, (first, n): (usize, usize), open: &Open, any: bool, done: &mut Done) {
-        let cells = self.values.get_mut(first..first + n).unwrap_or_default();
-        cells.iter_mut().zip(open.values()).for_each(|(cell, value)| *cell = *value);
-        if self.kept {
-            open.keep(self.statistics.get_mut(first..first + n).unwrap_or_default());
-        }
-        #[cfg(test)]
-        super::tests::note([open.certified.count_ones(), 0, 0]);
-        if open.certified == !(!0 << n) {
-            return;
-        }
-        for row in first..first + n {
-            let live = any && self.is_live(row);
-            let (Some(value), Some(of)) = (self.values.get_mut(row), self.statistics.get_mut(row)) else {
-                continue;
-            };
-            if open.certified >> (row - first) & 1 == 1 {
-                continue;
-            }
-            *value = 0.0;
-            if live && of.kind != Kind::Zero {
-                done.left |= 1 << row;
-                #[cfg(test)]
-                super::tests::note([0, 0, 1]);
-            } else {
-                *of = RowStatistics { kind: Kind::Zero, ..RowStatistics::default() };
-            }
-        }
-    }
 }
 
 impl<L: Simd> Head<L> {
@@ -256,39 +189,21 @@ pub(super) fn live<L: Simd>(l: L, bits: u32) -> L::M {
     l.less(l.splat(0.0), l.load_f32(&lanes))
 }
 
+/// A sweep in the form that is enough.
 #[inline(always)]
-fn swept<L: Simd>(
+pub(super) fn swept<L: Simd>(
     l: L,
     scale: &Scale<L>,
     at: &References<L>,
     offset: L::V,
-    Form { near, deep, kept }: Form,
+    is_near: bool,
     batch: &mut Batch<'_>,
 ) -> Sums<L> {
-    match (near, deep, kept) {
-        (true, false, false) => sweep::<L, true, false, false>(l, scale, at, offset, batch),
-        (true, true, false) => sweep::<L, true, true, false>(l, scale, at, offset, batch),
-        (false, false, false) => sweep::<L, false, false, false>(l, scale, at, offset, batch),
-        (false, true, false) => sweep::<L, false, true, false>(l, scale, at, offset, batch),
-        (near, deep, true) => kept_sweep(l, scale, at, offset, (near, deep), batch),
-    }
-}
-
-/// A sweep that leaves p - w.
-#[inline(always)]
-pub(super) fn kept_sweep<L: Simd>(
-    l: L,
-    scale: &Scale<L>,
-    at: &References<L>,
-    offset: L::V,
-    form: (bool, bool),
-    batch: &mut Batch<'_>,
-) -> Sums<L> {
-    match form {
-        (true, false) => sweep::<L, true, false, true>(l, scale, at, offset, batch),
-        (true, true) => sweep::<L, true, true, true>(l, scale, at, offset, batch),
-        (false, false) => sweep::<L, false, false, true>(l, scale, at, offset, batch),
-        (false, true) => sweep::<L, false, true, true>(l, scale, at, offset, batch),
+    match (is_near, at.is_deep(l)) {
+        (true, false) => sweep::<L, true, false>(l, scale, at, offset, batch),
+        (true, true) => sweep::<L, true, true>(l, scale, at, offset, batch),
+        (false, false) => sweep::<L, false, false>(l, scale, at, offset, batch),
+        (false, true) => sweep::<L, false, true>(l, scale, at, offset, batch),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Rows that interleave in memory (`inner > 1`), one row a lane.
 //!
-//! A vector of neighbouring rows is copied, block by block, into lines that stay in the nearest cache; from there on
-//! it is a batch of [short rows](super::vector::short), which are transposed where these are copied. A row of one
-//! block is measured once. Of a longer one a sample says the references, and each block is copied, measured and
-//! swept in turn. The gradient is made of what the sweep has left of every entry, or, where that is too much to be
-//! kept, of what a sweep about the row's own log-ratio leaves. What a row is worth depends on nothing else in its
-//! vector; what cannot be certified is left to the engine.
+//! A vector of neighbouring rows is copied, block by block, into lines that stay in the nearest cache. Rows of one block
+//! are from there on a batch of [short rows](super::vector::short), which are transposed where these are copied. Of
+//! longer ones a sample says the references, and each block is copied, measured and swept in turn. The gradient is made of
+//! what the sweep has left of every entry, or, where that is too much to be kept, of what a sweep about the row's own
+//! log-ratio leaves. What a row is worth depends on nothing else in its vector; what cannot be certified is left to the
+//! engine.
 
 mod block;
+mod close;
 mod find;
 mod pull;
 #[cfg(test)]
@@ -15,7 +16,7 @@ mod tests;
 
 use super::statistics::{Kind, RowStatistics};
 use super::two_terms::Scale;
-use super::vector::short::LANES;
+use super::vector::short::{LANES, Parts};
 use crate::Temperature;
 use crate::access::{LINE, Place, Sink};
 use crate::element::Tensor;
@@ -48,6 +49,8 @@ pub(crate) struct Buffers<const N: usize> {
     difference: [Line; BLOCK],
     w: [Line; N],
     excess: [Line; N],
+    other: [Line; BLOCK],
+    parts: Parts,
 }
 
 impl<const N: usize> Buffers<N> {
@@ -55,7 +58,8 @@ impl<const N: usize> Buffers<N> {
     pub(crate) fn new() -> Self {
         let zeros = [Line::ZERO; BLOCK];
         let (w, excess) = ([Line::ZERO; N], [Line::ZERO; N]);
-        Self { teacher: zeros, student: zeros, difference: zeros, w, excess }
+        let parts = Parts::default();
+        Self { teacher: zeros, student: zeros, difference: zeros, w, excess, other: zeros, parts }
     }
 
     pub(crate) fn lines(&mut self) -> Lines<'_> {
@@ -65,6 +69,8 @@ impl<const N: usize> Buffers<N> {
             difference: &mut self.difference,
             w: &mut self.w,
             excess: &mut self.excess,
+            other: &mut self.other,
+            parts: &mut self.parts,
         }
     }
 }
@@ -76,6 +82,8 @@ pub(crate) struct Lines<'b> {
     difference: &'b mut [Line; BLOCK],
     w: &'b mut [Line],
     excess: &'b mut [Line],
+    other: &'b mut [Line; BLOCK],
+    parts: &'b mut Parts,
 }
 
 /// Neighbouring rows of a pair of tensors.
@@ -161,9 +169,11 @@ impl Vectors for Tile<'_, '_> {
                 let here = (first, (end - first).min(L::WIDTH));
                 if all {
                     self.recall(here, &mut done);
-                } else {
+                } else if self.is_one_block() {
                     let lines = i * self.axis..i * self.axis + entries;
-                    self.find(l, &scale, here, lines, &mut done);
+                    self.find_copied(l, &scale, here, lines, &mut done);
+                } else {
+                    self.find(l, &scale, here, &mut done);
                 }
                 if (all || !self.keeps_parts()) && self.gradient.is_some() {
                     done.overflowed |= self.pull(l, &scale, here);

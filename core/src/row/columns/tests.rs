@@ -128,6 +128,38 @@ fn ordinary_rows_are_certified_and_right() {
     }
 }
 
+/// What a sample misses must not be lost.
+#[test]
+fn an_entry_far_above_the_sample_is_pulled() {
+    for isa in Isa::available() {
+        for c in [200, 1500] {
+            let (m, tau) = (3, 6.0);
+            for nats in [5.0, 13.0, 20.0, 60.0, 67.0, 68.0, 69.0, 75.0] {
+                let [mut t, mut s] = pair(c * m, 0.9, 0.3, 0.0);
+                for row in 0..m {
+                    t[m + row] = 6.0 * nats;
+                    s[m + row] = 6.0 * nats;
+                    // Of as much weight, so that there is something to pull.
+                    t[2 * m + row] = 6.0 * nats - 1.0;
+                    s[2 * m + row] = 6.0 * nats - 1.5;
+                }
+                let (values, gradient) = evaluate(isa, [c, m], tau, [&t, &s]);
+                for (i, value) in values.iter().enumerate() {
+                    let row = |x: &[f32]| -> Vec<f64> {
+                        x.iter().skip(i).step_by(m).map(|&x| f64::from(x)).collect()
+                    };
+                    let (kl, want) = truth(&row(&t), &row(&s), tau);
+                    let largest = want.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
+                    assert!((value / kl - 1.0).abs() < 1e-6, "{isa:?} {c} {nats}: {value} {kl}");
+                    for (got, want) in row(&gradient).iter().zip(want) {
+                        assert!((got - want).abs() < 2e-6 * largest, "{isa:?} {c} {nats}: {got} {want}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn every_verdict_is_reached_and_neighbours_do_not_matter() {
     for isa in Isa::available() {

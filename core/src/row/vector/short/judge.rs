@@ -2,19 +2,23 @@
 //!
 //! Loops over arrays without a branch, for a compiler to put into vectors.
 
+use super::apart::Apart;
+use super::found::Found;
 use super::sweep::{Moments, References, Sums};
 use super::{LANES, Lanes};
 use crate::row::state::{CENTRED, FAR, NEAR};
-use crate::row::statistics::{Kind, RowStatistics};
 use crate::row::two_terms::{Pair, Scale, split};
 use crate::simd::Simd;
-use core::f64::consts::LN_2;
 
 /// Nats that the log-ratio may be from 0: beyond, its last digits could matter.
-const APART: f64 = 1e5;
+pub(super) const APART: f64 = 1e5;
 
 /// The value from which a row is kept about two separate references.
-const LARGE: f64 = 1e3;
+pub(super) const LARGE: f64 = 1e3;
+
+/// The sum of w from which a row is not of its reference: a longer one's sample has missed what is far above it, and the
+/// factor of its gradient would be beyond `f32`.
+pub(in crate::row) const WIDEST: f64 = 1e6;
 
 /// The share of `z` below which squares of differences have underflowed.
 const SMALL: f64 = 1e-30;
@@ -22,15 +26,14 @@ const SMALL: f64 = 1e-30;
 /// Nats from the first reference of the log-ratio to the last: differences are rounded about the first.
 const BESIDE: f64 = 4.0;
 
+/// The log-ratio beside the root mean square of r from which differences are taken exactly.
+const EXACT_FROM: f64 = 3.0;
+
 /// The rest of the log-ratio that those who read it take.
 const CLOSE: f64 = 1.0;
 
-macro_rules! horner {
-    ($x:expr, $last:expr $(, $c:expr)*) => {{ let p = $last; $( let p = $c + $x * p; )* p }};
-}
-
 /// A number of each lane.
-type Numbers = [f64; LANES];
+pub(in crate::row) type Numbers = [f64; LANES];
 
 /// A batch whose references are being found.
 pub(in crate::row) struct Open {
@@ -43,20 +46,12 @@ pub(in crate::row) struct Open {
     below: Numbers,
     /// The log-ratio's reference, from the difference of the references on.
     pub(in crate::row) offset: [f32; LANES],
-    /// Rows to be swept again, and those that are done.
+    /// Rows to be swept again.
     pub(in crate::row) again: Lanes,
-    pub(in crate::row) certified: Lanes,
-    found: Found,
-}
-
-/// What is known of the rows that are done.
-#[derive(Default)]
-struct Found {
-    d: Numbers,
-    rest: Numbers,
-    kl: Numbers,
-    near: Lanes,
-    deep: Lanes,
+    /// Rows whose exponents and whose differences are in two terms, or need not be.
+    careful: (Lanes, Lanes),
+    /// Rows that turned out to need them.
+    pub(super) raised: (Lanes, Lanes),
 }
 
 #[inline(always)]
@@ -67,13 +62,13 @@ fn lanes<L: Simd>(l: L, v: L::V) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn wide<L: Simd>(l: L, v: L::V) -> Numbers {
+pub(super) fn wide<L: Simd>(l: L, v: L::V) -> Numbers {
     lanes(l, v).map(f64::from)
 }
 
 /// Which lanes are 1 and not 0.
 #[inline(always)]
-pub(super) fn bits<L: Simd>(l: L, flags: &[f32; LANES]) -> Lanes {
+pub(in crate::row) fn bits<L: Simd>(l: L, flags: &[f32; LANES]) -> Lanes {
     let mut bits = 0;
     for (i, flags) in flags.chunks(L::WIDTH).enumerate() {
         bits |= l.bits(l.less(l.splat(0.5), l.load_f32(flags))) << (i * L::WIDTH);
@@ -82,7 +77,7 @@ pub(super) fn bits<L: Simd>(l: L, flags: &[f32; LANES]) -> Lanes {
 }
 
 #[inline(always)]
-pub(super) fn flag(truth: bool) -> f32 {
+pub(in crate::row) fn flag(truth: bool) -> f32 {
     if truth { 1.0 } else { 0.0 }
 }
 
@@ -95,7 +90,7 @@ impl Open {
         scale: &Scale<L>,
         at: &References<L>,
         moments: &Moments<L>,
-        rows: usize,
+        asked: Lanes,
     ) -> Self {
         let [nats, ..] = lanes(l, scale.nats.0);
         let (z, first, second) = (lanes(l, moments.z), lanes(l, moments.first), lanes(l, moments.second));
@@ -114,10 +109,32 @@ impl Open {
             most: most.map(f64::from),
             below: wide(l, moments.below),
             offset,
-            again: !(!0 << rows),
-            certified: 0,
-            found: Found::default(),
+            again: asked,
+            careful: (!0, !0),
+            raised: (0, 0),
         }
+    }
+
+    /// Rows have no more care taken of them than these references ask for, until they are seen to need it.
+    #[inline(always)]
+    pub(super) fn sparing<L: Simd>(&mut self, l: L, at: &References<L>) {
+        self.careful = (bits(l, &lanes(l, at.deep)), bits(l, &lanes(l, at.exact)));
+    }
+
+    /// References with more care, and what was measured about them.
+    #[inline(always)]
+    pub(super) fn raise<L: Simd>(&mut self, l: L, at: &References<L>, moments: &Moments<L>) {
+        let (high, low) = (wide(l, at.d.0), wide(l, at.d.1));
+        let of = self.high.iter_mut().zip(&mut self.low).zip(&mut self.offset);
+        for (i, (((to_high, to_low), offset), (high, low))) in of.zip(high.iter().zip(&low)).enumerate() {
+            if self.raised.1 >> i & 1 == 1 {
+                *offset = split((*to_high - high) + (*to_low - low) + f64::from(*offset)).0;
+                (*to_high, *to_low) = (*high, *low);
+            }
+        }
+        self.measured(l, moments);
+        self.sparing(l, at);
+        self.raised = (0, 0);
     }
 
     /// What a first sweep about other references, or over more entries, has found.
@@ -126,6 +143,19 @@ impl Open {
         self.z = wide(l, moments.z);
         self.most = wide(l, moments.most);
         self.below = wide(l, moments.below);
+    }
+
+    /// Leaves out the rows that are known to be far, and takes what is known of the log-ratio of the others that were
+    /// tried.
+    #[inline(always)]
+    pub(super) fn without(&mut self, apart: &Apart) {
+        self.again &= !apart.certified;
+        let lanes = self.offset.iter_mut().zip(&apart.ratio).zip(self.high.iter().zip(&self.low));
+        for (i, ((offset, ratio), (high, low))) in lanes.enumerate() {
+            let from = split((ratio - high) - low).0;
+            let moves = apart.tried >> i & 1 == 1 && from.abs() < f32::MAX;
+            *offset = if moves { from } else { *offset };
+        }
     }
 
     /// Moves the offsets of these lanes by what [`opposed`](super::sweep::opposed) sums say.
@@ -165,51 +195,14 @@ impl Open {
         Some((l.load_f32(&high), l.load_f32(&low)))
     }
 
-    /// Each row's KL divergence, where it is certified.
-    pub(in crate::row) fn values(&self) -> &[f64; LANES] {
-        &self.found.kl
-    }
-
-    /// What makes a gradient of p - w and w, from the last sums: the share of w that is taken off p - w, and the factor
-    /// of the rest; in the lanes that are certified.
-    #[inline(always)]
-    pub(in crate::row) fn pull<L: Simd>(&self, l: L, e: L::V, scale: f64) -> (L::V, L::V) {
-        let (mut mean, mut factor) = ([0.0; LANES], [0.0; LANES]);
-        let to = mean.iter_mut().zip(&mut factor);
-        let sums = self.z.iter().zip(wide(l, e)).zip(&self.found.kl);
-        for ((mean, factor), ((z, e), kl)) in to.zip(sums) {
-            *mean = single(e / z);
-            // Equal rows have no gradient, whatever the last digits of their difference.
-            *factor = if *kl == 0.0 { 0.0 } else { single(-scale / (z + e)) };
-        }
-        (l.load_f32(&mean), l.load_f32(&factor))
-    }
-
     /// Moves the references of the lanes that are to be swept again to where their sums say.
     #[cold]
     #[inline(never)]
-    fn move_on(&mut self, means: &Numbers, nats: f64) {
+    fn move_on(&mut self, lanes: Lanes, means: &Numbers, nats: f64) {
         for (i, (offset, mean)) in self.offset.iter_mut().zip(means).enumerate() {
-            if self.again >> i & 1 == 1 {
+            if lanes >> i & 1 == 1 {
                 *offset = split(f64::from(*offset) + libm::log1p(*mean) / nats).0;
                 self.again &= !(u32::from(!offset.is_finite()) << i);
-            }
-        }
-    }
-
-    /// Hands over what was certified.
-    #[inline(always)]
-    pub(in crate::row) fn keep(&self, to: &mut [RowStatistics]) {
-        let Found { d, rest, kl, near, deep } = &self.found;
-        let of = self.m.iter().zip(&self.z).zip(d.iter().zip(rest)).zip(kl);
-        for (i, (to, (((m, z), (d, rest)), kl))) in to.iter_mut().zip(of).enumerate() {
-            if self.certified >> i & 1 == 1 {
-                let kind = match (deep >> i & 1, near >> i & 1) {
-                    (1, _) => Kind::Deep,
-                    (_, 1) => Kind::Near,
-                    _ => Kind::Full,
-                };
-                *to = RowStatistics { m: 0.25 * m, z: *z, d: 0.25 * d, l: *rest, kl: *kl, kind };
             }
         }
     }
@@ -218,24 +211,27 @@ impl Open {
 /// The nearest number.
 #[inline(always)]
 #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-fn single(x: f64) -> f32 {
+pub(super) fn single(x: f64) -> f32 {
     x as f32
 }
 
 /// The logarithm of (1 + s) / (1 - s), and h(s^2) of it: it is 2 s (1 + s^2 h). By the series of the inverse hyperbolic
-/// tangent, within 3e-9 of themselves for |s| <= 1/3.
+/// tangent, within 3e-9 of themselves for |s| <= 1/3; in halves, since all waits for it.
 #[inline(always)]
 fn logarithm(s: f64) -> (f64, f64) {
     let y = s * s;
-    let h = horner!(y, 1.0 / 17.0, 1.0 / 15.0, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0);
+    let (y2, first) = (y * y, 1.0 / 3.0 + y * 0.2);
+    let low = first + y2 * (1.0 / 7.0 + y * (1.0 / 9.0));
+    let high = (1.0 / 11.0 + y * (1.0 / 13.0)) + y2 * (1.0 / 15.0 + y * (1.0 / 17.0));
+    let h = low + y2 * y2 * high;
     (2.0 * s * (1.0 + y * h), h)
 }
 
-/// Fills the statistics of the lanes that are certified and moves the references of those that are not.
+/// Takes down what is known of the lanes that are done and moves the references of those that are not.
 #[inline(always)]
 #[allow(clippy::needless_bitwise_bool, reason = "without branches, many lanes at a time")]
 #[allow(clippy::needless_range_loop, reason = "a lane of many arrays, and as many lanes as a vector has")]
-pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open) {
+pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut Open, found: &mut Found) {
     let (e, g) = (wide(l, sums.e), wide(l, sums.g));
     let (largest, far) = (wide(l, sums.largest), wide(l, sums.far));
     let [mut shares, mut excesses, mut logs, mut values] = [[0.0; LANES]; 4];
@@ -263,7 +259,7 @@ pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut
         rests[i] = logs[i] + nats * left;
         spreads[i] = nats * if above > below { above } else { below };
     }
-    let [mut right, mut holds, mut near, mut deep] = [[0.0; LANES]; 4];
+    let [mut right, mut holds, mut near, mut deep, mut rounded] = [[0.0; LANES]; 5];
     for i in 0..L::WIDTH {
         let (z, e, g, spread, rest) = (open.z[i], e[i], g[i], spreads[i], rests[i].abs());
         let share = CENTRED * largest[i];
@@ -271,7 +267,7 @@ pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut
         // Written so that a NaN is refused. At most one bit is lost to c.
         right[i] = flag((shares[i] <= 1.0 / 3.0) & (values[i] >= excesses[i]) & (e.abs() <= z * share));
         holds[i] = flag(
-            (z <= 1e30)
+            (z <= WIDEST)
                 & (values[i] <= LARGE)
                 & (ratios[i].abs() * nats <= APART)
                 & (rest <= CLOSE)
@@ -281,27 +277,35 @@ pub(in crate::row) fn judge<L: Simd>(l: L, nats: f64, sums: &Sums<L>, open: &mut
                 & !far[i].is_nan(),
         );
         near[i] = flag((spread <= NEAR) & (rest <= 1.0 - NEAR));
-        deep[i] = flag(far[i] * LN_2 > 1.5 * FAR * g);
+        deep[i] = flag(far[i] * nats > 1.5 * FAR * g);
+        let ratio = nats * f64::from(open.offset[i]);
+        let most = if 2.0 * g < z { 2.0 * g } else { z };
+        rounded[i] = flag(ratio * ratio * z > EXACT_FROM * EXACT_FROM * most);
     }
     // One by one: what an array's `map` is given is not compiled for the instruction set.
     let (right, holds, near, deep) = (bits(l, &right), bits(l, &holds), bits(l, &near), bits(l, &deep));
-    let settled = open.again & right;
+    let moved = open.again & !right;
+    open.raised = (
+        deep & !open.careful.0 & open.again & right,
+        bits(l, &rounded) & !open.careful.1 & open.again & right,
+    );
+    let settled = open.again & right & !(open.raised.0 | open.raised.1);
     for i in 0..L::WIDTH {
         if settled >> i & 1 == 1 {
-            open.found.d[i] = ratios[i];
-            open.found.rest[i] = rests[i];
-            open.found.kl[i] = values[i];
+            (found.m[i], found.z[i], found.kl[i]) = (open.m[i], open.z[i], values[i]);
+            (found.d[i], found.rest[i]) = (ratios[i], rests[i]);
+            (found.excess[i], found.sum[i]) = (e[i], open.z[i] + e[i]);
         }
     }
-    open.found.near |= near & settled;
-    open.found.deep |= deep & settled;
-    open.certified |= holds & settled;
-    open.again &= !right;
-    if open.again != 0 {
+    found.near |= near & settled;
+    found.deep |= deep & settled;
+    found.certified |= holds & settled;
+    open.again &= !settled;
+    if moved != 0 {
         let mut means = [0.0; LANES];
         for i in 0..L::WIDTH {
             means[i] = e[i] / open.z[i];
         }
-        open.move_on(&means, nats);
+        open.move_on(moved, &means, nats);
     }
 }
