@@ -144,6 +144,10 @@ pub(crate) fn by_name(name: &str) -> Family {
                 [Loss::Cwd, Loss::Mimic].map(|loss| of(loss, bilinear, [2, 5, 4, 6], [7, 9])).concat(),
                 [
                     of(Loss::Mimic, ResizeMode::Area, [2, 8, 9, 11], [4, 3]),
+                    of(Loss::Cwd, ResizeMode::Area, [1, 2, 9, 23], [4, 3]),
+                    of(Loss::Mimic, bilinear, [1, 2, 3, 4], [24, 32]),
+                    // Axes that several blocks write.
+                    of(Loss::Mimic, bilinear, [1, 1, 2, 300], [3, 700]),
                     of(Loss::Cwd, ResizeMode::Nearest, [1, 3, 5, 7], [9, 4]),
                     of(Loss::Mimic, aligned, [3, 6, 30, 40], [50, 60]),
                     of(Loss::Cwd, aligned, [3, 8, 30, 40], [50, 60]),
