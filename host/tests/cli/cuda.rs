@@ -200,5 +200,8 @@ fn the_test_vectors_pass_on_the_gpu() {
     assert_eq!(report["failed"], 0, "{report}");
     assert_eq!(report["passed"], 134);
     let missing = report["unsupported"].as_array().expect("names");
-    assert!(missing.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("rkd"))), "{missing:?}");
+    assert!(
+        missing.iter().all(|name| name.as_str().is_some_and(|name| name.starts_with("rkd"))),
+        "{missing:?}"
+    );
 }
