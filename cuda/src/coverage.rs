@@ -6,7 +6,7 @@ use densekd_core::{DType, Plan};
 /// Why the kernels do not run a plan on tensors of a type; `None` where they do.
 ///
 /// They cover every row loss in `f32`, `f16` and `bf16`, with or without ignored positions, and the gradients to both
-/// sides; not the enlarged maps of `upsample`.
+/// sides; enlarged maps (`upsample`) are made in `f32` first.
 ///
 /// ```
 /// use densekd_core::{DType, Divergence, Order, Plan, Recipe, RowOptions, Shape};
@@ -23,7 +23,6 @@ pub fn uncovered(plan: &Plan, dtype: DType) -> Option<&'static str> {
     let fits = |x: f64| (1e-30..=1e30).contains(&x);
     let reasons = [
         (dtype == DType::F64, "its kernels have no f64"),
-        (plan.is_upsampled(), "its kernels do not resize"),
         (!fits(options.tau.get()), "its kernels take tau from 1e-30 to 1e30"),
         (options.eps.get() > 0.0 && !fits(options.eps.get()), "its kernels take eps from 1e-30 to 1e30"),
     ];

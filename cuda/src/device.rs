@@ -1,6 +1,7 @@
 //! A device and what is run on it.
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
+use crate::adapted::Enlarged;
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
 use crate::task::{Asked, How, Need, STATE, STRETCH, Strategy, TOTALS, Task};
@@ -216,6 +217,9 @@ impl Device {
     /// # Errors
     /// [`Error::Unsupported`] where [`uncovered`] has a reason.
     pub fn workspace(plan: &Plan, dtype: DType) -> Result<usize, Error> {
+        if let Some(enlarged) = enlarged(plan)? {
+            return enlarged.workspace(dtype);
+        }
         let asked = Asked { masked: false, to_teacher: false, known: false };
         Ok(Workspace::of(plan, strategy(plan, dtype, asked)?).bytes)
     }
@@ -275,6 +279,10 @@ impl Device {
         };
         if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan)) {
             return Err(Error::Unsupported { reason });
+        }
+        if let Some(enlarged) = enlarged(plan)? {
+            // SAFETY: the caller's promise.
+            return unsafe { enlarged.start(self, gpu, call) };
         }
         let asked = Asked {
             masked: call.mask.is_some(),
@@ -367,6 +375,11 @@ impl Device {
     pub(crate) fn blocks(&self, pieces: u64) -> u32 {
         u32::try_from(pieces).unwrap_or(u32::MAX).clamp(1, self.properties.multiprocessors.saturating_mul(32))
     }
+}
+
+fn enlarged(plan: &Plan) -> Result<Option<Enlarged>, Error> {
+    let too_large = Error::Unsupported { reason: "its kernels resize to heights and widths of 2^30 at most" };
+    Enlarged::of(plan).map_err(|_| too_large)
 }
 
 pub(crate) const LACKS_TYPE: Error = Error::Unsupported { reason: "its kernels lack the type" };

@@ -18,7 +18,8 @@ use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order
 
 /// Why the kernels do not run a map loss on tensors of a type; `None` where they do.
 ///
-/// They cover distillation by Pearson correlation, attention transfer, mimicking without a projection, correlations of
+/// They cover distillation by Pearson correlation, attention transfer, mimicking of maps of one shape (of others that of a
+/// student behind its projection, see [`Device::launch_adapted`](crate::Device::launch_adapted)), correlations of
 /// classes and positions, local and pair-wise affinity, intra-class variation and a discriminator's scores, of tensors
 /// of any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16`
 /// and `bf16`, with the gradient to the student.
@@ -83,7 +84,9 @@ impl Form {
                 let scale = Scale::Standardise { eps: options.eps.get() };
                 Ok(of_numbers(Vectors { share: 0.5, ..channels(plan, scale) }))
             }
-            MapOptions::Mimic(_) if teacher != student => Err("its kernels take no projection"),
+            MapOptions::Mimic(_) if teacher != student => {
+                Err("of maps of other channels its kernels take a student behind its projection")
+            }
             MapOptions::Mimic(options) if options.standardise => {
                 Ok(of_numbers(channels(plan, Scale::Standardise { eps: options.eps.get() })))
             }

@@ -26,7 +26,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 12;
+    const COUNT: usize = 15;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -43,6 +43,9 @@ impl Source {
             Self::Ho => include_str!("../ptx/ho.ptx"),
             Self::Pa => include_str!("../ptx/pa.ptx"),
             Self::Ifvd => include_str!("../ptx/ifvd.ptx"),
+            Self::Resize => include_str!("../ptx/resize.ptx"),
+            Self::Project => include_str!("../ptx/project.ptx"),
+            Self::Labels => include_str!("../ptx/labels.ptx"),
         }
     }
 }

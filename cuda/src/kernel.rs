@@ -17,12 +17,15 @@ pub(crate) enum Source {
     Ho,
     Pa,
     Ifvd,
+    Resize,
+    Project,
+    Labels,
 }
 
 impl Source {
     /// Whether there are kernels for `f64` in it.
     const fn has_f64(self) -> bool {
-        !matches!(self, Self::Rows | Self::Columns | Self::Terms | Self::Whole | Self::Classes)
+        !matches!(self, Self::Rows | Self::Columns | Self::Terms | Self::Whole | Self::Classes | Self::Labels)
     }
 }
 
@@ -57,6 +60,9 @@ impl Kernel {
     pub(crate) const IFVD_COMPARE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_compare" };
     pub(crate) const IFVD_IMAGES: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_images" };
     pub(crate) const IFVD_ALONG: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_along" };
+    pub(crate) const LABELS: Self = Self { source: Source::Labels, name: "densekd_labels" };
+    pub(crate) const RESIZE_AXES: Self = Self { source: Source::Resize, name: "densekd_resize_axes" };
+    pub(crate) const PROJECT_CLOSE: Self = Self { source: Source::Project, name: "densekd_project_close" };
 }
 
 /// The forms of one kernel for each type of numbers.
@@ -136,6 +142,15 @@ impl Typed {
         IFVD_COSINES_LAST: Ifvd "densekd_ifvd_cosines_last";
         IFVD_PULL_PLANES: Ifvd "densekd_ifvd_pull_planes";
         IFVD_PULL_LAST: Ifvd "densekd_ifvd_pull_last";
+        RESIZE_SINGLE: Resize "densekd_resize_single";
+        RESIZE_DOUBLE: Resize "densekd_resize_double";
+        RESIZE_PULL_SINGLE: Resize "densekd_resize_pull_single";
+        RESIZE_PULL_DOUBLE: Resize "densekd_resize_pull_double";
+        PROJECT_PLANES: Project "densekd_project_planes";
+        PROJECT_LAST: Project "densekd_project_last";
+        PROJECT_PULL_PLANES: Project "densekd_project_pull_planes";
+        PROJECT_PULL_LAST: Project "densekd_project_pull_last";
+        PROJECT_WEIGHTS: Project "densekd_project_weights";
     }
 
     /// The one for a type; `None` for a type without kernels.

@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::device::{Device, check_all};
 use crate::form::Form;
+use crate::gpu::Entered;
 use crate::host::{address, bytes, bytes_mut};
 use densekd_core::{DType, MapPlan, Overflowed, Tensor, TensorMut};
 use std::ffi::c_void;
@@ -217,7 +218,7 @@ impl Device {
     /// # Safety
     /// As [`Device::launch`], of the addresses of [`MapDeviceCall`].
     pub unsafe fn launch_map(&self, call: &MapDeviceCall<'_>) -> Result<f64, Error> {
-        let form = form(call.plan, call.dtype)?;
+        form(call.plan, call.dtype)?;
         let gpu = self.gpu.enter()?;
         let maps = [
             ("teacher", call.teacher),
@@ -230,6 +231,13 @@ impl Device {
         let always = [("sum", Some(call.sum)), ("overflowed", Some(call.overflowed))];
         check_all(&gpu, maps.into_iter().filter(|_| call.plan.student().len() > 0).chain(always))?;
         // SAFETY: the caller's promise.
-        unsafe { form.start(self, &gpu, call) }
+        unsafe { self.start_map(&gpu, call) }
+    }
+
+    /// # Safety
+    /// As [`Device::launch_map`].
+    pub(crate) unsafe fn start_map(&self, gpu: &Entered<'_>, call: &MapDeviceCall<'_>) -> Result<f64, Error> {
+        // SAFETY: the caller's promise.
+        unsafe { form(call.plan, call.dtype)?.start(self, gpu, call) }
     }
 }

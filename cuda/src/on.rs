@@ -116,6 +116,39 @@ impl Extent {
     }
 }
 
+/// Where the numbers of images are: the same bytes as `Layout` in `kernels/adapt.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Layout {
+    pub(crate) channels: u64,
+    pub(crate) positions: u64,
+    pub(crate) across: u64,
+    pub(crate) along: u64,
+}
+
+impl Layout {
+    pub(crate) fn new(shape: Shape, order: Order) -> Self {
+        let (channels, positions) = (shape.channels() as u64, shape.positions() as u64);
+        let (across, along) = if order == Order::Nchw { (positions, 1) } else { (1, channels) };
+        Self { channels, positions, across, along }
+    }
+
+    /// Of numbers that lie one after another, whatever they are.
+    pub(crate) const fn flat(count: u64) -> Self {
+        Self { channels: count, positions: 1, across: 1, along: count }
+    }
+
+    /// Whether the channels of a position lie together.
+    pub(crate) const fn is_last(&self) -> bool {
+        self.across == 1
+    }
+
+    /// The same numbers as one image, where channels are last.
+    pub(crate) const fn of_all(self, images: u64) -> Self {
+        Self { positions: self.positions * images, ..self }
+    }
+}
+
 /// Workspace handed out piece by piece, each at a multiple of 16.
 pub(crate) struct Room {
     end: u64,

@@ -2,8 +2,12 @@
 #![allow(unsafe_code, reason = "a variable of the process's environment, and the driver's functions")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, RowStatistics, Shape, Term};
-use densekd_cuda::{Device, Error, HostCall, MapHostCall};
+use densekd_core::{
+    KeptStatistics, Loss, Order, Plan, Recipe, ResizeMode, RowOptions, RowStatistics, Shape, Term,
+};
+use densekd_cuda::{
+    AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, Error, HostCall, MapHostCall,
+};
 use densekd_device::{Device as Simulated, Live};
 use libloading::Library;
 use std::ffi::{c_int, c_void};
@@ -13,12 +17,13 @@ type Numbers = Vec<f64>;
 /// A use of the device.
 type Use = fn(&Device) -> Result<Numbers, Error>;
 
-const USES: [(&str, Use); 5] = [
+const USES: [(&str, Use); 6] = [
     ("value", |device| rows(device, [1, 2, 3, 4], false)),
     ("gradient", |device| rows(device, [1, 2, 50, 100], true)),
     ("statistics", statistics),
     ("map", |device| map(device, Loss::At, [1, 2, 5, 10])),
     ("classes", |device| map(device, Loss::Dkd, [1, 3, 2, 5])),
+    ("adapted", adapted),
 ];
 
 fn numbers(count: usize, step: usize) -> Vec<f32> {
@@ -98,6 +103,37 @@ fn map(device: &Device, loss: Loss, dims: [usize; 4]) -> Result<Numbers, Error> 
         grad_teacher: plan.has_teacher_gradient().then(|| (&mut to_teacher[..]).into()),
     })?;
     Ok([done.sum].into_iter().chain(to_student.into_iter().chain(to_teacher).map(f64::from)).collect())
+}
+
+/// A student that is projected and enlarged, and a teacher that is reduced, with every gradient.
+fn adapted(device: &Device) -> Result<Numbers, Error> {
+    let of = |dims| AdapterPlan::new(Shape::new(dims).unwrap(), Order::Nchw);
+    let (nearest, area) = (ResizeMode::Nearest, ResizeMode::Area);
+    let student = of([1, 3, 2, 5]).with_projection(2).unwrap().with_resize(nearest, [4, 5]).unwrap();
+    let teacher = of([1, 2, 8, 9]).with_resize(area, [4, 5]).unwrap();
+    let plan = cwd([1, 2, 4, 5]);
+    let maps = [student, teacher].map(|adapter| numbers(adapter.from().len(), 37));
+    let (weight, bias) = (numbers(6, 11).into_iter().map(f64::from).collect::<Vec<_>>(), [0.5, 0.25]);
+    let mut gradients = [vec![0.0_f32; 30], vec![0.0_f32; 144]];
+    let (mut to_weight, mut to_bias) = ([0.0; 6], [0.0; 2]);
+    let [to_student, to_teacher] = &mut gradients;
+    let done = device.submit_adapted(AdaptedHostCall {
+        loss: AdaptedHostLoss::Rows { plan: &plan, mask: Some(&[1; 20]), factor: 1.0 },
+        teacher: Some(AdaptedHostMap {
+            gradient: Some((&mut to_teacher[..]).into()),
+            ..AdaptedHostMap::new(teacher, &maps[1][..])
+        }),
+        student: AdaptedHostMap {
+            weight: Some(&weight),
+            bias: Some(&bias),
+            gradient: Some((&mut to_student[..]).into()),
+            grad_weight: Some(&mut to_weight),
+            grad_bias: Some(&mut to_bias),
+            ..AdaptedHostMap::new(student, &maps[0][..])
+        },
+    })?;
+    let gradients = gradients.concat().into_iter().map(f64::from);
+    Ok([done.sum].into_iter().chain(gradients).chain(to_weight).chain(to_bias).collect())
 }
 
 /// Another user of the device in the process, as `PyTorch` is: its share of the primary context keeps alive what we would

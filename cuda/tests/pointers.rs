@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use densekd_core::{
-    DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab, Term,
-    Upstream, run, run_map,
+    DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, Resize, ResizeMode, RowOptions,
+    Shape, Slab, Term, Upstream, run, run_map,
 };
-use densekd_cuda::{Device, DeviceCall, Error, KeptStates, MapDeviceCall};
+use densekd_cuda::{
+    AdaptedDeviceCall, AdaptedLoss, AdaptedMap, AdapterPlan, Device, DeviceCall, Error, KeptStates,
+    MapDeviceCall,
+};
 use libloading::Library;
 use std::ffi::{c_int, c_uint, c_void};
 
@@ -88,6 +91,7 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
     assert!(driver.current().is_null());
     rows_may_lie_anywhere(&device, &driver);
     maps_may_lie_anywhere(&device, &driver);
+    adapted_maps_may_lie_anywhere(&device, &driver);
     nothing_is_hidden_behind_a_launch(&device, &driver);
 }
 
@@ -314,5 +318,83 @@ fn rows_may_lie_anywhere(device: &Device, driver: &Driver) {
         for (found, wanted) in gradient.iter().zip(&wanted) {
             assert!((found - wanted).abs() <= 4e-6 * largest, "{width}: {found} {wanted}");
         }
+    }
+}
+
+/// All planes of a map by the core.
+fn resized(planes: &[f64], resize: Resize, is_pull: bool) -> Vec<f64> {
+    let [from, to] = [resize.from(), resize.to()].map(|[height, width]| height * width);
+    let (from, to) = if is_pull { (to, from) } else { (from, to) };
+    let mut all = vec![0.0; planes.len() / from * to];
+    for (plane, out) in planes.chunks(from).zip(all.chunks_mut(to)) {
+        let done = if is_pull { resize.pull(plane, out) } else { resize.forward(plane, out) };
+        done.unwrap();
+    }
+    all
+}
+
+fn adapted_maps_may_lie_anywhere(device: &Device, driver: &Driver) {
+    let simulated = densekd_device::Device::open().unwrap();
+    let mode = ResizeMode::Bilinear { align_corners: false };
+    for (width, skips) in [(5, [1, 1, 1]), (19, [3, 0, 2]), (64, [1, 2, 3])] {
+        let (small, large) = ([1, 3, 2, width], [1, 3, 5, 2 * width - 1]);
+        let adapter = AdapterPlan::new(Shape::new(small).unwrap(), Order::Nchw);
+        let adapter = adapter.with_resize(mode, [large[2], large[3]]).unwrap();
+        let resize = adapter.resize().unwrap();
+        let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), adapter.to(), Order::Nchw).unwrap();
+        let (teacher, student) = (numbers(adapter.to().len(), 37), numbers(adapter.from().len(), 53));
+        let enlarged = resized(&student.iter().map(|&x| f64::from(x)).collect::<Vec<_>>(), resize, false);
+        let mut slopes = vec![0.0_f64; enlarged.len()];
+        let inputs = Inputs::new(&plan, &teacher[..], &enlarged[..], Mask::ALL).unwrap();
+        let outputs = Outputs { grad_student: Some(&mut Slab::new(&mut slopes, 0)), ..Outputs::default() };
+        let outcome = run(&inputs, Upstream::ONE, outputs).unwrap();
+        let wanted = resized(&slopes, resize, true);
+
+        driver.set_current(driver.context);
+        let [t, s, g] = places(driver, size_of_val(&teacher[..]), skips);
+        driver.upload(t, &teacher);
+        driver.upload(s, &student);
+        let of_teacher = AdaptedMap::new(AdapterPlan::new(adapter.to(), Order::Nchw), DType::F32, t);
+        let factor = outcome.scale / outcome.divisor;
+        let loss = AdaptedLoss::Rows { plan: &plan, mask: None, factor, states: KeptStates::Drop };
+        let mut call = AdaptedDeviceCall {
+            loss,
+            teacher: Some(of_teacher),
+            student: AdaptedMap {
+                gradient: Some((g, DType::F32)),
+                ..AdaptedMap::new(adapter, DType::F32, s)
+            },
+            workspace: 0,
+            sum: driver.allocate(8),
+            overflowed: driver.allocate(4),
+            stream: std::ptr::null_mut(),
+        };
+        call.workspace = driver.allocate(Device::adapted_workspace(&call).unwrap());
+        driver.set_current(std::ptr::null_mut());
+        let before = simulated.calls().len();
+        // SAFETY: all addresses are of allocations above, as long as adapter and plan say.
+        assert_eq!(unsafe { device.launch_adapted(&call) }, Ok(None));
+        let calls = simulated.calls().split_off(before);
+        let of_a_launch =
+            |call: &&String| OF_A_LAUNCH.contains(&call.as_str()) || *call == "cuModuleLoadDataEx";
+        assert!(calls.iter().all(|call| of_a_launch(&call)), "{calls:?}");
+        // SAFETY: the default stream.
+        unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
+        assert!(driver.current().is_null());
+
+        driver.set_current(driver.context);
+        let (mut found, mut gradient) = ([0.0_f64], vec![0.0_f32; student.len()]);
+        driver.download(&mut found, call.sum);
+        driver.download(&mut gradient, g);
+        driver.set_current(std::ptr::null_mut());
+        assert!((found[0] - outcome.sum).abs() <= 4e-6 * outcome.sum, "{width}: {found:?} {outcome:?}");
+        let largest = wanted.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+        for (found, wanted) in gradient.iter().zip(&wanted) {
+            assert!((f64::from(*found) - wanted).abs() <= 4e-6 * largest, "{width}: {found} {wanted}");
+        }
+        let elsewhere = AdaptedMap { map: student.as_ptr().addr() as u64, ..call.student };
+        // SAFETY: the check refuses the pointer.
+        let refused = unsafe { device.launch_adapted(&AdaptedDeviceCall { student: elsewhere, ..call }) };
+        assert!(matches!(refused, Err(Error::NotOnDevice { buffer: "student", .. })), "{refused:?}");
     }
 }

@@ -4,9 +4,11 @@
 
 use densekd_core::{
     Divergence, HoAdversary, HoOptions, HoRole, KeptStatistics, Loss, MapOptions, Options, Order, Plan,
-    Recipe, RowOptions, Shape, Term,
+    Recipe, ResizeMode, RowOptions, Shape, Term,
 };
-use densekd_cuda::{Device, HostCall, MapHostCall};
+use densekd_cuda::{
+    AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, HostCall, MapHostCall,
+};
 use densekd_device::{Counters, Device as Simulated};
 
 /// Runs a kernel for rows on chip: with one gradient, or with both. How often it reads a row.
@@ -61,6 +63,84 @@ fn memory_is_read_in_whole_sectors_and_no_more_often_than_said() {
     scores_are_read_once(&device, &simulated);
     shares_are_made_of_whole_sectors(&device, &simulated);
     relations_keep_to_registers(&device, &simulated);
+    resized_maps_are_written_by_16_bytes(&device, &simulated);
+    projected_maps_are_written_in_whole_sectors(&device, &simulated);
+}
+
+/// Mimicking of a student behind an adapter, or rows of one, with the gradient to it and to its parameters.
+fn run_adapted(device: &Device, loss: Loss, adapter: AdapterPlan) {
+    let (from, to) = (adapter.from(), adapter.to());
+    let [teacher, student] = [to, from].map(|shape| {
+        let number = |i: usize| f32::from(u8::try_from(i * 7 % 251).unwrap()) / 64.0;
+        (0..shape.len()).map(number).collect::<Vec<f32>>()
+    });
+    let term = Term::new(loss.defaults(), to, to, adapter.order()).unwrap();
+    let projects = adapter.outputs().is_some();
+    let weight = vec![0.25; from.channels() * to.channels()];
+    let (mut gradient, mut to_weight) = (vec![0.0_f32; from.len()], weight.clone());
+    let loss = match &term {
+        Term::Row(plan) => AdaptedHostLoss::Rows { plan, mask: None, factor: 1.0 },
+        Term::Map(plan) => AdaptedHostLoss::Map { plan, classes: None, upstream: 1.0 },
+    };
+    let call = AdaptedHostCall {
+        loss,
+        teacher: Some(AdaptedHostMap::new(AdapterPlan::new(to, adapter.order()), &teacher[..])),
+        student: AdaptedHostMap {
+            weight: projects.then_some(&weight),
+            gradient: Some((&mut gradient[..]).into()),
+            grad_weight: projects.then_some(&mut to_weight),
+            ..AdaptedHostMap::new(adapter, &student[..])
+        },
+    };
+    device.submit_adapted(call).unwrap();
+}
+
+fn resized_maps_are_written_by_16_bytes(device: &Device, simulated: &Simulated) {
+    let mode = ResizeMode::Bilinear { align_corners: false };
+    for (order, reads_wide) in [(Order::Nchw, false), (Order::Nhwc, true)] {
+        let adapter = AdapterPlan::new(Shape::new([1, 8, 16, 32]).unwrap(), order);
+        let adapter = adapter.with_resize(mode, [32, 64]).unwrap();
+        // Four of a cell's neighbours each, but at the edges of the map.
+        let taps = (64 * 2 - 2) * (32 * 2 - 2) * 8_u64;
+        let wide_reads = if reads_wide { taps / 4 } else { 0 };
+        for (loss, form, size) in [(Loss::Cwd, "single", 4), (Loss::Mimic, "double", 8)] {
+            let kernel = format!("densekd_resize_{form}_f32");
+            let before = simulated.counters(&kernel);
+            run_adapted(device, loss, adapter);
+            let counted = simulated.counters(&kernel);
+            let of = |count: fn(&Counters) -> u64| count(&counted) - count(&before);
+            let map = size * adapter.to().len() as u64;
+            // The teacher of a loss in f64 is converted by the same kernel, by one read and two writes of 16 bytes.
+            let teacher = if size == 8 { adapter.to().len() as u64 } else { 0 };
+            assert_eq!(of(|c| c.global_written), map + 8 * teacher, "{kernel} {order:?}");
+            let wide = (map + 8 * teacher) / 16 + wide_reads + teacher / 4;
+            assert_eq!(of(|c| c.wide_accesses), wide, "{kernel} {order:?}");
+            assert_eq!((counted.bank_conflicts, counted.local_bytes, counted.atomics), (0, 0, 0), "{kernel}");
+        }
+        let pulled = simulated.counters("densekd_resize_pull_double_f32");
+        assert_eq!(pulled.global_written % (4 * adapter.from().len() as u64), 0, "{order:?}");
+        assert_eq!((pulled.local_bytes, pulled.atomics), (0, 0), "{order:?}");
+    }
+}
+
+fn projected_maps_are_written_in_whole_sectors(device: &Device, simulated: &Simulated) {
+    for (order, form) in [(Order::Nchw, "planes"), (Order::Nhwc, "last")] {
+        let adapter = AdapterPlan::new(Shape::new([1, 64, 16, 16]).unwrap(), order);
+        run_adapted(device, Loss::Mimic, adapter.with_projection(64).unwrap());
+        let tensor = 64 * 256;
+        let forward = simulated.counters(&format!("densekd_project_{form}_f32"));
+        // A tile of each factor for each tile of the product.
+        let factors = 256 / 64 * 8 * 64 * 64 + 4 * tensor;
+        assert_eq!((forward.global_written, forward.global_read), (8 * tensor, factors), "{form}");
+        let pulled = simulated.counters(&format!("densekd_project_pull_{form}_f32"));
+        assert_eq!(pulled.global_written, 4 * tensor, "{form}");
+        for counted in [forward, pulled] {
+            assert_eq!(counted.sectors, counted.ideal_sectors, "{form} {counted:?}");
+            assert_eq!((counted.local_bytes, counted.atomics, counted.bank_conflicts), (0, 0, 0), "{form}");
+        }
+    }
+    let weights = simulated.counters("densekd_project_weights_f32");
+    assert_eq!((weights.local_bytes, weights.atomics), (0, 0));
 }
 
 fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {

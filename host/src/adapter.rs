@@ -178,6 +178,26 @@ impl Adapter {
         Ok(Pulled { map: out, weight, bias })
     }
 
+    /// The same without its parameters.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn plan(&self) -> Result<densekd_cuda::AdapterPlan, Error> {
+        let mut plan = densekd_cuda::AdapterPlan::new(self.shape, self.order);
+        if let Some(projection) = &self.projection {
+            plan = plan.with_projection(projection.outputs)?;
+        }
+        self.resize.map_or(Ok(plan), |resize| plan.with_resize(resize.mode(), resize.to()))
+    }
+
+    /// The convolution's weight and bias.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn parameters(&self) -> (Option<&[f64]>, Option<&[f64]>) {
+        let projection = self.projection.as_ref();
+        (
+            projection.map(|projection| &projection.weight[..]),
+            projection.and_then(|projection| projection.bias.as_deref()),
+        )
+    }
+
     fn project(&self, image: Vec<f64>) -> Result<Vec<f64>, Error> {
         let Some(projection) = &self.projection else { return Ok(image) };
         let mut out = vec![0.0; projection.outputs * self.shape.positions()];

@@ -1,5 +1,6 @@
 //! The best backend that there is, submission by submission.
 
+use crate::adapter::{AdaptedOutcome, AdaptedPair, Gradients};
 use crate::backend::{Backend, BackendError, MapSubmission, Submission, Unsupported};
 use crate::cpu::Cpu;
 use crate::cuda::Cuda;
@@ -67,6 +68,14 @@ impl Backend for Auto {
             None => self.cuda.submit_map(submission),
             Some(refusal) => self.pass_over(refusal).submit_map(submission),
         }
+    }
+
+    fn submit_adapted(
+        &self,
+        pair: &AdaptedPair<'_>,
+        wanted: Gradients,
+    ) -> Result<Option<AdaptedOutcome>, BackendError> {
+        self.cuda.submit_adapted(pair, wanted)
     }
 
     fn synchronise(&self) -> Result<(), BackendError> {

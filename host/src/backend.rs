@@ -1,5 +1,6 @@
 //! What runs a plan: one trait, whatever the machine.
 
+use crate::adapter::{AdaptedOutcome, AdaptedPair, Gradients};
 use densekd_core::{
     DType, Element, Inputs, Labels, MapCall, MapInputs, MapPlan, Mask, Outcome, Plan, Projection,
     RowStatistics, Side, Tensor, TensorMut, Upstream,
@@ -59,6 +60,19 @@ pub trait Backend: Send + Sync {
     /// [`BackendError`]: what the checks found, or what the machine refused.
     fn submit_map(&self, _submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
         Err(Unsupported { backend: self.name(), reason: ROWS_ONLY }.into())
+    }
+
+    /// Runs a loss on maps behind their adapters where it adapts them, too; `None` from one that leaves that to the CPU, and
+    /// wherever it would refuse the loss.
+    ///
+    /// # Errors
+    /// [`BackendError`]: what the checks found, or what the machine refused.
+    fn submit_adapted(
+        &self,
+        _pair: &AdaptedPair<'_>,
+        _wanted: Gradients,
+    ) -> Result<Option<AdaptedOutcome>, BackendError> {
+        Ok(None)
     }
 
     /// Why something was left to another backend, by one that chooses among several.

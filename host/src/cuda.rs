@@ -1,21 +1,26 @@
 //! The CUDA backend: a plan's tensors copied to a GPU, its kernels, the results copied back.
 
+mod adapted;
+
+use crate::adapter::{AdaptedOutcome, AdaptedPair, Gradients};
 use crate::backend::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
+use adapted::mimicking;
 use densekd_core::{
-    Arithmetic, DType, Element, KeptStatistics, Labels, MapCall, MapOptions, MapPlan, Mask, Outcome, Plan,
-    Tensor, TensorMut, narrow_into,
+    Arithmetic, DType, Element, KeptStatistics, MapPlan, Mask, Outcome, Plan, Projection, Tensor, TensorMut,
+    narrow_into,
 };
 use densekd_cuda::{
-    Device, HostCall, MapHostCall, MapSum, Sum, uncovered, uncovered_map, uncovered_statistics,
+    Device, HostCall, MapHostCall, MapSum, Sum, classes, uncovered, uncovered_map, uncovered_statistics,
 };
 
 const NAME: &str = "cuda";
 
-/// Runs row losses and the map losses of [`uncovered_map`] on an NVIDIA GPU, with the gradients to both sides.
+/// Runs row losses and the map losses of [`uncovered_map`] on an NVIDIA GPU, with the gradients to both sides, to maps
+/// behind their adapters, and to the parameters of these.
 ///
 /// Tensors of two types, or a gradient of another, go through `f32`, which holds every half exactly, those of a map loss
 /// through `f64` where its kernels have it. Every submission copies its tensors there and back: who has them on the
-/// device already uses [`Device::launch`] or [`Device::launch_map`].
+/// device already uses [`Device::launch`], [`Device::launch_map`] or [`Device::launch_adapted`].
 ///
 /// ```
 /// use densekd::{Backend, BackendError, Cuda};
@@ -99,19 +104,13 @@ impl Cuda {
             return Ok(student);
         }
         let is_wide = others.chain([student]).any(|dtype| dtype == DType::F64);
-        Err(if is_wide || uncovered_map(plan, DType::F64).is_none() { DType::F64 } else { DType::F32 })
+        Err(if is_wide || lacks(plan, DType::F64).is_none() { DType::F64 } else { DType::F32 })
     }
 
     /// The same of a map loss.
     pub(crate) fn map_refusal(submission: &MapSubmission<'_>) -> Option<Unsupported> {
-        let of_projection = || {
-            let projection = submission.projection;
-            (projection.weight.is_some() || projection.bias.is_some() || submission.grad_projection.is_some())
-                .then_some("its kernels take no projection")
-        };
         let (Ok(dtype) | Err(dtype)) = Self::map_type(submission);
-        let reason = uncovered_map(submission.plan, dtype).or_else(of_projection);
-        reason.map(|reason| Unsupported { backend: NAME, reason })
+        lacks(submission.plan, dtype).map(|reason| Unsupported { backend: NAME, reason })
     }
 }
 
@@ -147,9 +146,7 @@ impl Backend for Cuda {
             statistics,
         } = submission;
         let student = student.as_tensor();
-        let counted: Option<Vec<u8>> = (!mask.is_all()).then(|| {
-            (0..plan.shape().images() * plan.shape().positions()).map(|i| u8::from(mask.counts(i))).collect()
-        });
+        let counted = counted(plan, &mask);
         let (divisor, scale) = (plan.divisor(&mask), plan.recipe().scale());
         let factor = if divisor == 0.0 { 0.0 } else { scale * upstream.get() / divisor };
         let call = HostCall {
@@ -192,22 +189,27 @@ impl Backend for Cuda {
     }
 
     fn map_capability(&self, plan: &MapPlan) -> Result<(), Unsupported> {
-        uncovered_map(plan, DType::F32).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
+        lacks(plan, DType::F32).map_or(Ok(()), |reason| Err(Unsupported { backend: NAME, reason }))
     }
 
     fn submit_map(&self, submission: MapSubmission<'_>) -> Result<Outcome, BackendError> {
-        let call = submission.call()?;
+        submission.call()?;
         if let Some(refusal) = Self::map_refusal(&submission) {
             return Err(refusal.into());
         }
         if submission.grad_teacher.is_some() && !submission.plan.has_teacher_gradient() {
             return Err(densekd_core::Error::TeacherGradient.into());
         }
+        let Projection { weight, bias } = submission.projection;
+        let projects = weight.is_some() || bias.is_some() || submission.grad_projection.is_some();
+        if let Some(projected) = mimicking(submission.plan).filter(|_| projects) {
+            return self.mimic(submission, &projected);
+        }
         let dtype = Self::map_type(&submission);
         let MapSubmission {
             plan, teacher, student, labels, mask, upstream, grad_student, grad_teacher, ..
         } = submission;
-        let classes = classes(&call, plan, labels.zip(Some(mask)))?;
+        let classes = labels.map(|labels| classes(plan, labels, mask)).transpose()?;
         let to = MapHostCall {
             plan,
             teacher,
@@ -225,27 +227,29 @@ impl Backend for Cuda {
         Ok(Outcome { sum: done.sum, divisor: done.divisor, scale: plan.scale(), overflowed: done.overflowed })
     }
 
+    fn submit_adapted(
+        &self,
+        pair: &AdaptedPair<'_>,
+        wanted: Gradients,
+    ) -> Result<Option<AdaptedOutcome>, BackendError> {
+        self.run_adapted(pair, wanted)
+    }
+
     fn synchronise(&self) -> Result<(), BackendError> {
         // `submit` returns after everything is done.
         Ok(())
     }
 }
 
-/// The classes of positions as the kernels take them, of a loss that has labels.
-fn classes(
-    call: &MapCall<'_>,
-    plan: &MapPlan,
-    labels: Option<(Labels<'_>, Mask<'_>)>,
-) -> Result<Option<Vec<i32>>, densekd_core::Error> {
-    let class = |class: Option<usize>| class.map_or(-1, |class| i32::try_from(class).unwrap_or(i32::MAX));
-    Ok(match (plan.options(), labels) {
-        (MapOptions::Dkd(options), _) => Some(call.classes(options.ignore_index)?.map(class).collect()),
-        (MapOptions::SmoothCe(options), _) => Some(call.classes(options.ignore_index)?.map(class).collect()),
-        (MapOptions::Ifvd(options), Some((labels, mask))) => {
-            Some(options.classes(labels, mask, plan.student()).map(class).collect())
-        }
-        _ => None,
-    })
+/// Why there are no kernels for a map loss, in itself or of maps that are projected first.
+fn lacks(plan: &MapPlan, dtype: DType) -> Option<&'static str> {
+    uncovered_map(&mimicking(plan).unwrap_or(*plan), dtype)
+}
+
+/// A byte a position, of a mask that leaves any out.
+fn counted(plan: &Plan, mask: &Mask<'_>) -> Option<Vec<u8>> {
+    let positions = plan.shape().images() * plan.shape().positions();
+    (!mask.is_all()).then(|| (0..positions).map(|i| u8::from(mask.counts(i))).collect())
 }
 
 fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {

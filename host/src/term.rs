@@ -72,19 +72,13 @@ impl<'a> TermSubmission<'a> {
         TermSubmission { labels, mask, projection, ..TermSubmission::new(term, teacher, student) }
     }
 
-    /// The positions that a row loss counts.
-    pub(crate) fn row_mask(&self, plan: &Plan) -> Result<Mask<'a>, Error> {
-        let ignored = plan.recipe().options().ignore_index;
-        Mask::new(plan.shape(), self.labels.map(|labels| (labels.data(), ignored)), self.mask)
-    }
-
     /// Runs it. Row losses take labels of the map's own height and width only.
     ///
     /// # Errors
     /// [`BackendError`]: what the checks found, or what the machine refused.
     pub fn submit(self, backend: &dyn Backend) -> Result<Outcome, BackendError> {
         let row_mask = match self.term {
-            Term::Row(plan) => self.row_mask(plan)?,
+            Term::Row(plan) => row_mask(plan, self.labels, self.mask)?,
             Term::Map(_) => Mask::ALL,
         };
         let Self { term, teacher, student, labels, mask, projection, upstream, .. } = self;
@@ -120,4 +114,14 @@ impl<'a> TermSubmission<'a> {
             }
         }
     }
+}
+
+/// The positions that a row loss counts.
+pub(crate) fn row_mask<'a>(
+    plan: &Plan,
+    labels: Option<Labels<'a>>,
+    mask: Option<&'a [u8]>,
+) -> Result<Mask<'a>, Error> {
+    let ignored = plan.recipe().options().ignore_index;
+    Mask::new(plan.shape(), labels.map(|labels| (labels.data(), ignored)), mask)
 }

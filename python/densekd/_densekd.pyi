@@ -45,6 +45,8 @@ class Loss:
         *,
         workspace: Array,
         totals: Array,
+        labels: Array | None = None,
+        known_labels: Array | None = None,
         mask: Array | None = None,
         counted: Array | None = None,
         upstream: float = 1.0,

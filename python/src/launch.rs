@@ -9,7 +9,10 @@ pub(crate) struct Call<'a, 'py> {
     pub(crate) teacher: Option<&'a Bound<'py, PyAny>>,
     pub(crate) workspace: &'a Bound<'py, PyAny>,
     pub(crate) totals: &'a Bound<'py, PyAny>,
+    pub(crate) labels: Option<&'a Bound<'py, PyAny>>,
     pub(crate) mask: Option<&'a Bound<'py, PyAny>>,
+    /// Labels and mask once more, in the main memory.
+    pub(crate) known_labels: Option<&'a Bound<'py, PyAny>>,
     pub(crate) counted: Option<&'a Bound<'py, PyAny>>,
     pub(crate) upstream: f64,
     pub(crate) stream: usize,
@@ -27,10 +30,10 @@ pub(crate) use without::{launch, workspace};
 mod with {
     use super::Call;
     use crate::backend::exception;
-    use crate::loss::term;
+    use crate::loss::{labels_of, term};
     use crate::tensor::{Array, ArrayMut, Memory};
-    use densekd::core::{DType, Error, MapPlan, Mask, Options, Plan, Term, Upstream};
-    use densekd::gpu::{Device, DeviceCall, KeptStates, MapDeviceCall};
+    use densekd::core::{DType, Error, Labels, MapPlan, Mask, Options, Plan, Term, Upstream};
+    use densekd::gpu::{Device, DeviceCall, KeptStates, LabelsDeviceCall, MapDeviceCall, classes};
     use pyo3::exceptions::{PyTypeError, PyValueError};
     use pyo3::prelude::*;
     use std::collections::BTreeMap;
@@ -85,12 +88,17 @@ mod with {
         Ok(dtype)
     }
 
-    fn bytes(term: &Term, dtype: DType) -> PyResult<usize> {
-        match term {
-            Term::Row(plan) => Device::workspace(plan, dtype),
-            Term::Map(plan) => Device::map_workspace(plan, dtype),
-        }
-        .map_err(exception)
+    /// Bytes that a loss takes, and that the classes of a map's positions take behind them.
+    fn bytes(term: &Term, dtype: DType) -> PyResult<[usize; 2]> {
+        let (loss, classes) = match term {
+            Term::Row(plan) => (Device::workspace(plan, dtype), 0),
+            Term::Map(plan) => {
+                let positions = plan.student().images() * plan.student().positions();
+                let classes = if plan.takes_labels() { positions * size_of::<i32>() } else { 0 };
+                (Device::map_workspace(plan, dtype), classes)
+            }
+        };
+        Ok([loss.map_err(exception)?.next_multiple_of(16), classes])
     }
 
     pub(crate) fn workspace(
@@ -101,7 +109,18 @@ mod with {
         let student = Array::new("student", student)?;
         let teacher = teacher.map(|teacher| Array::new("teacher", teacher)).transpose()?;
         let term = term(options, (&student, &None), (teacher.as_ref(), &None))?;
-        bytes(&term, dtype(&student, &teacher)?)
+        Ok(bytes(&term, dtype(&student, &teacher)?)?.iter().sum())
+    }
+
+    /// What is known of a map loss's labels: where they and their mask are on the device, and what they say.
+    struct Known<'a> {
+        labels: u64,
+        mask: Option<u64>,
+        size: [usize; 2],
+        said: Labels<'a>,
+        counted: Mask<'a>,
+        /// Where the classes go.
+        classes: u64,
     }
 
     /// Addresses of what a call reads and writes.
@@ -123,9 +142,10 @@ mod with {
         };
         let student = Array::new("student", call.student)?;
         let (teacher, mask) = (array("teacher", call.teacher)?, array("mask", call.mask)?);
-        let counted = array("counted", call.counted)?;
+        let labels = array("labels", call.labels)?;
+        let (said, counted) = (array("known_labels", call.known_labels)?, array("counted", call.counted)?);
         let mut read = vec![&student];
-        read.extend([&teacher, &mask].into_iter().flatten());
+        read.extend([&teacher, &labels, &mask].into_iter().flatten());
         let written = |name, object, before: &[_]| ArrayMut::if_given(name, object, &read, before);
         let grad_student = written("grad_student", call.grad_student, &[])?;
         let grad_teacher = written("grad_teacher", call.grad_teacher, &[&grad_student])?;
@@ -141,6 +161,7 @@ mod with {
         let room = |array: &Option<ArrayMut>, wanted| {
             array.as_ref().map_or(Ok(0), |array| array.array().room(wanted))
         };
+        let [of_loss, of_classes] = bytes(&term, dtype)?;
         let at = Addresses {
             dtype,
             student: student.address()?,
@@ -148,37 +169,59 @@ mod with {
             mask: mask.as_ref().map(Array::mask_address).transpose()?,
             grad_student: address(grad_student.as_ref().map(ArrayMut::array))?,
             grad_teacher: address(grad_teacher.as_ref().map(ArrayMut::array))?,
-            workspace: room(&workspace, bytes(&term, dtype)?)?,
+            workspace: room(&workspace, of_loss + of_classes)?,
             totals: room(&totals, 2 * size_of::<f64>())?,
             stream: call.stream,
         };
         let upstream = Upstream::new(call.upstream).map_err(exception)?;
         let device = device(ordinal)?;
+        let cells = both("mask and counted are the same mask", &mask, &counted)?;
+        let cells = cells.map(Array::to_mask).transpose()?;
+        let said = both("labels and known_labels are the same labels", &labels, &said)?;
+        let said = said.map(labels_of).transpose()?;
         match &term {
             Term::Row(plan) => {
                 if teacher.is_none() {
                     return Err(exception(Error::TeacherMissing));
                 }
-                let cells = match (&mask, &counted) {
-                    (None, None) => None,
-                    (Some(mask), Some(counted)) if mask.shape() == counted.shape() => {
-                        Some(counted.to_mask()?)
-                    }
-                    _ => {
-                        return Err(PyValueError::new_err(
-                            "mask and counted are the same mask, given together",
-                        ));
-                    }
-                };
+                if said.is_some() {
+                    return Err(exception(Error::Unused { input: "labels" }));
+                }
                 let counted = Mask::new(plan.shape(), None, cells).map_err(exception)?;
                 py.detach(|| rows(&device, plan, &counted, upstream, &at))
             }
             Term::Map(plan) => {
-                if mask.is_some() || counted.is_some() {
-                    return Err(exception(Error::Unused { input: "a mask" }));
+                let unused = match (plan.takes_labels(), &said, cells) {
+                    (true, None, _) => Some(Error::LabelsMissing),
+                    (false, Some(_), _) => Some(Error::Unused { input: "labels" }),
+                    (false, _, Some(_)) => Some(Error::Unused { input: "a mask" }),
+                    _ => None,
+                };
+                if let Some(error) = unused {
+                    return Err(exception(error));
                 }
-                py.detach(|| map(&device, plan, upstream, &at))
+                let counted = Mask::new(plan.student(), None, cells).map_err(exception)?;
+                let known = said.zip(labels.as_ref()).map(|(said, labels)| {
+                    let (labels, size) = (labels.labels_address()?, said.size());
+                    let classes = at.workspace + of_loss as u64;
+                    Ok::<_, PyErr>(Known { labels, mask: at.mask, size, said, counted, classes })
+                });
+                let known = known.transpose()?;
+                py.detach(|| map(&device, plan, known, upstream, &at))
             }
+        }
+    }
+
+    /// What is on the device, as it is in the main memory.
+    fn both<'a>(
+        same: &str,
+        on_device: &Option<Array>,
+        in_memory: &'a Option<Array>,
+    ) -> PyResult<Option<&'a Array>> {
+        match (on_device, in_memory) {
+            (None, None) => Ok(None),
+            (Some(there), Some(here)) if there.shape() == here.shape() => Ok(Some(here)),
+            _ => Err(PyValueError::new_err(format!("{same}, given together"))),
         }
     }
 
@@ -212,20 +255,40 @@ mod with {
         Ok(scale)
     }
 
-    fn map(device: &Device, plan: &MapPlan, upstream: Upstream, at: &Addresses) -> PyResult<f64> {
+    fn map(
+        device: &Device,
+        plan: &MapPlan,
+        known: Option<Known<'_>>,
+        upstream: Upstream,
+        at: &Addresses,
+    ) -> PyResult<f64> {
+        let stream = std::ptr::with_exposed_provenance_mut(at.stream);
+        let mut of_positions = None;
+        if let Some(Known { labels, mask, size, said, counted, classes: to }) = known {
+            if said.images() != plan.student().images() {
+                let (buffer, found, wanted) = ("labels", said.images(), plan.student().images());
+                return Err(exception(Error::Length { buffer, found, wanted }));
+            }
+            let said = classes(plan, said, counted).map_err(exception)?;
+            let call = LabelsDeviceCall { plan, labels, size, mask, classes: to, stream };
+            // SAFETY: labels and mask are of this device, as long as those in the main memory, whose lengths were checked; the
+            // workspace has room for the classes behind what the loss takes.
+            unsafe { device.launch_labels(&call) }.map_err(exception)?;
+            of_positions = Some((to, said.iter().filter(|&&class| class >= 0).count()));
+        }
         let call = MapDeviceCall {
             plan,
             dtype: at.dtype,
             teacher: at.teacher,
             student: at.student,
-            classes: None,
+            classes: of_positions,
             upstream: upstream.get(),
             grad_student: at.grad_student,
             grad_teacher: at.grad_teacher,
             workspace: at.workspace,
             sum: at.totals,
             overflowed: at.totals + size_of::<f64>() as u64,
-            stream: std::ptr::with_exposed_provenance_mut(at.stream),
+            stream,
         };
         // SAFETY: as for rows.
         let divisor = unsafe { device.launch_map(&call) }.map_err(exception)?;

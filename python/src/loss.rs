@@ -127,17 +127,7 @@ impl PyLoss {
 
         let term = term(self.0, (&student, &grad_student), (teacher.as_ref(), &grad_teacher))?;
 
-        let labels = labels.as_ref().map(|labels| Ok::<_, PyErr>((labels.to_labels()?, labels.shape())));
-        let labels = match labels.transpose()? {
-            None => None,
-            Some((data, &[n, height, width])) => {
-                Some(Labels::new(data, n, height, width).map_err(exception)?)
-            }
-            Some((data, &[n])) => Some(Labels::new(data, n, 1, 1).map_err(exception)?),
-            Some((_, shape)) => {
-                return Err(PyValueError::new_err(format!("labels have shape {shape:?}: wanted [N, H, W]")));
-            }
-        };
+        let labels = labels.as_ref().map(labels_of).transpose()?;
         let projection = Projection {
             weight: weight.as_ref().map(Array::to_f64).transpose()?,
             bias: bias.as_ref().map(Array::to_f64).transpose()?,
@@ -177,10 +167,11 @@ impl PyLoss {
     ///
     /// `totals` is float64 `[2]`: the sum goes to the first; the second begins with a uint32, bit 0 set where a finite
     /// gradient to the student became infinite, bit 1 where one to the teacher did. `mask` is uint8 or bool on the
-    /// device, `counted` the same mask in the main memory.
+    /// device, `counted` the same mask in the main memory; `labels` are int64 on the device, `known_labels` the same labels
+    /// in the main memory.
     #[pyo3(signature = (
-        student, teacher=None, *, workspace, totals, mask=None, counted=None, upstream=1.0, stream=0,
-        grad_student=None, grad_teacher=None,
+        student, teacher=None, *, workspace, totals, labels=None, known_labels=None, mask=None, counted=None,
+        upstream=1.0, stream=0, grad_student=None, grad_teacher=None,
     ))]
     #[allow(clippy::too_many_arguments, reason = "keywords of Python")]
     fn launch(
@@ -190,6 +181,8 @@ impl PyLoss {
         teacher: Option<&Bound<'_, PyAny>>,
         workspace: &Bound<'_, PyAny>,
         totals: &Bound<'_, PyAny>,
+        labels: Option<&Bound<'_, PyAny>>,
+        known_labels: Option<&Bound<'_, PyAny>>,
         mask: Option<&Bound<'_, PyAny>>,
         counted: Option<&Bound<'_, PyAny>>,
         upstream: f64,
@@ -202,7 +195,9 @@ impl PyLoss {
             teacher,
             workspace,
             totals,
+            labels,
             mask,
+            known_labels,
             counted,
             upstream,
             stream,
@@ -240,6 +235,18 @@ impl PyLoss {
     ) -> PyResult<()> {
         rows::gradient(py, self.0, (student, teacher), sums, upstream, grad_student)
     }
+}
+
+/// Labels `[N, H, W]`, or of images alone `[N]`.
+pub(crate) fn labels_of(labels: &Array) -> PyResult<Labels<'_>> {
+    let [images, height, width] = match *labels.shape() {
+        [images, height, width] => [images, height, width],
+        [images] => [images, 1, 1],
+        ref shape => {
+            return Err(PyValueError::new_err(format!("labels have shape {shape:?}: wanted [N, H, W]")));
+        }
+    };
+    Labels::new(labels.to_labels()?, images, height, width).map_err(exception)
 }
 
 /// The loss on the shapes of maps, each with its gradient.

@@ -289,6 +289,11 @@ impl Array {
         Ok(address)
     }
 
+    /// The address of labels.
+    pub(crate) fn labels_address(&self) -> PyResult<u64> {
+        if self.stored == Stored::I64 { self.address() } else { Err(self.wrong_type("int64")) }
+    }
+
     /// The address of a mask.
     pub(crate) fn mask_address(&self) -> PyResult<u64> {
         if self.stored == Stored::U8 { self.address() } else { Err(self.wrong_type("uint8 or bool")) }

@@ -33,8 +33,16 @@ def driver() -> Driver:
 class Launched:
     """A launch on the device, done."""
 
-    def __init__(self, driver: Driver, loss: Loss, student: NDArray[Any], teacher: NDArray[Any], **more: Any) -> None:  # noqa: ANN401
-        self.student, self.teacher = driver.array(student), driver.array(teacher)
+    def __init__(
+        self,
+        driver: Driver,
+        loss: Loss,
+        student: NDArray[Any],
+        teacher: NDArray[Any] | None,
+        **more: Any,  # noqa: ANN401
+    ) -> None:
+        self.student = driver.array(student)
+        self.teacher = None if teacher is None else driver.array(teacher)
         self.grad_student = driver.empty(student.shape, student.dtype)
         self.totals = driver.empty((2,), np.float64)
         self.workspace = driver.empty((loss.workspace(self.student, self.teacher),), np.uint8)
@@ -72,6 +80,40 @@ def test_positions_are_left_out(driver: Driver) -> None:
     assert found.value == pytest.approx(value(loss, student, teacher, mask=mask), rel=4e-6)
     with pytest.raises(ValueError, match="given together"):
         Launched(driver, loss, student, teacher, mask=driver.array(mask))
+
+
+@pytest.mark.parametrize("name", ["dkd", "smooth_ce", "ifvd"])
+def test_labels_are_classes(driver: Driver, name: str) -> None:
+    rng = np.random.default_rng(7)
+    student, teacher = rng.standard_normal((2, 2, 5, 6, 4)).astype(np.float32)
+    loss = Loss(name)
+    # Those of classes that need not be channels may have another resolution.
+    labels = rng.integers(0, 5, (2, 3, 8) if name == "ifvd" else (2, 6, 4))
+    labels[rng.random(labels.shape) < 0.2] = 255
+    mask = rng.integers(0, 2, (2, 6, 4)).astype(np.uint8)
+    of_teacher = None if name == "smooth_ce" else teacher
+    wanted, gradient = value_and_gradient(loss, student, of_teacher, labels=labels, mask=mask)
+    known: dict[str, Any] = {
+        "labels": driver.array(labels),
+        "known_labels": labels,
+        "mask": driver.array(mask),
+        "counted": mask,
+    }
+    found = Launched(driver, loss, student, of_teacher, **known)
+    assert found.value == pytest.approx(wanted, rel=4e-6)
+    largest = float(np.abs(gradient).max())
+    np.testing.assert_allclose(found.grad_student.numpy(), gradient, rtol=0, atol=4e-6 * largest)
+    with pytest.raises(ValueError, match="given together"):
+        Launched(driver, loss, student, of_teacher, labels=driver.array(labels))
+    with pytest.raises(ValueError, match="labels"):
+        Launched(driver, loss, student, of_teacher)
+    short = labels[:1]
+    with pytest.raises(ValueError, match="labels"):
+        Launched(driver, loss, student, of_teacher, labels=driver.array(short), known_labels=short)
+    if name != "ifvd":
+        labels[0, 0, 0] = 5
+        with pytest.raises(ValueError, match="label"):
+            Launched(driver, loss, student, of_teacher, labels=driver.array(labels), known_labels=labels)
 
 
 def test_what_a_launch_refuses(driver: Driver) -> None:
@@ -131,6 +173,7 @@ class OnCpu:
 
     def __init__(self, loss: Loss) -> None:
         self.loss = loss
+        self.takes_labels, self.options = loss.takes_labels, loss.options
 
     def workspace(self, student: Tensor, teacher: Tensor) -> int:
         assert student.dtype == teacher.dtype
@@ -145,11 +188,13 @@ class OnCpu:
         workspace: Tensor,
         stream: int,
         counted: Tensor | None,
+        known_labels: Tensor | None,
         **more: Any,  # noqa: ANN401
     ) -> float:
         assert (workspace.numel(), workspace.dtype, stream) == (48, torch.uint8, 77)
         assert totals.dtype == torch.float64
         assert (counted is None) == (more["mask"] is None)
+        assert (known_labels is None) == (more["labels"] is None)
         totals[0] = 2 * self.loss.submit(student, teacher, **more)
         return 0.5
 
@@ -162,10 +207,23 @@ def test_what_surrounds_a_launch(monkeypatch: pytest.MonkeyPatch, of_teacher: to
     mask = torch.rand(2, 4, 5) < 0.5
     loss = Loss("cwd")
     stand_in: Any = OnCpu(loss)
-    found, gradient, none = cuda.submit(stand_in, student, teacher, mask, upstream=3.0, to_student=True)
+    found, gradient, none = cuda.submit(stand_in, student, teacher, None, mask, upstream=3.0, to_student=True)
     wide = torch.empty(student.shape, dtype=torch.float32)
     wanted = loss.submit(student.float(), teacher.float(), mask=mask, upstream=3.0, grad_student=wide)
     assert (found.dtype, none) == (torch.float64, None)
     assert found.item() == pytest.approx(wanted, rel=1e-6)
     assert gradient is not None and gradient.dtype == torch.float16
     torch.testing.assert_close(gradient, wide.half(), rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["pi", "dkd"])
+def test_labels_reach_a_launch_or_leave_positions_out(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(cuda, "_stream", lambda _: 77)
+    student, teacher = maps(2, 3, 4, 5, dtype=torch.float32)
+    labels = torch.randint(0, 3, (2, 4, 5))
+    labels[:, 1] = 255
+    mask = torch.rand(2, 4, 5) < 0.5
+    loss = Loss(name)
+    stand_in: Any = OnCpu(loss)
+    found = cuda.submit(stand_in, student, teacher, labels, mask)[0]
+    assert found.item() == pytest.approx(loss.submit(student, teacher, labels=labels, mask=mask), rel=1e-6)

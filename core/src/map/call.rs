@@ -5,7 +5,7 @@ use super::{Executor, Formula, MapPlan, Maps, Measured, Side, Targets, View};
 use crate::access::Sink;
 use crate::element::Tensor;
 use crate::isa::Isa;
-use crate::{Error, Mask, Outcome, Overflowed, Upstream};
+use crate::{Error, Mask, Outcome, Overflowed, Shape, Upstream};
 use core::ops::Range;
 
 /// Classes of positions: `[N, HL, WL]`, which may be another resolution than the map's.
@@ -30,7 +30,7 @@ impl<'a> Labels<'a> {
     /// # Errors
     /// [`Error::Length`] where there are not `images * height * width` labels, [`Error::EmptyDimension`].
     pub fn new(data: &'a [i64], images: usize, height: usize, width: usize) -> Result<Self, Error> {
-        let wanted = crate::Shape::new([images, 1, height, width])?.len();
+        let wanted = Shape::new([images, 1, height, width])?.len();
         if data.len() != wanted {
             return Err(Error::Length { buffer: "labels", found: data.len(), wanted });
         }
@@ -50,6 +50,28 @@ impl<'a> Labels<'a> {
     /// How many images there are labels of.
     pub fn images(&self) -> usize {
         self.data.len() / (self.height * self.width).max(1)
+    }
+
+    /// The class of every position of a map of this shape, whose channels are the classes, in the order of the labels; none
+    /// where the position is left out.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for labels of another size than the map's, [`Error::Label`] for one that is no channel of it.
+    ///
+    /// ```
+    /// use densekd_core::{Labels, Mask, Shape};
+    /// let labels = Labels::new(&[1, 255], 1, 1, 2)?;
+    /// let classes = labels.classes(Mask::ALL, Shape::new([1, 3, 1, 2])?, 255)?;
+    /// assert_eq!(classes.collect::<Vec<_>>(), [Some(1), None]);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn classes(
+        self,
+        mask: Mask<'a>,
+        shape: Shape,
+        ignore_index: i64,
+    ) -> Result<impl Iterator<Item = Option<usize>> + use<'a>, Error> {
+        Ok(Targets::new(Some(self), mask, shape, ignore_index)?.all())
     }
 
     /// The label at a row and a column of an image; -1 beyond them.
@@ -309,16 +331,6 @@ impl<'a> MapCall<'a> {
         let scale = outcome.gradient_scale(upstream);
         weight.iter_mut().chain(bias).for_each(|x| *x = if scale == 0.0 { 0.0 } else { *x * scale });
         Ok(())
-    }
-
-    /// The class of every position of the map, in the order of the labels; none where the position is left out.
-    ///
-    /// # Errors
-    /// [`Error::LabelsMissing`], [`Error::Length`] for labels of another size than the map's, [`Error::Label`] for
-    /// one that is no channel of it.
-    pub fn classes(&self, ignore_index: i64) -> Result<impl Iterator<Item = Option<usize>> + use<'a>, Error> {
-        let MapInputs { plan, labels, mask, .. } = self.inputs;
-        Ok(Targets::new(labels, mask, plan.student(), ignore_index)?.all())
     }
 
     fn formula(&self) -> &'a dyn Formula {

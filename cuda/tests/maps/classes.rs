@@ -3,10 +3,10 @@
 use crate::device::device;
 use crate::support::{Case, F32};
 use densekd_core::{
-    Divisor, DkdOptions, Element, Labels, MapCall, MapInputs, MapOptions, Mask, Options, Order, Shape, Share,
-    Slab, SmoothCeOptions, Temperature, Tensor, TensorMut, Term, Upstream, run_map,
+    Divisor, DkdOptions, Element, Labels, MapInputs, MapOptions, Mask, Options, Order, Shape, Share, Slab,
+    SmoothCeOptions, Temperature, Tensor, TensorMut, Term, Upstream, run_map,
 };
-use densekd_cuda::MapHostCall;
+use densekd_cuda::{MapHostCall, classes};
 use half::{bf16, f16};
 
 /// Of losses over classes, relative to the value and to the largest entry of the gradient.
@@ -29,18 +29,17 @@ where
     let labels: Vec<i64> = (0..positions).map(label).collect();
     let counted: Vec<u8> = (0..positions).map(|i| u8::from(i % 11 > 0)).collect();
     let [images, _, height, width] = case.student;
+    let (labels, mask) = (
+        Labels::new(&labels, images, height, width).unwrap(),
+        Mask::new(shape, None, Some(&counted)).unwrap(),
+    );
     let inputs = MapInputs::new(&plan, plan.takes_teacher().then_some(teacher[..].into()), &student[..])
         .unwrap()
-        .with_labels(Labels::new(&labels, images, height, width).unwrap())
+        .with_labels(labels)
         .unwrap()
-        .with_mask(Mask::new(shape, None, Some(&counted)).unwrap())
+        .with_mask(mask)
         .unwrap();
-    let classes: Vec<i32> = MapCall::new(inputs)
-        .unwrap()
-        .classes(255)
-        .unwrap()
-        .map(|class| class.map_or(-1, |class| i32::try_from(class).unwrap()))
-        .collect();
+    let classes = classes(&plan, labels, mask).unwrap();
     let (mut state, mut wanted) = (vec![0.0; plan.scratch()], vec![0.0_f64; student.len()]);
     let outcome =
         run_map(inputs, Upstream::ONE, &mut state, Some(&mut Slab::new(&mut wanted, 0)), None).unwrap();

@@ -2,8 +2,8 @@
 
 use crate::uses::{Maps, Use};
 use densekd_core::{
-    AtOptions, DistOptions, Divergence, DkdOptions, HoOptions, HoRole, IfvdOptions, LaMode, LaOptions,
-    MapOptions, Order, PaOptions, PkdOptions, SmoothCeOptions,
+    AtOptions, DistOptions, Divergence, DkdOptions, HoOptions, HoRole, IfvdOptions, LaMode, LaOptions, Loss,
+    MapOptions, Order, PaOptions, PkdOptions, ResizeMode, SmoothCeOptions,
 };
 use std::num::NonZeroUsize;
 
@@ -131,6 +131,34 @@ pub(crate) fn by_name(name: &str) -> Family {
             let many = IfvdOptions { num_classes: NonZeroUsize::new(300).unwrap(), ..IfvdOptions::DEFAULT };
             let large = [of(many, [1, 3, 9, 11]), of(IfvdOptions::DEFAULT, [3, 7, 65, 66])].concat();
             family("ifvd", include_str!("../../ptx/ifvd.ptx"), of(IfvdOptions::DEFAULT, [2, 7, 13, 9]), large)
+        }
+        "resize" => {
+            let bilinear = ResizeMode::Bilinear { align_corners: false };
+            let of = |loss, mode, dims, size| {
+                [NCHW, NHWC].map(|order| Use::Resized(loss, mode, order, dims, size))
+            };
+            let aligned = ResizeMode::Bilinear { align_corners: true };
+            family(
+                "resize",
+                include_str!("../../ptx/resize.ptx"),
+                [Loss::Cwd, Loss::Mimic].map(|loss| of(loss, bilinear, [2, 5, 4, 6], [7, 9])).concat(),
+                [
+                    of(Loss::Mimic, ResizeMode::Area, [2, 8, 9, 11], [4, 3]),
+                    of(Loss::Cwd, ResizeMode::Area, [1, 2, 9, 23], [4, 3]),
+                    of(Loss::Mimic, bilinear, [1, 2, 3, 4], [24, 32]),
+                    // Axes that several blocks write.
+                    of(Loss::Mimic, bilinear, [1, 1, 2, 300], [3, 700]),
+                    of(Loss::Cwd, ResizeMode::Nearest, [1, 3, 5, 7], [9, 4]),
+                    of(Loss::Mimic, aligned, [3, 6, 30, 40], [50, 60]),
+                    of(Loss::Cwd, aligned, [3, 8, 30, 40], [50, 60]),
+                ]
+                .concat(),
+            )
+        }
+        "project" => {
+            let of = |dims, outputs| [NCHW, NHWC].map(|order| Use::Projected(order, dims, outputs)).to_vec();
+            let large = [of([1, 70, 9, 11], 90), of([70, 3, 1, 5], 5), of([2, 5, 70, 65], 7)].concat();
+            family("project", include_str!("../../ptx/project.ptx"), of([2, 19, 7, 9], 21), large)
         }
         _ => {
             let ho = HoOptions::DEFAULT;

@@ -205,4 +205,4 @@ macro_rules! families {
     )*};
 }
 
-families! { rows swift columns whole vectors energy classes dist la pa ifvd ho }
+families! { rows swift columns whole vectors energy classes dist la pa ifvd ho resize project }

@@ -1,10 +1,12 @@
 //! What reaches each kernel: losses on small tensors, and their numbers.
 
 use densekd_core::{
-    Divergence, KeptStatistics, MapOptions, Options, Order, Plan, Recipe, RowOptions, RowStatistics, Shape,
-    Term,
+    Divergence, KeptStatistics, Loss, MapOptions, Options, Order, Plan, Recipe, ResizeMode, RowOptions,
+    RowStatistics, Shape, Term,
 };
-use densekd_cuda::{Device, Error, HostCall, MapHostCall};
+use densekd_cuda::{
+    AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, Error, HostCall, MapHostCall,
+};
 
 /// Numbers that belong together: they are compared relative to the largest.
 pub(crate) type Numbers = Vec<Vec<f64>>;
@@ -20,6 +22,10 @@ pub(crate) enum Use {
     Map(MapOptions, Order, [usize; 4]),
     /// The same of other maps.
     Of(Maps, MapOptions, Order, [usize; 4]),
+    /// A loss of a student that is resized, with the gradient to it.
+    Resized(Loss, ResizeMode, Order, [usize; 4], [usize; 2]),
+    /// Mimicking of a student that is projected to so many channels, with the gradients to all.
+    Projected(Order, [usize; 4], usize),
 }
 
 /// What teacher and student have in common.
@@ -66,6 +72,14 @@ impl Use {
             Self::Plain(dims, maps) => plain(device, dims, maps),
             Self::Map(options, order, dims) => map(device, Maps::Nothing, options, order, dims),
             Self::Of(maps, options, order, dims) => map(device, maps, options, order, dims),
+            Self::Resized(loss, mode, order, dims, size) => {
+                let plan = AdapterPlan::new(Shape::new(dims).unwrap(), order);
+                adapted(device, loss, plan.with_resize(mode, size).unwrap())
+            }
+            Self::Projected(order, dims, outputs) => {
+                let plan = AdapterPlan::new(Shape::new(dims).unwrap(), order);
+                adapted(device, Loss::Mimic, plan.with_projection(outputs).unwrap())
+            }
         }
     }
 }
@@ -147,4 +161,32 @@ fn map(
         grad_teacher: plan.has_teacher_gradient().then(|| (&mut to_teacher[..]).into()),
     })?;
     Ok(vec![vec![done.sum], widened(to_student), widened(to_teacher)])
+}
+
+fn adapted(device: &Device, loss: Loss, adapter: AdapterPlan) -> Result<Numbers, Error> {
+    let (from, to) = (adapter.from(), adapter.to());
+    let term = Term::new(loss.defaults(), to, to, adapter.order()).unwrap();
+    let (teacher, student) = (numbers(to.len(), 37), numbers(from.len(), 53));
+    let projects = adapter.outputs().is_some();
+    let parameters = if projects { from.channels() * to.channels() } else { 0 };
+    let [weight, bias] = [parameters, to.channels()].map(|count| widened(numbers(count, 29)));
+    let (mut gradient, mut to_weight, mut to_bias) =
+        (vec![0.0_f32; from.len()], vec![0.0; parameters], vec![0.0; to.channels()]);
+    let loss = match &term {
+        Term::Row(plan) => AdaptedHostLoss::Rows { plan, mask: None, factor: 1.5 },
+        Term::Map(plan) => AdaptedHostLoss::Map { plan, classes: None, upstream: 1.5 },
+    };
+    let done = device.submit_adapted(AdaptedHostCall {
+        loss,
+        teacher: Some(AdaptedHostMap::new(AdapterPlan::new(to, adapter.order()), &teacher[..])),
+        student: AdaptedHostMap {
+            weight: projects.then_some(&weight),
+            bias: projects.then_some(&bias),
+            gradient: Some((&mut gradient[..]).into()),
+            grad_weight: projects.then_some(&mut to_weight),
+            grad_bias: projects.then_some(&mut to_bias),
+            ..AdaptedHostMap::new(adapter, &student[..])
+        },
+    })?;
+    Ok(vec![vec![done.sum], widened(gradient), to_weight, to_bias])
 }

@@ -175,16 +175,26 @@ impl<'a> AdaptedPair<'a> {
         Self { options, teacher: None, student, labels: None, mask: None, upstream: Upstream::ONE }
     }
 
-    /// Adapts both maps, to the student's memory order, runs the loss and brings the gradients back.
+    /// The loss on the adapted maps, in the student's memory order.
+    pub(crate) fn term(&self) -> Result<Term, Error> {
+        let shape = self.student.adapter.to();
+        let teacher_shape = self.teacher.map_or(shape, |teacher| teacher.adapter.to());
+        Term::new(self.options, shape, teacher_shape, self.student.adapter.order())
+    }
+
+    /// Adapts both maps, to the student's memory order, runs the loss and brings the gradients back: on the backend's
+    /// machine where it does that ([`Backend::submit_adapted`]), else on the CPU around the loss.
     ///
     /// # Errors
     /// [`BackendError`]: what the checks found, [`Error::ShapeMismatch`] where the adapted maps still do not fit, or
     /// what the machine refused.
     pub fn evaluate(&self, wanted: Gradients, backend: &dyn Backend) -> Result<AdaptedOutcome, BackendError> {
+        let term = self.term()?;
+        if let Some(done) = backend.submit_adapted(self, wanted)? {
+            backend.synchronise()?;
+            return Ok(done);
+        }
         let order = self.student.adapter.order();
-        let shape = self.student.adapter.to();
-        let teacher_shape = self.teacher.map_or(shape, |teacher| teacher.adapter.to());
-        let term = Term::new(self.options, shape, teacher_shape, order)?;
         let mut student = Ready::new(self.student, order, wanted.student)?;
         let teacher = self.teacher.map(|teacher| Ready::new(teacher, order, wanted.teacher));
         let mut teacher = teacher.transpose()?;

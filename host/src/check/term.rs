@@ -12,7 +12,7 @@ use super::survey::Random;
 use super::{Numbers, Options, judge};
 use crate::backend::{Backend, BackendError};
 use crate::io::Values;
-use crate::term::TermSubmission;
+use crate::term::{TermSubmission, row_mask};
 use densekd_core::{Error, MapPlan, Outcome, Tensor, Term, Upstream};
 use std::collections::BTreeSet;
 
@@ -54,7 +54,7 @@ pub fn check_term(
     match submission.term {
         Term::Row(plan) => {
             let teacher = submission.teacher.ok_or(Error::TeacherMissing)?;
-            let mask = submission.row_mask(plan)?;
+            let mask = row_mask(plan, submission.labels, submission.mask)?;
             super::check(backend, plan, teacher, submission.student, mask, options)
         }
         Term::Map(plan) => Probe { backend, plan, given: submission }.check(options),

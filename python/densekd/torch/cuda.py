@@ -15,16 +15,24 @@ def submit(
     loss: Loss,
     student: Tensor,
     teacher: Tensor | None,
+    labels: Tensor | None,
     mask: Tensor | None,
     *,
     upstream: float = 1.0,
     to_student: bool = False,
     to_teacher: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the value, float64 on the device, and the gradients; nothing is waited for but a mask, which is counted.
+    """Return the value, float64 on the device, and the gradients.
 
-    Maps lie together, in one order. Those of two types go through the wider one.
+    Nothing is waited for but labels and a mask, which are counted. Maps lie together, in one order. Those of two
+    types go through the wider one.
     """
+    if labels is not None and not loss.takes_labels:
+        # Of rows they say which positions are left out.
+        ignored = loss.options["ignore_index"]
+        assert isinstance(ignored, int)
+        counted = torch.ne(labels, ignored)
+        labels, mask = None, counted if mask is None else counted & torch.ne(mask, 0)
     given = student.dtype, None if teacher is None else teacher.dtype
     if teacher is not None and teacher.dtype != student.dtype:
         wide = torch.promote_types(student.dtype, teacher.dtype)
@@ -35,6 +43,8 @@ def submit(
     factor = loss.launch(
         student,
         teacher,
+        labels=labels,
+        known_labels=None if labels is None else labels.cpu(),
         mask=mask,
         counted=None if mask is None else mask.cpu(),
         upstream=upstream,

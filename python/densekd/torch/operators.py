@@ -74,13 +74,10 @@ def _submit(
     student, teacher, labels, mask = (None if x is None else x.detach() for x in inputs)
     assert student is not None
     student, teacher = _aligned(student, teacher)
-    mask = None if mask is None else mask.contiguous()
+    labels, mask = (None if x is None else x.contiguous() for x in (labels, mask))
     if student.is_cuda:
-        if labels is not None:
-            message = f"labels on {student.device}: losses of labels run on the CPU, move their maps there"
-            raise NotImplementedError(message)
         value, *gradients = cuda.submit(
-            loss, student, teacher, mask, upstream=upstream, to_student=to_student, to_teacher=to_teacher
+            loss, student, teacher, labels, mask, upstream=upstream, to_student=to_student, to_teacher=to_teacher
         )
         return value.to(_value_type(student)), gradients[0], gradients[1]
     grad_student = torch.empty_like(student) if to_student else None
@@ -88,7 +85,7 @@ def _submit(
     found = loss.submit(
         student,
         teacher,
-        labels=None if labels is None else labels.contiguous(),
+        labels=labels,
         mask=mask,
         upstream=upstream,
         grad_student=grad_student,
