@@ -43,7 +43,7 @@ DEVICE double square_root(double x) { return __nvvm_sqrt_rn_d(x); }
 
 DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)bits); }
 #else
-#include "host.h"
+#include "check/host.h"
 #endif
 
 template <class To, class From> DEVICE To bits(From from) { return __builtin_bit_cast(To, from); }

@@ -4,7 +4,7 @@
 mod cases;
 mod page;
 
-use crate::ptx::{Assembled, assembled, root};
+use crate::ptx::{Assembled, assembled, entries, root};
 use anyhow::{Context as _, Result, ensure};
 use densekd_cuda::Device;
 use densekd_device::{Counters, Device as Simulated};
@@ -54,7 +54,7 @@ pub(crate) fn run(check: bool) -> Result<()> {
     unsafe {
         std::env::set_var("DENSEKD_CUDA_LIBRARY", densekd_device::library());
     }
-    let names = kernels()?;
+    let names = entries()?;
     let assembled = ARCHITECTURES.map(assembled);
     let [a, b, c] = assembled;
     let assembled = [a?, b?, c?];
@@ -73,17 +73,6 @@ pub(crate) fn run(check: bool) -> Result<()> {
         fs::write(&path, fresh)?;
     }
     Ok(())
-}
-
-/// Names of all kernels.
-fn kernels() -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for file in fs::read_dir(root().join("cuda/ptx"))? {
-        let text = fs::read_to_string(file?.path())?;
-        let heads = text.lines().filter_map(|line| line.strip_prefix(".visible .entry "));
-        names.extend(heads.map(|head| head.trim_end_matches(['(', ')']).to_owned()));
-    }
-    Ok(names)
 }
 
 fn measured(

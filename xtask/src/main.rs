@@ -5,6 +5,7 @@ mod c_library;
 mod counters;
 mod debian;
 mod embedded;
+mod fibers;
 mod figures;
 mod gpu;
 mod instructions;
@@ -86,6 +87,8 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Run the source of the CUDA kernels on the CPU, threads as fibers in any order, under sanitizers.
+    Fibers,
     /// Make the PTX of the CUDA kernels, or check what is committed.
     Ptx(ptx::PtxCommand),
 }
@@ -97,6 +100,7 @@ fn main() -> Result<()> {
             search::run(layout, tries, seed, value, gradient)
         }
         Command::Ptx(command) => command.run(),
+        Command::Fibers => fibers::run(),
         Command::Counters { check } => counters::run(check),
         Command::Gpu { quick } => gpu::run(quick),
         Command::Accuracy => {

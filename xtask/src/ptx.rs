@@ -4,6 +4,7 @@ mod gate;
 mod tools;
 
 pub(crate) use gate::Assembled;
+pub(crate) use tools::clang;
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub(crate) struct PtxCommand {
 impl PtxCommand {
     pub(crate) fn run(&self) -> Result<()> {
         if self.check || !self.gate {
-            let clang = tools::clang()?;
+            let clang = clang()?;
             for file in FILES {
                 let source = root().join("cuda/kernels").join(file).with_extension("cu");
                 let fresh = compile(&clang, &source)?;
@@ -78,6 +79,17 @@ pub(crate) fn root() -> PathBuf {
 
 fn committed(file: &str) -> PathBuf {
     root().join("cuda/ptx").join(file).with_extension("ptx")
+}
+
+/// Names of all kernels that are committed.
+pub(crate) fn entries() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for file in FILES {
+        let text = fs::read_to_string(committed(file))?;
+        let heads = text.lines().filter_map(|line| line.strip_prefix(".visible .entry "));
+        names.extend(heads.map(|head| head.trim_end_matches(['(', ')']).to_owned()));
+    }
+    Ok(names)
 }
 
 /// All kernels that are committed, assembled for an architecture.

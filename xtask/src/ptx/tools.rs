@@ -26,7 +26,7 @@ fn must(what: &str, command: &mut Command) -> Result<()> {
 }
 
 /// The compiler, from the system's packages where it is missing.
-pub(super) fn clang() -> Result<PathBuf> {
+pub(crate) fn clang() -> Result<PathBuf> {
     let clang = PathBuf::from(CLANG);
     if !works(&clang) {
         let missing = "clang-19 is missing, and could not be installed as root on Debian: install it";

@@ -1,12 +1,9 @@
-// The kernels on the CPU against a plain evaluation in long double; a word for each case that misses.
-//
-//     clang++-19 -O1 -g -std=c++17 -fsanitize=address,undefined -o check check.cpp && ./check
-#include "columns.cu"
-#include "rows.cu"
-#include "terms.cu"
-#include "whole.cu"
-
-using real = long double;
+// The kernels of rows against a plain evaluation in long double.
+#include "../columns.cu"
+#include "../rows.cu"
+#include "../terms.cu"
+#include "../whole.cu"
+#include "support.h"
 
 struct Case {
     u64 outer, length, inner;
@@ -16,26 +13,21 @@ struct Case {
     bool after;
     float eps;
     int skip; // numbers before the tensors' first: any alignment
+    bool summed; // of a KL divergence or cross-entropy all, not the state alone
+
+    std::string text(const char *type) const {
+        return ::text("%s [%llu %llu %llu] tau %g spread %g distance %g shift %g mask %d divergence %d after %d eps %g "
+                      "skip %d summed %d",
+                      type, outer, length, inner, tau, spread, distance, shift, masked, (int)divergence, after, eps,
+                      skip, summed);
+    }
 };
-
-static float uniform() { return (float)(device::draw() % 65536) / 32768.0f - 1.0f; }
-
-static int missed = 0, tried = 0;
-
-static void expect(const char *what, const char *type, const Case &c, real got, real want, real tolerance) {
-    tried++;
-    const real off = std::fabs(got - want);
-    if (off <= tolerance || (got != got && want != want) || got == want) return;
-    if (missed++ < 40)
-        std::printf("%s %s [%llu %llu %llu] tau %g spread %g distance %g shift %g mask %d divergence %d after %d eps %g "
-                    "skip %d: %.9Lg, wanted %.9Lg\n",
-                    what, type, c.outer, c.length, c.inner, c.tau, c.spread, c.distance, c.shift, c.masked,
-                    (int)c.divergence, c.after, c.eps, c.skip, got, want);
-}
 
 // A row in long double: its value, its gradients before any factor, and what its terms come to without their signs.
 struct Wanted {
     real value = 0, size = 0;
+    real log_ratio = __builtin_nanl(""); // of the normalisers, where either side has one
+    real slopes[2] = {0, 0}; // the largest share of a slope, of which gradients with `eps` or `after` are what is left
     std::vector<real> student, teacher;
 
     Wanted(const Case &c, const std::vector<real> &t, const std::vector<real> &s, const std::vector<bool> &counts)
@@ -67,6 +59,7 @@ struct Wanted {
         }
         for (u64 i = 0; i < n; i++)
             of_t += t[i] > -INFINITE ? expl(t[i] - top_t) : 0, of_s += s[i] > -INFINITE ? expl(s[i] - top_s) : 0;
+        log_ratio = top_t - top_s + logl(of_t / of_s);
         // Cotangents of log q and log p.
         real of_student = 0, of_teacher = 0, all_p = 0, all_q = 0;
         std::vector<real> p(n), q(n);
@@ -111,6 +104,13 @@ struct Wanted {
                 student[i] = -p[i] * q[i] / b, teacher[i] = term;
                 break;
             }
+            if (c.eps > 0) {
+                const bool has_ratio = c.divergence == SMOOTHED_KL;
+                slopes[0] = std::max(slopes[0], q[i] * std::fabs(b - p[i]) / b);
+                slopes[1] = std::max(slopes[1], p[i] * (has_ratio ? std::fabs(logl(a / b)) + c.eps / a : std::fabs(logl(b))));
+            } else if (c.after && counts[i] && has_p && has_q) {
+                slopes[1] = std::max(slopes[1], p[i] * std::fabs(c.divergence == KL ? ratio : lq));
+            }
             value += term, size += std::fabs(term) + (c.after ? std::fabs(p[i] - q[i]) : 0);
             of_student += student[i], of_teacher += teacher[i];
         }
@@ -124,6 +124,7 @@ struct Wanted {
 struct Kernels {
     void (*lanes8)(Task), (*lanes32)(Task), (*block)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task),
         (*column_parts)(Task), (*column_gradient)(Task);
+    void (*warp)(Task); // or null
 };
 
 struct Room {
@@ -131,26 +132,25 @@ struct Room {
     std::vector<Totals> part_totals, totals;
 };
 
-static void launch(u32 blocks, void (*kernel)(Task), const Task &task) {
-    device::launch(blocks, THREADS, [=] { kernel(task); });
-}
-
 // `settled` are the kernels of rows of which the state says all; `summed` those of others, or null.
 static void run(const Kernels &settled, const Kernels *summed, u64 pack, Task &task, Room &room) {
     const bool apart = task.inner > 1;
     const u64 part = apart ? columns::PART : 1024 * pack;
     const Kernels &last = summed ? *summed : settled;
     task.parts_of_row = (task.length + part - 1) / part;
+    room.whole.resize(task.rows);
     if (task.parts_of_row == 1) {
+        if (!task.is_of_numbers()) task.whole = room.whole.data();
         launch(2,
-               apart                       ? last.column
-               : task.length <= 16 * pack  ? last.lanes8
-               : task.length <= 128 * pack ? last.lanes32
-                                           : last.block,
+               apart                                    ? last.column
+               : task.length <= 16 * pack               ? last.lanes8
+               : task.length <= 128 * pack              ? last.lanes32
+               : last.warp && task.length <= 256 * pack ? last.warp
+                                                        : last.block,
                task);
         return;
     }
-    room.parts.resize(task.rows * task.parts_of_row), room.whole.resize(task.rows);
+    room.parts.resize(task.rows * task.parts_of_row);
     room.part_totals.resize(task.rows * task.parts_of_row), room.totals.resize(task.rows);
     task.parts = room.parts.data(), task.whole = room.whole.data();
     task.part_totals = room.part_totals.data(), task.totals = room.totals.data();
@@ -189,11 +189,11 @@ template <class T> static void one(const char *type, const Kernels (&kernels)[2]
     task.temperature = {(float)(1.4426950408889634 / c.tau), (float)(1.0 / c.tau), c.tau};
     task.factor = task.unit = 1.0, task.mantissa = 1.0f, task.power = 1.0f;
     task.eps = c.eps, task.divergence = c.divergence, task.is_after = c.after;
-    // Of KL divergence and cross-entropy either the state alone, or all.
-    const bool summed = c.divergence > CE || c.after || c.skip % 2;
+    const bool summed = c.divergence > CE || c.after || c.summed;
+    check::subject = [=] { return c.text(type); };
     Room room;
     run(kernels[0], summed ? &kernels[1] : nullptr, pack, task, room);
-    device::launch((u32)sums.size(), THREADS, [&] { densekd_total(values.data(), rows, sums.data()); });
+    launch((u32)sums.size(), densekd_total, values.data(), rows, sums.data());
 
     double sum = 0;
     const real tau = c.divergence < NUMBERS ? c.tau : 1;
@@ -210,58 +210,97 @@ template <class T> static void one(const char *type, const Kernels (&kernels)[2]
                 x.push_back(load(t[index]) / tau), y.push_back(load(s[index]) / tau), at.push_back(index),
                     counts.push_back(counted);
             else
-                expect("ignored", type, c, load(to_s[index]), 0, 0);
+                expect("ignored", load(to_s[index]), 0, 0);
         }
         const Wanted want(c, x, y, counts);
         const real half = sizeof(T) == 4 ? 0 : 1.0L / 256;
         // What terms of either sign come to is right beside them.
         const bool cancels = c.eps > 0 || c.after;
-        expect("value", type, c, values[row], want.value,
+        expect("value", values[row], want.value,
                2e-6L * std::fabs(want.value) + (cancels ? 3e-7L * want.size : 0) +
                    (c.divergence > CE ? 1e-18L : 1e-20L));
-        const auto gradient = [&](const char *what, const std::vector<T> &found, const std::vector<real> &wanted) {
+        // What is kept of a row: its sums are right to 2e-7, and each e^r to what r's exponent is rounded by.
+        if (c.divergence < NUMBERS && std::isfinite((double)want.log_ratio)) {
+            const Pair ratio = room.whole[row].log_ratio;
+            expect("log-ratio", ((real)ratio.high + ratio.low) / tau, want.log_ratio,
+                   4e-7L + 1.2e-7L * (std::fabs(want.log_ratio) + c.distance / tau));
+        }
+        const auto gradient = [&](const char *what, const std::vector<T> &found, const std::vector<real> &wanted,
+                                  real slope) {
+            // A difference of logits has 48 bits.
             real largest = 0;
+            const real digits = 4e-15L * c.shift / tau;
             for (real g : wanted) largest = std::max(largest, std::fabs(g));
             for (u64 i = 0; i < at.size(); i++)
-                expect(what, type, c, load(found[at[i]]), wanted[i],
-                       2e-6L * largest + half * std::fabs(wanted[i]) + (half > 0 ? 1e-7L : 1e-18L));
+                expect(what, load(found[at[i]]), wanted[i],
+                       2e-6L * largest + 3e-7L * slope + digits + half * std::fabs(wanted[i]) +
+                           (half > 0 ? 1e-7L : 1e-18L));
         };
-        gradient("to student", to_s, want.student);
-        if (summed) gradient("to teacher", to_t, want.teacher);
+        gradient("to student", to_s, want.student, want.slopes[0]);
+        if (summed) gradient("to teacher", to_t, want.teacher, want.slopes[1]);
     }
     double total = 0;
     for (double part : sums) total += part;
-    expect("total", type, c, total, sum, 1e-12L * std::fabs((real)sum));
+    expect("total", total, sum, 1e-12L * std::fabs((real)sum));
 }
 
-#define FAMILY(PREFIX, T)                                                                                \
-    {PREFIX##rows_lanes8_##T,   PREFIX##rows_lanes32_##T,    PREFIX##rows_block_##T,                     \
-     PREFIX##rows_parts_##T,    PREFIX##rows_gradient_##T,   PREFIX##columns_short_##T,                  \
-     PREFIX##columns_parts_##T, PREFIX##columns_gradient_##T}
-#define OF(T)                                                                                            \
-    { FAMILY(densekd_, T), FAMILY(densekd_terms_, T) }
+#define FAMILY(PREFIX, T, WARP)                                                                          \
+    {PREFIX##rows_lanes8_##T,     PREFIX##rows_lanes32_##T,  PREFIX##rows_block_##T,                     \
+     PREFIX##rows_parts_##T,      PREFIX##rows_gradient_##T, PREFIX##columns_short_##T,                  \
+     PREFIX##columns_parts_##T,   PREFIX##columns_gradient_##T, WARP}
+#define OF(T, WARP)                                                                                      \
+    { FAMILY(densekd_, T, WARP), FAMILY(densekd_terms_, T, nullptr) }
 
-int main() {
-    const Kernels of_f32[2] = OF(f32), of_f16[2] = OF(f16), of_bf16[2] = OF(bf16);
+// A teacher and a student in one of several ways to differ.
+static Case form_of(int form) {
+    Case c{};
+    c.tau = form % 2 ? 4.0f : 1.0f, c.spread = form == 3 ? 40.0f : 4.0f;
+    c.distance = form == 0 ? 3.0f : form == 1 ? 1e-3f : form == 2 ? 0.0f : form == 3 ? 40.0f : 1.0f;
+    c.masked = form >= 4, c.along = form != 5, c.strange = form == 5, c.skip = form, c.summed = form % 2;
+    return c;
+}
+
+// More values than a block adds.
+static void many_values() {
+    check::subject = [] { return "10000 values"; };
+    std::vector<double> values(10000), sums(3);
+    real want = 0, got = 0;
+    for (double &value : values) want += value = uniform();
+    launch(2, densekd_total, values.data(), values.size(), sums.data());
+    for (double sum : sums) got += sum;
+    expect("total", got, want, 1e-11L);
+}
+
+int main(int count, char **arguments) {
+    check::begin(count, arguments);
+    try_case(many_values);
+    const Kernels of_f32[2] = OF(f32, densekd_rows_warp_f32), of_f16[2] = OF(f16, nullptr), of_bf16[2] = OF(bf16, nullptr);
+    const auto all = [&](const Case &c) {
+        try_case([&] { one<float>("f32", of_f32, 4, c); });
+        try_case([&] { one<f16>("f16", of_f16, 8, c); });
+        try_case([&] { one<bf16>("bf16", of_bf16, 8, c); });
+    };
+    // Plain rows that lie on boundaries, which are taken in registers: near, far, and those of which that is not certain.
+    for (u64 length : {8, 64, 128, 200, 512, 640, 1024, 4096, 8192})
+        for (float distance : {0.25f, 3.0f, 12.0f, 1e-4f}) {
+            Case c{};
+            c.outer = length < 128 ? 40 : 3, c.length = length, c.inner = 1, c.tau = 1.0f, c.spread = 4.0f;
+            c.distance = distance, c.shift = distance < 1e-3f ? 256.0f : 0.0f;
+            all(c);
+        }
     for (u64 length : {1, 2, 7, 19, 64, 65, 150, 512, 1000, 4095, 4096, 8192, 9001})
         for (u64 inner : {1, 3, 40})
             for (int way = 0; way < 11; way++)
                 for (int form = 0; form < 6; form++) {
-                    if (length * inner > 40000) continue;
+                    if (length * inner > 10000) continue;
                     // What is summed is so for any length.
                     if (way > 1 && (inner > 3 || length * inner > 9001 || length % 64 == 0)) continue;
-                    Case c{};
+                    Case c = form_of(form);
                     c.outer = inner > 1 ? 2 : 3, c.length = length, c.inner = inner;
-                    c.tau = form % 2 ? 4.0f : 1.0f, c.spread = form == 3 ? 40.0f : 4.0f;
-                    c.distance = form == 0 ? 3.0f : form == 1 ? 1e-3f : form == 2 ? 0.0f : form == 3 ? 40.0f : 1.0f;
                     c.divergence = way < 9 ? (Divergence)way : way == 9 ? KL : CE, c.after = way >= 9;
-                    c.shift = (form == 1 || form == 2) && way < NUMBERS ? 256.0f : 0.0f;
-                    c.masked = form >= 4, c.along = form != 5, c.strange = form == 5, c.skip = form;
+                    c.shift = (form == 1 || form == 2) && way < (int)NUMBERS ? 256.0f : 0.0f;
                     c.eps = way == SMOOTHED_KL || way == SMOOTHED_CE ? 1e-5f : 0.0f;
-                    one<float>("f32", of_f32, 4, c);
-                    one<f16>("f16", of_f16, 8, c);
-                    one<bf16>("bf16", of_bf16, 8, c);
+                    all(c);
                 }
-    std::printf("%d of %d missed\n", missed, tried);
-    return missed > 0;
+    return check::end();
 }
