@@ -1,31 +1,19 @@
-// The kernels of adapters on the CPU against plain loops in long double; a word for each case that misses.
-//
-//     clang++-19 -O1 -g -std=c++17 -fsanitize=address,undefined -o check check_adapters.cpp && ./check
-#include "labels.cu"
-#include "project.cu"
-#include "resize.cu"
+// The kernels before a loss, of resizes, 1x1 convolutions and labels, against plain loops in long double.
+#include "../labels.cu"
+#include "../project.cu"
+#include "../resize.cu"
+#include "support.h"
 #include <utility>
 
-using real = long double;
-
-static int missed = 0, tried = 0;
-
-static float uniform() { return (float)(device::draw() % 65536) / 32768.0f - 1.0f; }
 static u64 below(u64 end) { return device::draw() % end; }
 
-template <class Task> static void launch(void (*kernel)(Task), const Task &task) {
-    device::launch(2, THREADS, [=] { kernel(task); });
-}
+// What numbers of a type are rounded by, relative to the largest that is expected.
+template <class T> constexpr real UNIT = sizeof(T) == 8 ? 1e-14L : sizeof(T) == 4 ? 1e-7L : std::is_same_v<T, f16> ? 6e-4L : 4e-3L;
 
-template <class Found> static void expect(const char *what, const std::vector<Found> &found, const std::vector<real> &wanted, real unit) {
+template <class Found> static void all_are(const char *what, const std::vector<Found> &found, const std::vector<real> &wanted, real unit) {
     real largest = 0;
     for (real x : wanted) largest = std::max(largest, std::fabs(x));
-    for (size_t i = 0; i < wanted.size(); i++) {
-        tried++;
-        const real off = std::fabs((real)found[i] - wanted[i]);
-        if (!(off <= unit * largest + 1e-30L) && missed++ < 40)
-            std::printf("%s %zu of %zu: %.12Lg, wanted %.12Lg\n", what, i, wanted.size(), (real)found[i], wanted[i]);
-    }
+    for (size_t i = 0; i < wanted.size(); i++) expect(what, (real)load(found[i]), wanted[i], unit * largest + 1e-30L);
 }
 
 // A map in one of the orders.
@@ -35,7 +23,7 @@ static Layout layout(u64 channels, u64 positions, bool is_last) {
 
 template <class T> static std::vector<T> numbers(u64 count) {
     std::vector<T> all(count);
-    for (T &x : all) x = (T)uniform();
+    for (T &x : all) x = rounded(T{}, (double)uniform());
     return all;
 }
 
@@ -57,9 +45,10 @@ static std::vector<std::pair<u64, real>> taps(Mode mode, u64 i, u64 from, u64 to
 }
 
 template <class From, class To>
-static void resize_agrees(void (*forward)(ResizeTask), void (*pull)(ResizeTask), real unit) {
+static void resize_agrees(const char *type, void (*forward)(ResizeTask), void (*pull)(ResizeTask)) {
     const u64 images = 1 + below(3), channels = 1 + below(9);
     const u64 h = 1 + below(8), w = 1 + below(12), high = 1 + below(12), wide = 1 + below(20);
+    check::subject = [=] { return text("%s [%llu %llu %llu %llu] to [%llu %llu]", type, images, channels, h, w, high, wide); };
     ResizeTask task{};
     task.images = images, task.mode = (Mode)below(4);
     task.map = layout(channels, h * w, below(2)), task.resized = layout(channels, high * wide, below(2));
@@ -78,26 +67,27 @@ static void resize_agrees(void (*forward)(ResizeTask), void (*pull)(ResizeTask),
                         for (const auto &column : taps(task.mode, x, w, wide)) {
                             const u64 at = task.map.at(n, c, row.first * w + column.first);
                             const u64 to = task.resized.at(n, c, y * wide + x);
-                            resized[to] += row.second * column.second * (real)map[at];
-                            gradient[at] += row.second * column.second * (real)slopes[to];
+                            resized[to] += row.second * column.second * (real)load(map[at]);
+                            gradient[at] += row.second * column.second * (real)load(slopes[to]);
                         }
     // On a boundary of 16 bytes, as the workspace is.
     std::vector<u32x4> room(slopes.size() * sizeof(To) / 16 + 1);
     u32 overflowed = 0;
     task.overflowed = &overflowed, task.bit = 1;
-    launch(densekd_resize_axes, task);
-    task.from = map.data(), task.to = room.data(), launch(forward, task);
+    launch(2, densekd_resize_axes, task);
+    task.from = map.data(), task.to = room.data(), launch(2, forward, task);
     const To *const found = (const To *)room.data();
-    expect("resize", std::vector<To>(found, found + slopes.size()), resized, unit);
+    all_are("resize", std::vector<To>(found, found + slopes.size()), resized, UNIT<To>);
     std::vector<From> pulled(map.size());
-    task.from = slopes.data(), task.to = pulled.data(), launch(pull, task);
-    expect("gradient of a resize", pulled, gradient, unit);
+    task.from = slopes.data(), task.to = pulled.data(), launch(2, pull, task);
+    all_are("gradient of a resize", pulled, gradient, UNIT<From>);
 }
 
 template <class T>
-static void projection_agrees(void (*const (&kernels)[5])(ProjectTask), real unit) {
+static void projection_agrees(const char *type, void (*const (&kernels)[5])(ProjectTask)) {
     const u64 images = 1 + below(3), positions = 1 + below(90), inputs = 1 + below(70), outputs = 1 + below(70);
     const bool has_weight = below(4) > 0;
+    check::subject = [=] { return text("%s %llu images [%llu, %llu] to %llu channels", type, images, inputs, positions, outputs); };
     ProjectTask task{};
     task.images = images, task.images_of_part = 1 + below(2), task.positions_of_part = 1 + below(60);
     const bool from_last = below(2), to_last = below(2);
@@ -117,29 +107,30 @@ static void projection_agrees(void (*const (&kernels)[5])(ProjectTask), real uni
                 for (u64 i = 0; i < inputs; i++) {
                     const u64 from = task.from.at(n, i, p);
                     const real share = has_weight ? (real)weight[o * inputs + i] : (real)(o == i);
-                    y[at] += share * (real)map[from], to_map[from] += share * slopes[at];
-                    to_weight[o * inputs + i] += (real)slopes[at] * (real)map[from];
+                    y[at] += share * (real)load(map[from]), to_map[from] += share * slopes[at];
+                    to_weight[o * inputs + i] += (real)slopes[at] * (real)load(map[from]);
                 }
             }
     u32 overflowed = 0;
     task.map = map.data(), task.projected = projected.data(), task.weight = has_weight ? weight.data() : nullptr;
     task.bias = bias.data(), task.overflowed = &overflowed, task.bit = 1;
-    launch(kernels[task.to.is_last()], task);
-    expect("projection", projected, y, 1e-14L);
+    launch(2, kernels[task.to.is_last()], task);
+    all_are("projection", projected, y, 1e-14L);
     projected = slopes;
     std::vector<T> pulled(map.size());
-    task.gradient = pulled.data(), launch(kernels[2 + task.from.is_last()], task);
-    expect("gradient of a projection", pulled, to_map, unit);
+    task.gradient = pulled.data(), launch(2, kernels[2 + task.from.is_last()], task);
+    all_are("gradient of a projection", pulled, to_map, UNIT<T>);
     const u64 parts = (images + task.images_of_part - 1) / task.images_of_part *
                       ((positions + task.positions_of_part - 1) / task.positions_of_part);
     std::vector<double> sums(parts * rows * task.columns()), of_weight(weight.size()), of_bias(rows);
     task.parts = sums.data(), task.to_weight = has_weight ? of_weight.data() : nullptr, task.to_bias = of_bias.data();
-    launch(kernels[4], task), launch(densekd_project_close, task);
-    if (has_weight) expect("gradient to the weight", of_weight, to_weight, 1e-14L);
-    expect("gradient to the bias", of_bias, to_bias, 1e-14L);
+    launch(2, kernels[4], task), launch(2, densekd_project_close, task);
+    if (has_weight) all_are("gradient to the weight", of_weight, to_weight, 1e-14L);
+    all_are("gradient to the bias", of_bias, to_bias, 1e-14L);
 }
 
 static void labels_agree() {
+    check::subject = [] { return std::string("labels"); };
     LabelsTask task{};
     task.images = 1 + below(3), task.height = 1 + below(9), task.width = 1 + below(9);
     task.label_height = 1 + below(9), task.label_width = 1 + below(9), task.count = 5, task.ignored = 3;
@@ -157,19 +148,33 @@ static void labels_agree() {
                 wanted[i] = label < 0 || label > 4 || label == 3 || !mask[i] ? -1 : label;
             }
     task.labels = labels.data(), task.mask = mask.data(), task.classes = classes.data();
-    launch(densekd_labels, task);
-    expect("labels", classes, wanted, 0);
+    launch(2, densekd_labels, task);
+    for (size_t i = 0; i < classes.size(); i++) expect("class", classes[i], wanted[i], 0);
 }
 
-int main() {
-    for (int turn = 0; turn < 60; turn++) {
-        resize_agrees<float, float>(densekd_resize_single_f32, densekd_resize_pull_single_f32, 1e-7L);
-        resize_agrees<float, double>(densekd_resize_double_f32, densekd_resize_pull_double_f32, 1e-7L);
-        resize_agrees<double, double>(densekd_resize_double_f64, densekd_resize_pull_double_f64, 1e-14L);
-        projection_agrees<float>({densekd_project_planes_f32, densekd_project_last_f32, densekd_project_pull_planes_f32,
-                                  densekd_project_pull_last_f32, densekd_project_weights_f32}, 1e-7L);
-        labels_agree();
+#define RESIZES(T, N)                                                                                                  \
+    try_case([] { resize_agrees<T, float>(#N, densekd_resize_single_##N, densekd_resize_pull_single_##N); });       \
+    try_case([] { resize_agrees<T, double>(#N, densekd_resize_double_##N, densekd_resize_pull_double_##N); })
+
+#define PROJECTIONS(T, N)                                                                                              \
+    try_case([] {                                                                                                   \
+        projection_agrees<T>(#N, {densekd_project_planes_##N, densekd_project_last_##N,                             \
+                                  densekd_project_pull_planes_##N, densekd_project_pull_last_##N,                   \
+                                  densekd_project_weights_##N});                                                    \
+    })
+
+int main(int count, char **arguments) {
+    check::begin(count, arguments);
+    for (int turn = 0; turn < 30; turn++) {
+        RESIZES(float, f32);
+        RESIZES(f16, f16);
+        RESIZES(bf16, bf16);
+        RESIZES(f64, f64);
+        PROJECTIONS(float, f32);
+        PROJECTIONS(f16, f16);
+        PROJECTIONS(bf16, bf16);
+        PROJECTIONS(f64, f64);
+        try_case(labels_agree);
     }
-    std::printf("%d of %d missed\n", missed, tried);
-    return missed > 0;
+    return check::end();
 }
