@@ -7,21 +7,21 @@ using u64 = unsigned long long;
 typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 
 #ifdef __CUDA__
-#define KERNEL(THREADS) extern "C" __attribute__((global, launch_bounds(THREADS, 1)))
+// A kernel of blocks of so many threads, and for how many of these a multiprocessor is to have registers: one where
+// nothing is said.
+#define KERNEL(...) BOUNDED(__VA_ARGS__, 1, 0)
+#define BOUNDED(THREADS, BLOCKS, ...) extern "C" __attribute__((global, launch_bounds(THREADS, BLOCKS)))
 #define DEVICE __attribute__((device, always_inline)) inline
 #define SHARED static __attribute__((shared))
 
-#ifdef SCARCE_REGISTERS
-// A number of which the compiler knows nothing: what is made of it is made again where it is wanted, not kept in
-// registers through all that comes between.
-DEVICE u32 thread_index() {
-    u32 index = __nvvm_read_ptx_sreg_tid_x();
+DEVICE u32 thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
+// The same as a number of which the compiler knows nothing: what is made of it is made where it is wanted, not kept in
+// registers through all that comes before.
+DEVICE u32 thread_index_anew() {
+    u32 index = thread_index();
     asm volatile("" : "+r"(index));
     return index;
 }
-#else
-DEVICE u32 thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
-#endif
 DEVICE u32 block_index() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 DEVICE u32 block_count() { return __nvvm_read_ptx_sreg_nctaid_x(); }
 

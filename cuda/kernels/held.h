@@ -49,6 +49,7 @@ template <class T, class Team, int PACKS> struct Held {
     };
 
     u32 counted; // a bit an item
+    u32 thread;
     int lane;
     u64 start; // index of the first entry in the tensor
     int lead, length; // entries of the first pack that belong to others; entries
@@ -59,7 +60,7 @@ template <class T, class Team, int PACKS> struct Held {
     }
 
     DEVICE Held(const Task &task, const Team &team, u64 row, u64 from, int length)
-        : counted(0), lane((int)team.lane()), start(row * task.length + from), length(length) {
+        : counted(0), thread(team.thread), lane((int)team.lane()), start(row * task.length + from), length(length) {
         const T *const teacher = (const T *)task.teacher + start;
         const T *const student = (const T *)task.student + start;
         lead = (int)((u64)student / sizeof(T) % WIDTH);
@@ -80,8 +81,8 @@ template <class T, class Team, int PACKS> struct Held {
             const auto clean = [&](int i) {
                 return present >> i & 1 ? Logits::of(load(t[i]), load(s[i])) : Logits::nothing();
             };
-            stored().t[pack][thread_index()] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).t); }).words;
-            stored().s[pack][thread_index()] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).s); }).words;
+            stored().t[pack][thread] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).t); }).words;
+            stored().s[pack][thread] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).s); }).words;
             counted |= counts << pack * WIDTH;
         }
     }
@@ -90,7 +91,7 @@ template <class T, class Team, int PACKS> struct Held {
 #pragma unroll 1
         for (int pack = 0; pack < PACKS; pack++) {
             if (is_outside(first_of(pack))) break;
-            const Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]};
+            const Pack<T> t{stored().t[pack][thread]}, s{stored().s[pack][thread]};
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) f(State::of(load(t[i]), load(s[i])), i);
         }
@@ -101,7 +102,7 @@ template <class T, class Team, int PACKS> struct Held {
 #pragma unroll 1
         for (int pack = 0; pack < PACKS; pack++) {
             if (is_outside(first_of(pack))) break;
-            Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]};
+            Pack<T> t{stored().t[pack][thread]}, s{stored().s[pack][thread]};
             u32 counts = counted >> pack * WIDTH;
 #pragma unroll 1
             for (int word = 0; word < 4; word++, t.turn(), s.turn()) {
@@ -120,7 +121,7 @@ template <class T, class Team, int PACKS> struct Held {
         for (int pack = 0; pack < PACKS; pack++) {
             const int first = first_of(pack);
             if (is_outside(first)) break;
-            Pack<T> t{stored().t[pack][thread_index()]}, s{stored().s[pack][thread_index()]}, out;
+            Pack<T> t{stored().t[pack][thread]}, s{stored().s[pack][thread]}, out;
             u32 counts = counted >> pack * WIDTH;
             const auto number = [&](int i) {
                 return at(Logits{load(t[i]), load(s[i])}, counts >> i & 1, overflows);

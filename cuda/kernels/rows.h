@@ -31,7 +31,8 @@ DEVICE void rows_of(const Task &task, u64 first, u64 step) {
     const Team team;
     const bool is_plain = Form::IS_OF_STATE && Row::suits(task);
     for (u64 row = first; row < task.rows; row += step)
-        if (!is_plain || !Row(task, team, row).has_written(row)) row_of<Form, T, Team, PACKS>(task, team, row);
+        if (!is_plain || !Row(task, team, row).has_written(row))
+            row_of<Form, T, Team, PACKS>(task, Team(thread_index_anew()), row);
 }
 
 template <class Form, class T, int LANES, int PACKS> DEVICE void by_lanes(const Task &task) {
@@ -50,7 +51,6 @@ template <class Form, class T> DEVICE void by_warps(const Task &task) {
     constexpr u64 WARPS = THREADS / 32;
     SHARED bool is_written[WARPS];
     const Lanes<32> warp;
-    const Block<THREADS> block;
     const bool is_plain = Row::suits(task);
     const u64 own = thread_index() / 32;
     for (u64 first = block_index() * WARPS; first < task.rows; first += block_count() * WARPS) {
@@ -60,7 +60,8 @@ template <class Form, class T> DEVICE void by_warps(const Task &task) {
         barrier();
 #pragma unroll 1
         for (u64 i = 0; i < WARPS; i++)
-            if (!is_written[i]) row_of<Form, T, Block<THREADS>, 4>(task, block, first + i);
+            if (!is_written[i])
+                row_of<Form, T, Block<THREADS>, 4>(task, Block<THREADS>(thread_index_anew()), first + i);
         barrier();
     }
 }

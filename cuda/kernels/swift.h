@@ -61,14 +61,21 @@ template <class T, class Team, int PACKS> struct Swift {
         const u32x4 *const teacher = (const u32x4 *)((const T *)task.teacher + start);
         const u32x4 *const student = (const u32x4 *)((const T *)task.student + start);
         float top[2] = {-INFINITE, -INFINITE};
-        each_pack([&](int pack) INLINE {
-            const Pack<T> t{teacher[pack * Team::SIZE]}, s{student[pack * Team::SIZE]};
 #pragma unroll
-            for (int i = 0; i < WIDTH; i++) {
-                a[pack][i] = load(t[i]), b[pack][i] = load(s[i]);
-                top[0] = larger(top[0], a[pack][i]), top[1] = larger(top[1], b[pack][i]);
+        for (int pack = 0; pack < PACKS; pack++) {
+            if (has(pack)) {
+                const Pack<T> t{teacher[pack * Team::SIZE]}, s{student[pack * Team::SIZE]};
+#pragma unroll
+                for (int i = 0; i < WIDTH; i++) {
+                    a[pack][i] = load(t[i]), b[pack][i] = load(s[i]);
+                    top[0] = larger(top[0], a[pack][i]), top[1] = larger(top[1], b[pack][i]);
+                }
+            } else {
+                // Not the numbers of the row before, which would be kept through all that comes between.
+#pragma unroll
+                for (int i = 0; i < WIDTH; i++) a[pack][i] = b[pack][i] = 0.0f;
             }
-        });
+        }
         team.max(top);
         const Temperature k = task.temperature;
         const Exponents of_t(top[0], k.per_bit), of_s(top[1], k.per_bit);

@@ -30,11 +30,13 @@ struct Alone : Reduces<Alone> {
 // So many neighbouring lanes of a warp; other teams of the warp may be elsewhere.
 template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
     static constexpr int SIZE = LANES;
+    const u32 thread;
 
-    DEVICE u32 lane() const { return thread_index() % LANES; }
+    DEVICE explicit Lanes(u32 thread = thread_index()) : thread(thread) {}
+    DEVICE u32 lane() const { return thread % LANES; }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
-        const u32 first = thread_index() % 32 / LANES * LANES;
+        const u32 first = thread % 32 / LANES * LANES;
         const u32 members = (LANES == 32 ? ~0u : (1u << LANES % 32) - 1) << first;
 #pragma unroll
         for (int flip = LANES / 2; flip > 0; flip /= 2)
@@ -47,20 +49,22 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
 template <int THREADS> struct Block : Reduces<Block<THREADS>> {
     static constexpr int SIZE = THREADS, WARPS = THREADS / 32;
     static_assert((WARPS & (WARPS - 1)) == 0 && WARPS <= 32);
+    const u32 thread;
 
-    DEVICE u32 lane() const { return thread_index(); }
+    DEVICE explicit Block(u32 thread = thread_index()) : thread(thread) {}
+    DEVICE u32 lane() const { return thread; }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
         SHARED Value of_warp[N][WARPS];
-        Lanes<32>().template reduce<Op>(values);
-        if (thread_index() % 32 == 0) {
+        Lanes<32>(thread).template reduce<Op>(values);
+        if (thread % 32 == 0) {
 #pragma unroll
-            for (int i = 0; i < N; i++) of_warp[i][thread_index() / 32] = values[i];
+            for (int i = 0; i < N; i++) of_warp[i][thread / 32] = values[i];
         }
         barrier();
 #pragma unroll
         for (int i = 0; i < N; i++) {
-            values[i] = of_warp[i][thread_index() % WARPS];
+            values[i] = of_warp[i][thread % WARPS];
 #pragma unroll
             for (int flip = WARPS / 2; flip > 0; flip /= 2)
                 values[i] = Op::of(values[i], exchange(~0u, values[i], flip));

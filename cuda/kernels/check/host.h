@@ -10,7 +10,7 @@
 #include <functional>
 #include <vector>
 
-#define KERNEL(THREADS) extern "C"
+#define KERNEL(...) extern "C"
 #define DEVICE inline
 #define SHARED static
 
@@ -138,6 +138,7 @@ DEVICE u32 thread_index() {
     const bool is_next = device::mistake == device::Mistake::THREAD && device::current + 1 < device::fibers.size();
     return device::current + is_next;
 }
+DEVICE u32 thread_index_anew() { return thread_index(); }
 DEVICE u32 block_index() { return device::block + (device::mistake == device::Mistake::BLOCK); }
 DEVICE u32 block_count() { return device::blocks; }
 
