@@ -8,7 +8,7 @@
 static u64 below(u64 end) { return device::draw() % end; }
 
 // What numbers of a type are rounded by, relative to the largest that is expected.
-template <class T> constexpr real UNIT = sizeof(T) == 8 ? 1e-14L : sizeof(T) == 4 ? 1e-7L : std::is_same_v<T, f16> ? 6e-4L : 4e-3L;
+template <class T> constexpr real ROUNDING = sizeof(T) == 8 ? 1e-14L : sizeof(T) == 4 ? 1e-7L : std::is_same_v<T, f16> ? 6e-4L : 4e-3L;
 
 template <class Found> static void all_are(const char *what, const std::vector<Found> &found, const std::vector<real> &wanted, real unit) {
     real largest = 0;
@@ -77,10 +77,10 @@ static void resize_agrees(const char *type, void (*forward)(ResizeTask), void (*
     launch(2, densekd_resize_axes, task);
     task.from = map.data(), task.to = room.data(), launch(2, forward, task);
     const To *const found = (const To *)room.data();
-    all_are("resize", std::vector<To>(found, found + slopes.size()), resized, UNIT<To>);
+    all_are("resize", std::vector<To>(found, found + slopes.size()), resized, ROUNDING<To>);
     std::vector<From> pulled(map.size());
     task.from = slopes.data(), task.to = pulled.data(), launch(2, pull, task);
-    all_are("gradient of a resize", pulled, gradient, UNIT<From>);
+    all_are("gradient of a resize", pulled, gradient, ROUNDING<From>);
 }
 
 template <class T>
@@ -119,7 +119,7 @@ static void projection_agrees(const char *type, void (*const (&kernels)[5])(Proj
     projected = slopes;
     std::vector<T> pulled(map.size());
     task.gradient = pulled.data(), launch(2, kernels[2 + task.from.is_last()], task);
-    all_are("gradient of a projection", pulled, to_map, UNIT<T>);
+    all_are("gradient of a projection", pulled, to_map, ROUNDING<T>);
     const u64 parts = (images + task.images_of_part - 1) / task.images_of_part *
                       ((positions + task.positions_of_part - 1) / task.positions_of_part);
     std::vector<double> sums(parts * rows * task.columns()), of_weight(weight.size()), of_bias(rows);

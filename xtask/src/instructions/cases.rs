@@ -10,7 +10,7 @@ use fastrand::Rng;
 /// The case whose work the deliberate rise is made of.
 pub(super) const SLOWED: &str = "cwd/f32/rows4096/half/avx2/loss";
 
-/// Sizes of maps: long rows and short ones of a row loss, features for any loss.
+/// Sizes of maps: long rows and short ones, lines of whole vectors and lines shorter than one.
 const LONG: (&str, [usize; 4]) = ("rows4096", [1, 4, 64, 64]);
 const SHORT: (&str, [usize; 4]) = ("rows49", [4, 64, 7, 7]);
 
@@ -36,16 +36,15 @@ pub(crate) fn drive() -> Result<()> {
     Ok(())
 }
 
-/// Row losses by student and instruction set, map losses once: Valgrind knows no AVX-512.
+/// Row losses by student and instruction set, map losses by one of each: Valgrind knows no AVX-512.
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for &loss in Loss::ALL {
         let of_rows = loss.defaults().row().is_some();
         let isas: &[Isa] = if of_rows { &[Isa::Avx2, Isa::Plain] } else { &[Isa::Avx2] };
-        let maps: &[_] = if of_rows { &[LONG, SHORT] } else { &[SHORT] };
         let students: &[_] = if of_rows { &STUDENTS } else { &STUDENTS[1..2] };
         for dtype in [DType::F32, DType::F16] {
-            for &map in maps {
+            for map in [LONG, SHORT] {
                 for &student in students {
                     cases.extend(isas.iter().map(|&isa| Case { loss, dtype, map, student, isa }));
                 }

@@ -122,8 +122,8 @@ impl Step<'_> {
                 let [[line, right], [below, below_right]]: [[&[E]; 2]; 2] = *pair;
                 // Of the next row, two below, since rows of a channel are far from those of the next.
                 l.prefetch(below.get(at.clone())?, self.width);
-                let wide = |line: &[E]| Some(E::load_wide(l, line.get(at.clone())?));
-                let (a, b, under, after) = (wide(line)?, wide(right)?, wide(below)?, wide(below_right)?);
+                let (a, b) = (whole_vector(l, line, &at)?, whole_vector(l, right, &at)?);
+                let (under, after) = (whole_vector(l, below, &at)?, whole_vector(l, below_right, &at)?);
                 add_line::<L, PRODUCTS>(l, &mut sums, a, b);
                 add_below::<L, PRODUCTS>(l, &mut sums, [a, b], [under, after]);
             }
@@ -172,6 +172,13 @@ impl Step<'_> {
             store(l, to_pixels, pixels);
         }
     }
+}
+
+/// These numbers as a vector; none where they are not all there. No closure: it might not be inlined, and would then be
+/// compiled without the instruction set.
+#[inline(always)]
+fn whole_vector<L: Simd, E: Widened>(l: L, line: &[E], at: &Range<usize>) -> Option<[L::W; 2]> {
+    Some(E::load_wide(l, line.get(at.clone())?))
 }
 
 /// So many numbers from one on; none where there are fewer.
