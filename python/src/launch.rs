@@ -175,9 +175,9 @@ mod with {
         };
         let upstream = Upstream::new(call.upstream).map_err(exception)?;
         let device = device(ordinal)?;
-        let cells = both("mask and counted are the same mask", &mask, &counted)?;
+        let cells = both("mask and counted are the same mask", mask.as_ref(), counted.as_ref())?;
         let cells = cells.map(Array::to_mask).transpose()?;
-        let said = both("labels and known_labels are the same labels", &labels, &said)?;
+        let said = both("labels and known_labels are the same labels", labels.as_ref(), said.as_ref())?;
         let said = said.map(labels_of).transpose()?;
         match &term {
             Term::Row(plan) => {
@@ -207,7 +207,7 @@ mod with {
                     Ok::<_, PyErr>(Known { labels, mask: at.mask, size, said, counted, classes })
                 });
                 let known = known.transpose()?;
-                py.detach(|| map(&device, plan, known, upstream, &at))
+                py.detach(|| map(&device, plan, known.as_ref(), upstream, &at))
             }
         }
     }
@@ -215,8 +215,8 @@ mod with {
     /// What is on the device, as it is in the main memory.
     fn both<'a>(
         same: &str,
-        on_device: &Option<Array>,
-        in_memory: &'a Option<Array>,
+        on_device: Option<&Array>,
+        in_memory: Option<&'a Array>,
     ) -> PyResult<Option<&'a Array>> {
         match (on_device, in_memory) {
             (None, None) => Ok(None),
@@ -258,13 +258,13 @@ mod with {
     fn map(
         device: &Device,
         plan: &MapPlan,
-        known: Option<Known<'_>>,
+        known: Option<&Known<'_>>,
         upstream: Upstream,
         at: &Addresses,
     ) -> PyResult<f64> {
         let stream = std::ptr::with_exposed_provenance_mut(at.stream);
         let mut of_positions = None;
-        if let Some(Known { labels, mask, size, said, counted, classes: to }) = known {
+        if let Some(&Known { labels, mask, size, said, counted, classes: to }) = known {
             if said.images() != plan.student().images() {
                 let (buffer, found, wanted) = ("labels", said.images(), plan.student().images());
                 return Err(exception(Error::Length { buffer, found, wanted }));

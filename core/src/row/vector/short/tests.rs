@@ -216,7 +216,9 @@ fn care_that_was_not_foreseen_is_taken() {
     for isa in Isa::available() {
         for len in [7, 16, 19, 33, 49, 64] {
             let (mut t, mut s, tau) = rows(len, 16, 3, len);
-            s.iter_mut().for_each(|s| *s += 5.3);
+            for s in &mut s {
+                *s += 5.3;
+            }
             // Of little weight, and far apart: the others' differences look small beside it.
             for row in (0..5 * len).step_by(len) {
                 t[row] -= 400.0;
