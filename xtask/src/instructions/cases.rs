@@ -10,8 +10,9 @@ use fastrand::Rng;
 /// The case whose work the deliberate rise is made of.
 pub(super) const SLOWED: &str = "cwd/f32/rows4096/half/avx2/loss";
 
-/// Sizes of maps: long rows and short ones, lines of whole vectors and lines shorter than one.
+/// Sizes of maps: long rows and short ones; lines of whole vectors, and lines shorter than one.
 const LONG: (&str, [usize; 4]) = ("rows4096", [1, 4, 64, 64]);
+const WIDE: (&str, [usize; 4]) = ("lines64", [1, 20, 16, 64]);
 const SHORT: (&str, [usize; 4]) = ("rows49", [4, 64, 7, 7]);
 
 /// How far the student is from the teacher, in standard deviations of the logits.
@@ -44,7 +45,7 @@ fn cases() -> Vec<Case> {
         let isas: &[Isa] = if of_rows { &[Isa::Avx2, Isa::Plain] } else { &[Isa::Avx2] };
         let students: &[_] = if of_rows { &STUDENTS } else { &STUDENTS[1..2] };
         for dtype in [DType::F32, DType::F16] {
-            for map in [LONG, SHORT] {
+            for map in [if of_rows { LONG } else { WIDE }, SHORT] {
                 for &student in students {
                     cases.extend(isas.iter().map(|&isa| Case { loss, dtype, map, student, isa }));
                 }

@@ -128,7 +128,7 @@ fn ordinary_rows_are_certified_and_right() {
     }
 }
 
-/// What a sample misses must not be lost.
+/// What a sample misses must not be lost. No ordinary rows: what is asked of them is what any finite row keeps.
 #[test]
 fn an_entry_far_above_the_sample_is_pulled() {
     for isa in Isa::available() {
@@ -150,9 +150,9 @@ fn an_entry_far_above_the_sample_is_pulled() {
                     };
                     let (kl, want) = truth(&row(&t), &row(&s), tau);
                     let largest = want.iter().fold(0.0_f64, |a, x| a.max(x.abs()));
-                    assert!((value / kl - 1.0).abs() < 1e-6, "{isa:?} {c} {nats}: {value} {kl}");
+                    assert!((value / kl - 1.0).abs() < 4e-6, "{isa:?} {c} {nats}: {value} {kl}");
                     for (got, want) in row(&gradient).iter().zip(want) {
-                        assert!((got - want).abs() < 2e-6 * largest, "{isa:?} {c} {nats}: {got} {want}");
+                        assert!((got - want).abs() < 3e-6 * largest, "{isa:?} {c} {nats}: {got} {want}");
                     }
                 }
             }

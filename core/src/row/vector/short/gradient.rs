@@ -64,7 +64,8 @@ pub(in crate::row::vector) fn gradient<L: Simd>(l: L, of: Gradient<'_, '_>) -> (
             certify(l, &units, nats, all, &mut batch, parts);
         }
         let pull = parts.found.pull(l, scale);
-        let mut written = pull.held;
+        // Lanes beyond the last row have found something, too.
+        let mut written = pull.held & all;
         for (i, of) in statistics.iter().enumerate() {
             written &= !(u32::from(parts.found.row(i).as_ref() != Some(of)) << i);
         }

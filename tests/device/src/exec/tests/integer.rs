@@ -53,6 +53,7 @@ pub(super) fn sums_products_and_quotients() {
     check("mad.lo.s32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| {
         u64::from((v[0] as u32).wrapping_mul(v[1] as u32).wrapping_add(v[2] as u32))
     });
+    check("mad.lo.s64 $d, $a, $b, $c;", "b64", &["b64"; 3], |v| v[0].wrapping_mul(v[1]).wrapping_add(v[2]));
     check("mad.hi.u32 $d, $a, $b, $c;", "b32", &["b32"; 3], |v| (((v[0] * v[1]) >> 32) + v[2]) & 0xffff_ffff);
     check("mad.wide.u32 $d, $a, $b, $c;", "b64", &["b32", "b32", "b64"], |v| {
         (v[0] * v[1]).wrapping_add(v[2])
