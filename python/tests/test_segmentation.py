@@ -24,7 +24,7 @@ def files(out: Path) -> dict[str, bytes]:
 def test_the_same_figures_twice_whatever_stopped(tmp_path: Path) -> None:
     first = experiment(tmp_path / "first", "--smoke", "--workers", "2")
     assert first.returncode == 0, first.stderr
-    # Twelve lines of students and a teacher, two of heads, who leads, and seven of what others published; two are empty.
+    # The table, who leads, and what others published.
     assert first.stdout.count("\n") == 24
     assert {"bars.svg", "curves.svg", "curves.csv", "results.csv", "table.md", "trials.csv"} <= set(
         files(tmp_path / "first")
