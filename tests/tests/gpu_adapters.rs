@@ -1,4 +1,5 @@
 //! Adapters on the CUDA backend, on the simulated device: the same pairs by the CPU, whose adapters are `f64`.
+#![cfg(target_arch = "x86_64")]
 #![allow(unsafe_code, reason = "a variable of the process's environment")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
