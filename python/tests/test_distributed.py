@@ -37,6 +37,9 @@ def _start(rank: int, world: int, folder: str, work: Callable[..., Any], argumen
     found = work(rank, world, *arguments)
     torch.save(found, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
+    # The interpreter is not torn down: DDP keeps gloo's threads beyond their group, and one that lets go of a Python
+    # object in the meantime aborts the process (pytorch/pytorch#190489).
+    os._exit(0)
 
 
 def run(world: int, folder: Path, work: Callable[..., Any], *arguments: object) -> list[Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
 
 from .config import CITYSCAPES, COCO, rehearsal
@@ -40,3 +42,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    # The interpreter is not torn down: DDP keeps gloo's threads beyond their group, and one that lets go of a Python
+    # object in the meantime aborts the process (pytorch/pytorch#190489).
+    sys.stdout.flush()
+    os._exit(0)
