@@ -9,24 +9,24 @@
 //! maps (of one row and the one below), three of a side for its gradient; 12 numbers of state a pixel, 14 for cosines,
 //! of which the value of distances alone touches a few rows.
 
+mod border;
+mod cosines;
 mod grid;
 mod inner;
 mod sums;
 
-use self::grid::{Buffer, EDGES, Grid, Near, Planes, SUMS, plane};
+use self::grid::{EDGES, Grid, Planes, SUMS, plane};
 use self::inner::Factors;
 use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, cut_mut, row_mut, runs, sum,
-    update, update_along, update_with,
+    At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, cut_mut, row_mut, runs, sum, update,
+    update_along, update_with,
 };
 use crate::names::choice;
-use crate::normalize::{Scaled, UnitLength};
 use crate::options::options;
-use crate::space::{Difference, Real, Unit};
+use crate::space::{Difference, Real};
 use crate::{Epsilon, Error, Preset, Weight};
-use core::cmp::Ordering;
 use core::fmt;
 use core::ops::Range;
 
@@ -203,33 +203,6 @@ impl LaOptions {
         to_teacher.iter_mut().zip(to_student).for_each(|(t, s)| *t = -*s);
     }
 
-    /// How a vector of this square becomes a direction.
-    fn direction(&self, square: f64) -> Scaled<Unit> {
-        UnitLength::at_least(self.eps).of(libm::sqrt(square))
-    }
-
-    /// 1 / max(|x|, eps), and 0 for the zero vector, which has no direction.
-    fn inverses(&self, grid: Grid, edges: Planes<'_>, row: usize, out: &mut [f64]) {
-        for (side, out) in out.chunks_mut(grid.width.max(1)).enumerate() {
-            let squares = edges.get(row, side * SUMS + EDGES, &(0..grid.width));
-            for (out, &square) in out.iter_mut().zip(squares) {
-                *out = self.direction(square).step();
-            }
-        }
-    }
-
-    /// Products at edges become cosines.
-    fn cosines(grid: Grid, inverses: Planes<'_>, row: usize, edges: &mut [f64]) {
-        for to in grid.forward(row, 0..grid.width) {
-            for side in [TEACHER, STUDENT] {
-                let from =
-                    inverses.get(row, side, &to.columns).iter().zip(inverses.get(to.row, side, &to.others));
-                let cosines = plane(edges, grid.width, side * SUMS + to.edge, &to.columns).iter_mut();
-                cosines.zip(from).for_each(|(cosine, (a, b))| *cosine *= a * b);
-            }
-        }
-    }
-
     /// What a row adds to the sum: of its centres, or of the edges that its pixels keep.
     fn value(&self, grid: Grid, edges: Planes<'_>, pixels: Planes<'_>, row: usize) -> f64 {
         if self.mode == LaMode::L2 {
@@ -243,29 +216,6 @@ impl LaOptions {
             terms.sum::<f64>()
         });
         of_direction.sum()
-    }
-
-    /// D + the sum of K over the neighbours, since they multiply x(j) - x(i): for both sides of cosines.
-    fn centres(&self, grid: Grid, edges: Planes<'_>, inverses: Planes<'_>, row: usize, out: &mut [f64]) {
-        out.fill(0.0);
-        for to in grid.all(row, 0..grid.width) {
-            let (kept, columns) = &to.kept;
-            for (own, other) in [(TEACHER, STUDENT), (STUDENT, TEACHER)] {
-                let cosines = |side| edges.get(*kept, side * SUMS + to.edge, columns).iter();
-                let squares = edges.get(row, own * SUMS + EDGES, &to.columns);
-                let from =
-                    inverses.get(row, own, &to.columns).iter().zip(inverses.get(to.row, own, &to.others));
-                let places = to.columns.clone().zip(to.others.clone());
-                let pairs = cosines(own).zip(cosines(other)).zip(from).zip(squares).zip(places);
-                let out = plane(out, grid.width, own, &to.columns).iter_mut();
-                for (out, ((((a, b), (own, other)), square), (x, x_to))) in out.zip(pairs) {
-                    // A clamped norm does not change with x.
-                    let turned = if self.direction(*square).lost() == 0.0 { 0.0 } else { a / square };
-                    let count = self.count(grid, (row, x), (to.row, x_to));
-                    *out += 2.0 * count * (a - b) * (own * other - turned);
-                }
-            }
-        }
     }
 
     /// The factors K, in place of what stood at the edges.
@@ -432,35 +382,10 @@ impl Formula for LaOptions {
             if y > 0 && y + 1 < grid.height {
                 inner::pull(&factors, (row, at.c), columns, out);
             } else {
-                pull_at_border(&factors, (row, at.c), columns, out);
+                border::pull(&factors, (row, at.c), columns, out);
             }
         }
     }
-}
-
-/// The gradient at some columns of a first or a last row.
-fn pull_at_border(of: &Factors<'_>, (row, c): (usize, usize), columns: Range<usize>, out: &mut [f64]) {
-    let Factors { grid, view, side, edges, centres } = *of;
-    out.fill(0.0);
-    let mut buffers: [Buffer; 3] = [[0.0; PIECE + 2]; 3];
-    let [above, below, own] = &mut buffers;
-    let above = Near::load(grid, view, (grid.above(row), c), &columns, above);
-    let below = Near::load(grid, view, (grid.below(row), c), &columns, below);
-    let own = Near::load(grid, view, (row, c), &columns, own);
-    for to in grid.all(row, columns.clone()) {
-        let (kept, kept_columns) = &to.kept;
-        let factors = edges.get(*kept, side * SUMS + to.edge, kept_columns);
-        let other = match to.row.cmp(&row) {
-            Ordering::Less => above,
-            Ordering::Equal => own,
-            Ordering::Greater => below,
-        };
-        let pairs = own.get(&to.columns).iter().zip(other.get(&to.others)).zip(factors);
-        let out = out.get_mut(to.columns.start - columns.start..).unwrap_or_default();
-        update_with(out, pairs, |out, ((x, other), factor)| out + factor * (other - x));
-    }
-    let centres = centres.get(row, side, &columns);
-    update(out, own.get(&columns), centres, |out, x, factor| out + factor * x);
 }
 
 impl Explain for LaOptions {
