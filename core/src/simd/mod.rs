@@ -406,7 +406,8 @@ pub(crate) trait Vectors {
 }
 
 /// Runs a loop on an instruction set; on the plain form where this CPU does not have it.
-#[inline]
+///
+/// Not `#[inline]`: whole kernels would be compiled again with each unit of code that calls one.
 #[cfg_attr(
     feature = "simd",
     allow(unsafe_code, reason = "calling a function compiled for an instruction set that the token proves")
