@@ -103,7 +103,7 @@ int32_t densekd_row_kl_gradient_i8_channels(const struct densekd_int8_channels *
 // Makes the table: 256 exponentials, once for a scale and a temperature.
 int32_t densekd_exp_table_init(struct densekd_exp_table *table, float scale, float tau);
 
-// The same by tables, which may be one: a third of the cost, a tenth without an FPU. The error is absolute, at most
+// The same by tables, which may be one: two thirds of the cost, a twentieth without an FPU. The error is absolute, at most
 // len 2^-32 (1 + R) for log-ratios up to R. NaN for more than 2^24 elements.
 int32_t densekd_int8_kl(const struct densekd_exp_table *teacher_table,
                         const struct densekd_exp_table *student_table,

@@ -109,6 +109,31 @@ fn contrived_rows_keep_1e_5() {
     assert!(worst.1.value <= 1e-5 && worst.1.gradient <= 1e-5, "{worst:?}");
 }
 
+/// What a search has found: an exponential below the normal numbers, two that differ by less than the error of either, a
+/// reference that eight sweeps find, and differences that are all in their second terms.
+#[test]
+#[allow(clippy::excessive_precision, reason = "numbers as they were found")]
+fn rows_at_the_edges_of_f32_keep_1e_5() {
+    let rows: [(&[f32], &[f32], f64); 4] = [
+        (&[-0.199_286_684, -4.315_617_561], &[0.428_120_732, -4.293_637_753], 0.054_006_465),
+        (&[-163.967_575, -694.395_63], &[111.373_322, -427.955_383], 7.701_642),
+        (
+            &[-3.758_748_770, -3.162_442_684, 1.407_122_850],
+            &[-4.036_029_339, -3.463_747_978, 1.375_576_377],
+            0.061_903_875,
+        ),
+        (
+            &[468.274_963, 468.274_963, -824.343_689],
+            &[0.006_580_206_1, 0.006_580_115_3, -1_389.764_404],
+            18.716_774,
+        ),
+    ];
+    for (teacher, student, tau) in rows {
+        let off = off::<Polynomial>(&RowPair { teacher: teacher.to_vec(), student: student.to_vec(), tau });
+        assert!(off.value <= 1e-5 && off.gradient <= 1e-5, "{teacher:?}: {off:?}");
+    }
+}
+
 #[test]
 fn equal_and_shifted_rows_are_exactly_0() {
     let mut rng = Rng::with_seed(3);

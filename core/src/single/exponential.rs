@@ -1,8 +1,8 @@
-//! e^x and log x in `f32`, as a type: a polynomial, the crate `libm`, or the user's own.
+//! e^x in `f32`, as a type: a table and a polynomial, the crate `libm`, or the user's own.
 
 use core::f32::consts::{LN_2, LOG2_E};
 
-/// How exponentials and logarithms are evaluated: made for a temperature, which a reduction of its own may then hold.
+/// How exponentials are evaluated: made for a temperature, which a reduction of its own may then hold.
 ///
 /// A core with a coprocessor for exponentials, or a table that it has anyway, brings its own:
 ///
@@ -21,9 +21,6 @@ use core::f32::consts::{LN_2, LOG2_E};
 ///     fn exp(&self, x: f32) -> f32 {
 ///         (x * self.per_unit).exp()
 ///     }
-///     fn ln(x: f32) -> f32 {
-///         x.ln()
-///     }
 /// }
 /// let (teacher, student) = ([0.5_f32, -1.0, 2.0], [0.25_f32, -1.0, 1.0]);
 /// let (own, usual) = (RowKl::<Own>::new(4.0), RowKl::<densekd_core::single::Polynomial>::new(4.0));
@@ -38,17 +35,15 @@ pub trait Exponential: Copy {
     /// For this temperature, from 1e-30 to 1e30.
     fn new(tau: f32) -> Self;
 
-    /// `e^(x / tau)` for `x` up to 88 tau: 0 far below and at minus infinity, NaN for NaN.
+    /// `e^(x / tau)`: 0 far below and at minus infinity, infinity from 89 tau on, NaN for NaN.
     fn exp(&self, x: f32) -> f32;
-
-    /// `log x` of a positive finite number; a few digits are enough, since it moves a reference alone.
-    fn ln(x: f32) -> f32;
 }
 
-/// The polynomial of degree 6 that the inner loops of this library use, without a branch but for the ends.
+/// A table of 64 roots of 2, and a polynomial of degree 2 between them, without a branch but for the ends.
 ///
-/// Source: Cody and Waite's reduction `x = n tau ln 2 + f`, in the units of `x`, so that the exponent of a large `x` is as
-/// exact as that of a small one; then `1 + g + g^2 P(g)` for `g = f / tau`, as in [`crate::Arithmetic::exp_fast`].
+/// Source: Cody and Waite's reduction `x = n tau log 2 / 64 + f`, in the units of `x`, so that the exponent of a large `x` is as
+/// exact as that of a small one; Tang's table for `2^(n/64)`, 256 bytes, each bit for bit what is nearest; between two of them
+/// `1 + h (h + D)`, h being `f / tau` in the unit of which the square has the factor 1, within 7e-9.
 ///
 /// ```
 /// use densekd_core::single::{Exponential, Polynomial};
@@ -58,11 +53,33 @@ pub trait Exponential: Copy {
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Polynomial {
-    /// 1 / tau, and in units of log 2.
-    nats: f32,
-    bits: f32,
-    /// tau log 2 in two terms, the first of 16 bits: up to 256 times it is exact.
+    /// 1 / tau in units of log 2 / 64, and in the polynomial's.
+    steps: f32,
+    unit: f32,
+    /// tau log 2 / 64 in two terms, the first of 11 bits: up to 8192 times it is exact.
     step: (f32, f32),
+}
+
+/// Bits of a root's index.
+const INDEX: u32 = 6;
+const ROOTS: usize = 1 << INDEX;
+
+/// How many they are as a number, 2^6.
+const STEPS: f32 = f32::from_bits((127 + INDEX) << 23);
+
+/// The bits of 2^(i/64), less those that i itself will have added once it is shifted with its exponent.
+const TABLE: [u32; ROOTS] = table();
+
+#[allow(clippy::cast_possible_truncation, reason = "rounded to the nearest, and an index")]
+const fn table() -> [u32; ROOTS] {
+    const STEP: f64 = 1.010_889_286_051_700_5;
+    let (mut table, mut root, mut i) = ([0; ROOTS], 1.0, 0);
+    while i < ROOTS {
+        table[i] = (root as f32).to_bits() - ((i as u32) << (23 - INDEX));
+        root *= STEP;
+        i += 1;
+    }
+    table
 }
 
 /// The first `24 - N` bits of a number.
@@ -72,46 +89,58 @@ fn head<const N: u32>(x: f32) -> f32 {
 }
 
 impl Exponential for Polynomial {
-    const ERROR: f32 = 1.5e-7;
+    const ERROR: f32 = 1.2e-7;
 
     fn new(tau: f32) -> Self {
         // log 2 in two terms of 12 and 24 bits; the product with the 12 first bits of tau is exact.
         const HIGH: f32 = 0.693_115_23;
         const LOW: f32 = 3.194_618_5e-5;
+        const ROOT: f32 = 1.0 / STEPS;
+        const UNIT: f32 = 0.707_106_9;
         let first = head::<12>(tau);
-        let step = head::<8>(tau * LN_2);
+        let step = head::<13>(tau * LN_2);
         let rest = (first * HIGH - step) + (first * LOW + (tau - first) * LN_2);
-        Self { nats: 1.0 / tau, bits: LOG2_E / tau, step: (step, rest) }
+        Self { steps: STEPS * LOG2_E / tau, unit: UNIT / tau, step: (step * ROOT, rest * ROOT) }
     }
 
     #[inline(always)]
     fn exp(&self, x: f32) -> f32 {
-        // 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
-        const MAGIC: f32 = 12_582_912.0;
-        let bits = x * self.bits;
-        if bits < -126.0 {
-            return 0.0;
-        }
-        let shifted = bits + MAGIC;
-        let n = shifted - MAGIC;
-        let g = ((x - n * self.step.0) - n * self.step.1) * self.nats;
-        let p = 8.363_2e-3 + g * 1.390_131e-3;
-        let p = 4.166_685_4e-2 + g * p;
-        let p = 0.166_665_77 + g * p;
-        let p = 0.5 + g * p;
-        let p = 1.0 + g * (1.0 + g * p);
-        f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
+        /// The bits of the least exponent whose exponential is normal, and how many there are from there on.
+        const LEAST: u32 = MAGIC.to_bits() - (126 << INDEX);
+        const NORMAL: u32 = (126 + 128) << INDEX;
+        let shifted = x * self.steps + MAGIC;
+        if shifted.to_bits().wrapping_sub(LEAST) >= NORMAL { self.beyond(x) } else { self.normal(x, shifted) }
+    }
+}
+
+/// 1.5 * 2^23: adding it rounds to an integer, which then stands in the low bits.
+const MAGIC: f32 = 12_582_912.0;
+
+impl Polynomial {
+    /// Of an exponent and its integer, where the exponential is a normal number.
+    #[inline(always)]
+    fn normal(&self, x: f32, shifted: f32) -> f32 {
+        const D: f32 = 1.414_218_6;
+        let (whole, n) = (shifted - MAGIC, shifted.to_bits());
+        let h = ((x - whole * self.step.0) - whole * self.step.1) * self.unit;
+        let root = TABLE[n as usize % ROOTS].wrapping_add(n << (23 - INDEX));
+        let root = f32::from_bits(root);
+        root + root * (h * (h + D))
     }
 
-    /// Within 3e-7 of itself, or of 1 where that is more, for `x` from 2e-38 on.
-    fn ln(x: f32) -> f32 {
-        const ROOT: u32 = 0x3f35_04f3;
-        let bits = x.to_bits().wrapping_sub(ROOT);
-        let m = f32::from_bits((bits & 0x007f_ffff).wrapping_add(ROOT));
-        #[allow(clippy::cast_precision_loss, reason = "an exponent")]
-        let k = (bits.cast_signed() >> 23) as f32;
-        let s = (m - 1.0) / (m + 1.0);
-        k * LN_2 + 2.0 * s * (1.0 + s * s * super::atanh_rest(s * s))
+    /// Elsewhere: a square, down to the least number that there is and up to infinity.
+    #[cold]
+    #[inline(never)]
+    fn beyond(&self, x: f32) -> f32 {
+        const MOST: f32 = 126.0 * STEPS;
+        let half = 0.5 * x;
+        let steps = half * self.steps;
+        if steps.abs() < MOST {
+            let root = self.normal(half, steps + MAGIC);
+            return root * root;
+        }
+        // What is no number stays none.
+        if x < 0.0 { 0.0 } else { x * f32::INFINITY }
     }
 }
 
@@ -135,10 +164,6 @@ impl Exponential for Libm {
 
     fn exp(&self, x: f32) -> f32 {
         libm::expf(x * self.per_unit)
-    }
-
-    fn ln(x: f32) -> f32 {
-        libm::logf(x)
     }
 }
 
@@ -169,27 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn exponentials_end_in_0_and_keep_what_is_no_number() {
+    fn exponentials_end_in_0_and_infinity_and_keep_what_is_no_number() {
         let one = Polynomial::new(1.0);
-        assert_eq!([one.exp(-88.0), one.exp(-3e38), one.exp(f32::NEG_INFINITY)], [0.0; 3]);
+        assert_eq!([one.exp(-104.0), one.exp(-200.0), one.exp(-3e38), one.exp(f32::NEG_INFINITY)], [0.0; 4]);
         assert_eq!(one.exp(0.0), 1.0);
         assert!(one.exp(f32::NAN).is_nan());
-        assert!((f64::from(one.exp(87.5)) / libm::exp(87.5) - 1.0).abs() < 3e-7);
-    }
-
-    #[test]
-    fn logarithms_move_a_reference_well_enough() {
-        for i in -360..380_i16 {
-            let x = libm::exp(f64::from(i) * 0.23);
-            #[allow(clippy::cast_possible_truncation, reason = "any number is as good")]
-            let single = x as f32;
-            let want = libm::log(f64::from(single));
-            for got in [Polynomial::ln(single), Libm::ln(single)] {
-                assert!(
-                    (f64::from(got) - want).abs() <= 3e-7 * want.abs().max(1.0),
-                    "{single:e}: {got}, not {want}"
-                );
-            }
-        }
+        assert_eq!([one.exp(89.0), one.exp(3e38), one.exp(f32::INFINITY)], [f32::INFINITY; 3]);
+        // Below the normal numbers there are digits as long as there are bits.
+        assert!((f64::from(one.exp(-87.5)) - libm::exp(-87.5)).abs() < 3e-7 * libm::exp(-87.5));
+        assert!((f64::from(one.exp(-100.0)) - libm::exp(-100.0)).abs() < 8e-46);
+        assert!((f64::from(one.exp(88.5)) / libm::exp(88.5) - 1.0).abs() < 3e-7);
     }
 }

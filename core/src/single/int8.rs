@@ -48,8 +48,8 @@ impl ExpTable {
     }
 }
 
-/// The KL divergence of int8 rows of known scales, as [`super::RowKl`] of [`super::Quantized`] rows has it, at a third of the
-/// cost and at a tenth without a floating-point unit.
+/// The KL divergence of int8 rows of known scales, as [`super::RowKl`] of [`super::Quantized`] rows has it, at two thirds of
+/// the cost and at a twentieth without a floating-point unit.
 ///
 /// A softmax does not see a constant added to its row: zero points are not asked for. Sums are exact, in integers, so that
 /// nothing is off but the tables' entries, by 2^-33. *Error* of the value: at most `n 2^-32 (1 + R)`, absolute, of n entries
@@ -93,7 +93,11 @@ fn below(top: i8, x: i8) -> u8 {
 }
 
 fn largest(row: &[i8]) -> i8 {
-    row.iter().fold(i8::MIN, |top, &x| if x > top { x } else { top })
+    // In words, which cores compare.
+    let top =
+        row.iter().map(|&x| i32::from(x)).fold(i32::from(i8::MIN), |top, x| if x > top { x } else { top });
+    #[allow(clippy::cast_possible_truncation, reason = "one of the row's")]
+    (top as i8)
 }
 
 impl<'t> Int8Kl<'t> {
@@ -128,11 +132,14 @@ impl<'t> Int8Kl<'t> {
     fn sums(&self, teacher: &[i8], student: &[i8]) -> Sums {
         let tops = (largest(teacher), largest(student));
         let mut sums = Sums { tops, p: 0, w: 0, p_teacher: 0, p_student: 0 };
+        // Apart from the others, all of which a core's registers then hold.
+        for &s in student {
+            sums.w += u64::from(self.student.at(below(tops.1, s)));
+        }
         for (&t, &s) in teacher.iter().zip(student) {
             let (t, s) = (below(tops.0, t), below(tops.1, s));
             let p = self.teacher.at(t);
             sums.p += u64::from(p);
-            sums.w += u64::from(self.student.at(s));
             sums.p_teacher += wide::by_byte(p, t);
             sums.p_student += wide::by_byte(p, s);
         }

@@ -51,6 +51,12 @@ impl Row for Quantized<'_> {
         let (scale, zero_point) = (self.scale, self.zero_point);
         first(self.values, len).iter().map(move |&x| dequantised(x, scale, zero_point))
     }
+
+    #[inline(always)]
+    fn some(&self, len: usize, step: usize) -> impl Iterator<Item = f32> {
+        let (scale, zero_point) = (self.scale, self.zero_point);
+        first(self.values, len).iter().step_by(step).map(move |&x| dequantised(x, scale, zero_point))
+    }
 }
 
 /// A position's channels in int8, each with a scale and zero point of its own. As long as the shortest of the three.

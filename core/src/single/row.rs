@@ -5,7 +5,8 @@ use crate::Element;
 /// A row's numbers as `f32`, one after another.
 ///
 /// Slices of `f32`, `f16` and `bf16` are rows, and so is what int8 networks store ([`super::Quantized`]). A row of one's own
-/// is read where it lies, entry by entry; it may be swept five times.
+/// is read where it lies, entry by entry: once of the teacher's where it is an ordinary one, twice of the student's, and up to
+/// eleven times; some of its entries once more.
 ///
 /// ```
 /// use densekd_core::single::{Polynomial, Row, RowKl};
@@ -28,12 +29,18 @@ pub trait Row {
 
     /// The first `len` of them, `len` being at most [`Self::entries`]: the same each time.
     fn values(&self, len: usize) -> impl Iterator<Item = f32>;
+
+    /// Every so many-th of them, from the first on: what a first guess is made of. A row that can pass over numbers unseen
+    /// saves some time.
+    fn some(&self, len: usize, step: usize) -> impl Iterator<Item = f32> {
+        self.values(len).step_by(step)
+    }
 }
 
-/// As much of a row as is asked for, of a row that has it.
+/// As much of a row as is asked for.
 #[inline(always)]
 pub(super) fn first<E>(row: &[E], len: usize) -> &[E] {
-    row.get(..len).unwrap_or_default()
+    row.get(..len.min(row.len())).unwrap_or(row)
 }
 
 impl<E: Element> Row for [E] {
@@ -45,6 +52,11 @@ impl<E: Element> Row for [E] {
     #[inline(always)]
     fn values(&self, len: usize) -> impl Iterator<Item = f32> {
         first(self, len).iter().map(|x| x.widen())
+    }
+
+    #[inline(always)]
+    fn some(&self, len: usize, step: usize) -> impl Iterator<Item = f32> {
+        first(self, len).iter().step_by(step).map(|x| x.widen())
     }
 }
 
@@ -58,6 +70,11 @@ impl<E: Element, const N: usize> Row for [E; N] {
     fn values(&self, len: usize) -> impl Iterator<Item = f32> {
         self.as_slice().values(len)
     }
+
+    #[inline(always)]
+    fn some(&self, len: usize, step: usize) -> impl Iterator<Item = f32> {
+        self.as_slice().some(len, step)
+    }
 }
 
 impl<R: Row + ?Sized> Row for &R {
@@ -69,5 +86,10 @@ impl<R: Row + ?Sized> Row for &R {
     #[inline(always)]
     fn values(&self, len: usize) -> impl Iterator<Item = f32> {
         (**self).values(len)
+    }
+
+    #[inline(always)]
+    fn some(&self, len: usize, step: usize) -> impl Iterator<Item = f32> {
+        (**self).some(len, step)
     }
 }

@@ -16,9 +16,8 @@ pub(super) fn real(sum: u64) -> f64 {
 pub(super) struct Shares {
     of_p: u32,
     of_w: u32,
-    /// Added to the bits of a number that is not 0.
-    exponent: u32,
-    sign: u32,
+    /// Exponent and sign, added to the bits of a number that is not 0.
+    unit: u32,
     /// What is left of a factor that an exponent does not hold.
     beyond: f32,
 }
@@ -37,7 +36,9 @@ impl Shares {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 2^31")]
         let [of_p, of_w] = [p, w].map(|sum| (numerator / real(sum) + 0.5) as u32);
         let exponent = power.wrapping_add(1).wrapping_sub(bits) << 23;
-        Some(Self { of_p, of_w, exponent, sign: factor.to_bits() & 1 << 31, beyond })
+        // A bit that is added above all others turns the sign.
+        let unit = exponent.wrapping_add(factor.to_bits() & 1 << 31);
+        Some(Self { of_p, of_w, unit, beyond })
     }
 
     /// Of an entry.
@@ -49,7 +50,7 @@ impl Shares {
         }
         #[allow(clippy::cast_precision_loss, reason = "the rounding that the gradient's type has")]
         let number = difference as f32;
-        f32::from_bits(number.to_bits().wrapping_add(self.exponent) ^ self.sign)
+        f32::from_bits(number.to_bits().wrapping_add(self.unit))
     }
 
     /// After all entries.

@@ -1,69 +1,28 @@
 //! The sweeps over a row pair, and what their sums say.
 
-use super::{Exponential, Row};
+use super::{Exponential, Row, RowKl};
 use crate::arithmetic::two_difference;
+use core::cell::Cell;
+use core::f32::consts::LN_2;
 
-/// Where a sweep leaves the student's exponentials for the next.
-pub(super) trait Room {
-    type Cell<'a>: Cell
-    where
-        Self: 'a;
-
-    fn cells(&mut self) -> impl Iterator<Item = Self::Cell<'_>>;
-}
-
-pub(super) trait Cell {
-    fn keep(self, w: f32);
-    fn kept(self, again: impl FnOnce() -> f32) -> f32;
+/// Where a sweep leaves each entry's excess p - w.
+pub(super) trait Room: Copy {
+    fn cells(self) -> impl Iterator<Item = impl FnOnce(f32)>;
 }
 
 /// In the gradient's place.
-pub(super) struct Kept<'g>(pub(super) &'g mut [f32]);
-
-impl Room for Kept<'_> {
-    type Cell<'a>
-        = &'a mut f32
-    where
-        Self: 'a;
-
-    fn cells(&mut self) -> impl Iterator<Item = &mut f32> {
-        self.0.iter_mut()
+impl Room for &[Cell<f32>] {
+    #[inline(always)]
+    fn cells(self) -> impl Iterator<Item = impl FnOnce(f32)> {
+        self.iter().map(|cell| move |excess| cell.set(excess))
     }
 }
 
-impl Cell for &mut f32 {
+/// Nowhere.
+impl Room for () {
     #[inline(always)]
-    fn keep(self, w: f32) {
-        *self = w;
-    }
-
-    #[inline(always)]
-    fn kept(self, _: impl FnOnce() -> f32) -> f32 {
-        *self
-    }
-}
-
-/// Nowhere: they are taken again.
-pub(super) struct Again;
-
-impl Room for Again {
-    type Cell<'a> = Taken;
-
-    fn cells(&mut self) -> impl Iterator<Item = Taken> {
-        core::iter::repeat(Taken)
-    }
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Taken;
-
-impl Cell for Taken {
-    #[inline(always)]
-    fn keep(self, _: f32) {}
-
-    #[inline(always)]
-    fn kept(self, again: impl FnOnce() -> f32) -> f32 {
-        again()
+    fn cells(self) -> impl Iterator<Item = impl FnOnce(f32)> {
+        core::iter::repeat(|_: f32| ())
     }
 }
 
@@ -88,24 +47,40 @@ impl Sum {
     }
 
     #[inline(always)]
-    fn total(mut self) -> f32 {
-        self.end_group();
-        self.whole
+    fn total(self) -> f32 {
+        self.whole + (self.group - self.lost)
     }
 }
 
 /// What log(1 + e) and its excess over e/(1 + e) are, for s = e/(2 + e) within -1/4 and 1/4.
+#[inline(always)]
 fn logs(s: f32) -> (f32, f32) {
     let y = s * s;
-    let rest = super::atanh_rest(y);
+    // (atanh s - s) / s^3.
+    let rest = 1.0 / 3.0 + y * (0.2 + y * (1.0 / 7.0 + y / 9.0));
     (2.0 * s * (1.0 + y * rest), 2.0 * y * (1.0 / (1.0 + s) + s * rest))
 }
 
-/// The logarithm by which a reference moves that was far off.
-#[cold]
-#[inline(never)]
-fn far_log<X: Exponential>(x: f32) -> f32 {
-    X::ln(x)
+/// log x within 0.03, as a number's exponent and digits have it: near enough for [`logs`] to go on.
+#[inline(always)]
+fn far_log(x: f32) -> f32 {
+    /// The bits of 1, less half of what a logarithm is above the digits at most.
+    const ONE: i32 = 0x3f7a_7dd1;
+    const STEP: f32 = LN_2 / 8_388_608.0;
+    #[allow(clippy::cast_precision_loss, reason = "a few digits are enough")]
+    let steps = x.to_bits().cast_signed().wrapping_sub(ONE) as f32;
+    STEP * steps
+}
+
+/// `(e^r - 1 - r) / r^2` for |r| <= 1, within 1.3e-7 of what p - w and the Bregman term then are.
+///
+/// Source: the minimax polynomial of degree 6, weighted by how its error counts in these.
+#[inline(always)]
+fn expm1_rest(r: f32) -> f32 {
+    let square = r * r;
+    let high = (1.391_127_6e-3 + r * 2.024_513e-4) + square * 2.347_616_7e-5;
+    let middle = 4.166_595_6e-2 + r * 8.331_96e-3;
+    (0.5 + r * 0.166_666_7) + square * (middle + square * high)
 }
 
 /// |s| up to which [`logs`] has all digits.
@@ -113,70 +88,92 @@ const CLOSE: f32 = 0.25;
 
 /// The share that the sum of p - w may have of the sum of magnitudes: where it is more, its rounding, which is shared
 /// out among all entries of the gradient, matters.
-const CENTRED: f32 = 0.75;
+const CENTRED: f32 = 0.5;
+
+/// |r| up to which an entry takes one exponential.
+const NEAR: f32 = 1.0;
 
 /// |r| from which the teacher's own exponent is as good as the student's and r.
 const OWN: f32 = 4.0;
 
-/// The largest exponent of a number.
-const LARGEST: f32 = 88.0;
+/// The largest mean of the student's exponentials: above, what they are taken beside is too far below the largest.
+const MEAN: f32 = 64.0;
 
-/// References that are tried.
-const ATTEMPTS: usize = 6;
+/// The least share and the largest sum of the teacher's: less is what sums have rounded off.
+const LEAST: f32 = 1e-5;
+const MOST: f32 = 1e38;
+
+/// Entries that the first references come from.
+const SAMPLE: usize = 32;
+
+/// Sweeps that are tried: each finds some seven digits of the log-ratio's reference.
+const ATTEMPTS: usize = 8;
+
+/// Nats that a variance of log-ratios is believed to lift that of the normalisers by.
+const LIFT: f32 = 2.0;
 
 /// What a row turned out to be.
 #[derive(Clone, Copy)]
-pub(super) enum Verdict {
-    /// What `scale w` and `scale (p - w)` are multiplied by, and the divergence.
-    Row {
-        w: f32,
-        excess: f32,
-        kl: f32,
-    },
-    /// The student is minus infinity throughout: the sum of the teacher's exponentials.
-    NoStudent(f32),
-    /// No entry has mass of the teacher.
-    Empty,
-    NotANumber,
-}
-
-impl Verdict {
-    pub(super) fn kl(self) -> f32 {
-        match self {
-            Self::Row { kl, .. } => kl,
-            Self::NoStudent(_) => f32::INFINITY,
-            Self::Empty => 0.0,
-            Self::NotANumber => f32::NAN,
-        }
-    }
+pub(super) struct Verdict {
+    pub(super) kl: f32,
+    /// What `scale w` and `scale (p - w)` are multiplied by. The latter is not positive where all of the gradient is as the
+    /// divergence is: 0 where no entry has mass of the teacher, else NaN.
+    of_w: f32,
+    of_excess: f32,
 }
 
 pub(super) struct Sweep<'r, X, T: ?Sized, S: ?Sized> {
-    exponential: X,
-    per_unit: f32,
+    loss: &'r RowKl<X>,
     teacher: &'r T,
     student: &'r S,
     len: usize,
-    /// The student's largest entry.
+    /// What the student's exponentials are taken beside: about its largest entry.
     m: f32,
     /// The log-ratio's reference in two terms, in units of the inputs.
     d: (f32, f32),
-    /// Their sum with m: where the teacher's exponents are 0.
-    top: (f32, f32),
-    /// Whether differences are taken in two terms too.
-    exact: bool,
+    /// |r| up to which an entry is near as it stands: [`NEAR`], or below 0 where each difference is taken in two terms.
+    near: f32,
 }
 
-/// An entry's excess p - w, and its share of the Bregman sum.
+/// What a sweep adds up: w, p - w and its magnitude, and the Bregman terms.
+struct Sums {
+    z: f32,
+    e: f32,
+    size: f32,
+    g: f32,
+}
+
+/// An entry's excess p - w, and its Bregman term.
 struct Entry {
     excess: f32,
     bregman: f32,
 }
 
+impl Entry {
+    /// By the series.
+    #[inline(always)]
+    fn near(w: f32, r: f32) -> Self {
+        let first = w * r;
+        let rest = first * r * expm1_rest(r);
+        let excess = first + rest;
+        Self { excess, bregman: r * excess - rest }
+    }
+}
+
+/// What a look at some of a row's pairs finds.
+struct Found {
+    /// The largest entries, NaN passed over.
+    teacher: f32,
+    student: f32,
+    /// Of the differences.
+    mean: f32,
+    variance: f32,
+}
+
 impl<'r, X: Exponential, T: Row + ?Sized, S: Row + ?Sized> Sweep<'r, X, T, S> {
-    pub(super) fn new(exponential: X, per_unit: f32, teacher: &'r T, student: &'r S, len: usize) -> Self {
-        let zero = (0.0, 0.0);
-        Self { exponential, per_unit, teacher, student, len, m: 0.0, d: zero, top: zero, exact: false }
+    #[inline(always)]
+    pub(super) fn new(loss: &'r RowKl<X>, teacher: &'r T, student: &'r S, len: usize) -> Self {
+        Self { loss, teacher, student, len, m: 0.0, d: (0.0, 0.0), near: NEAR }
     }
 
     #[inline(always)]
@@ -184,198 +181,167 @@ impl<'r, X: Exponential, T: Row + ?Sized, S: Row + ?Sized> Sweep<'r, X, T, S> {
         self.teacher.values(self.len).zip(self.student.values(self.len))
     }
 
-    /// Moves the reference of the log-ratio by so many nats.
-    #[cold]
-    #[inline(never)]
-    fn move_by(&mut self, nats: f32) {
-        let (high, low) = two_difference(self.d.0, -nats / self.per_unit);
-        self.refer_to((high, if self.exact { low + self.d.1 } else { 0.0 }));
-    }
-
-    fn refer_to(&mut self, d: (f32, f32)) {
-        self.d = d;
-        let (high, low) = two_difference(self.m, -d.0);
-        self.top = (high, low + d.1);
-    }
-
+    /// How far the teacher's entry is above x and the reference, of numbers: exact but for one rounding. Where the two high terms
+    /// are neighbours, what is left of them and the low one has no more digits than these.
     #[inline(always)]
-    fn w(&self, s: f32) -> f32 {
-        self.exponential.exp(s - self.m)
+    fn apart(&self, t: f32, x: f32) -> f32 {
+        let (high, low) = two_difference(t, x);
+        ((high - self.d.0) + low) - self.d.1
     }
 
-    /// The teacher's exponential: from the student's, which it then shares the error of, where the two are close; from its
-    /// own exponent where w may have underflowed. Infinite where the reference is out of reach.
+    /// An entry that takes two exponentials, or one whose difference is to be exact.
     #[inline(never)]
-    fn p(&self, t: f32, w: f32, distance: f32) -> f32 {
-        let near = (distance * self.per_unit).abs() <= OWN;
-        let y = if near { distance } else { (t - self.top.0) - self.top.1 };
-        let unit = if near { w } else { 1.0 };
-        if y * self.per_unit > LARGEST { f32::INFINITY } else { unit * self.exponential.exp(y) }
-    }
-
-    #[inline(always)]
-    fn entry(&self, t: f32, s: f32, w: f32) -> Entry {
-        let distance = if self.exact {
-            let (high, low) = two_difference(t, s);
-            (high - self.d.0) + (low - self.d.1)
-        } else {
-            (t - s) - self.d.0
-        };
-        let r = distance * self.per_unit;
-        if r.abs() <= 1.0 {
-            let q = super::expm1_rest(r);
-            let u = w * r;
-            let square = u * r;
-            return Entry { excess: u + square * q, bregman: square * (1.0 + q * (r - 1.0)) };
+    fn other(&self, t: f32, s: f32, w: f32) -> Entry {
+        let per_unit = self.loss.per_unit;
+        let distance = if self.near > 0.0 { (t - s) - self.d.0 } else { self.apart(t, s) };
+        let r = distance * per_unit;
+        if self.near < 0.0 && r.abs() <= NEAR {
+            return Entry::near(w, r);
         }
-        let p = self.p(t, w, distance);
+        // The teacher's exponential: from the student's, which it then shares the error of, where the two are close; from its
+        // own exponent where w has lost digits or all. Infinite where the reference is out of reach.
+        let (unit, y) = if r.abs() <= OWN && w >= f32::MIN_POSITIVE {
+            (w, distance)
+        } else {
+            (1.0, self.apart(t, self.m))
+        };
+        let p = if t == f32::NEG_INFINITY { 0.0 } else { unit * self.loss.exponential.exp(y) };
         // An infinite log-ratio of no mass is no term.
         let bregman = if p == 0.0 { w } else { (r - 1.0) * p + w };
         Entry { excess: p - w, bregman }
     }
 
-    /// The largest entries of student and teacher, NaN passed over.
-    fn largest(of: impl Iterator<Item = f32>) -> f32 {
-        of.fold(f32::NEG_INFINITY, |m, x| if x > m { x } else { m })
-    }
-
-    /// The references' first guess, and Z.
-    fn measure(&mut self, room: &mut impl Room) -> f32 {
-        self.m = Self::largest(self.student.values(self.len));
-        // Where all differences are equal the mean is to be exact: it is taken beside one of them.
-        let beside = self.pairs().next().map_or(0.0, |(t, s)| t - s);
-        let (mut z, mut first) = (Sum::default(), Sum::default());
-        for (i, ((t, s), cell)) in self.pairs().zip(room.cells()).enumerate() {
-            let w = self.w(s);
-            cell.keep(w);
-            z.group += w;
-            first.group += w * ((t - s) - beside);
-            if i % GROUP == GROUP - 1 {
-                z.end_group();
-                first.end_group();
-            }
-        }
-        let z = z.total();
-        self.refer_to((beside + first.total() / z, 0.0));
-        z
-    }
-
-    /// E and G, and the sum of |p - w|.
-    fn sums(&self, room: &mut impl Room) -> (f32, f32, f32) {
-        let (mut e, mut g) = (Sum::default(), Sum::default());
+    #[inline(always)]
+    fn sums(&self, room: impl Room) -> Sums {
+        // What a loop has in registers, where it writes.
+        let RowKl { exponential, per_unit } = *self.loss;
+        let (m, (d, _), near) = (self.m, self.d, self.near);
+        let (mut z, mut e, mut g) = (Sum::default(), Sum::default(), Sum::default());
         let mut size = 0.0;
-        for (i, ((t, s), cell)) in self.pairs().zip(room.cells()).enumerate() {
-            let entry = self.entry(t, s, cell.kept(|| self.w(s)));
-            e.group += entry.excess;
-            size += entry.excess.abs();
-            g.group += entry.bregman;
-            if i % GROUP == GROUP - 1 {
+        for (i, ((t, s), keep)) in self.pairs().zip(room.cells()).enumerate() {
+            if i % GROUP == 0 {
+                z.end_group();
                 e.end_group();
                 g.end_group();
             }
+            let w = exponential.exp(s - m);
+            let r = ((t - s) - d) * per_unit;
+            let entry = if r.abs() <= near { Entry::near(w, r) } else { self.other(t, s, w) };
+            keep(entry.excess);
+            z.group += w;
+            e.group += entry.excess;
+            size += entry.excess.abs();
+            g.group += entry.bregman;
         }
-        (e.total(), g.total(), size)
+        Sums { z: z.total(), e: e.total(), size, g: g.total() }
     }
 
-    pub(super) fn run(&mut self, room: &mut impl Room) -> Verdict {
-        let z = self.measure(room);
-        if !(z >= 1.0) {
-            return self.without_reference();
-        }
+    pub(super) fn run(&mut self, room: impl Room) -> Verdict {
+        // Maps are of even widths: an odd step is no column of theirs.
+        let found = self.look((self.len / SAMPLE) | 1);
+        self.start_at(&found);
         let mut start_again = true;
-        let mut found = (0.0, 0.0);
-        for attempt in 0..ATTEMPTS {
-            let (e, g, size) = self.sums(room);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let Sums { z, e, size, g } = self.sums(room);
             let sum = z + e;
-            // Out of reach of the teacher's mass: its own largest entry is within.
-            if !(sum > 0.0 && sum < f32::INFINITY) {
-                if core::mem::take(&mut start_again) && self.start_at_the_teacher() {
+            #[allow(clippy::cast_precision_loss, reason = "a bound of no precision")]
+            let most = MEAN * self.len as f32;
+            let least = if start_again { LEAST * z } else { 0.0 };
+            if !(z <= most && sum > least && sum < MOST) {
+                // Out of reach of either's mass: their own largest entries are within.
+                if start_again {
+                    start_again = false;
+                    self.start_at_the_tops();
                     continue;
                 }
-                return self.without_reference();
+                // The teacher has no mass, or there is an entry that is none.
+                let all = if sum == 0.0 { 0.0 } else { f32::NAN };
+                return Verdict { kl: all, of_w: all, of_excess: all };
             }
             let s = e / (z + sum);
             let (log, excess) = logs(s);
             let kl = g / sum - excess;
-            found = (e, kl);
             let close = s.abs() <= CLOSE;
-            let small = self.d.0 * self.per_unit;
-            let centred = e.abs() <= CENTRED * size;
-            let exact = self.exact || centred && small * small <= 8.0 * g / sum;
-            if (close && kl >= excess && centred && exact) || attempt == ATTEMPTS - 1 {
-                break;
+            let done = close && kl >= excess && e.abs() <= CENTRED * size;
+            let shift = self.d.0 * self.loss.per_unit;
+            let last = attempt >= ATTEMPTS;
+            if close && !last && self.near > 0.0 && !(shift * shift * sum <= 8.0 * g) {
+                self.near = -1.0;
+            } else if done || last || z == 0.0 {
+                // The sums being numbers, so are the entries: what is none is the difference to a student of minus infinity.
+                let kl = match kl {
+                    _ if kl.is_nan() => f32::INFINITY,
+                    _ if kl < 0.0 => 0.0,
+                    _ => kl,
+                };
+                let of_w = if z > 0.0 { e / (z * sum) } else { 0.0 };
+                return Verdict { kl, of_w, of_excess: 1.0 / sum };
             }
-            self.exact |= !exact;
-            self.move_by(if close { log } else { far_log::<X>(sum / z) });
+            let nats = if close { log } else { far_log(sum / z) };
+            let (high, low) = two_difference(self.d.0, -nats / self.loss.per_unit);
+            self.d = (high, low + self.d.1);
         }
-        let (e, kl) = found;
-        let sum = z + e;
-        // The sums being numbers, so are the entries: what is none is the difference to a student of minus infinity.
-        let kl = if kl.is_nan() {
-            f32::INFINITY
-        } else if kl < 0.0 {
-            0.0
-        } else {
-            kl
-        };
-        Verdict::Row { w: e / (z * sum), excess: 1.0 / sum, kl }
     }
 
-    /// Moves the reference to where both have their largest entries, if the teacher has one.
+    /// At every so many-th pair.
+    #[inline(never)]
+    fn look(&self, step: usize) -> Found {
+        let mut found =
+            Found { teacher: f32::NEG_INFINITY, student: f32::NEG_INFINITY, mean: 0.0, variance: 0.0 };
+        let (mut count, mut sum, mut squares, mut beside) = (0.0, 0.0, 0.0, 0.0);
+        let some = self.teacher.some(self.len, step).zip(self.student.some(self.len, step));
+        for (t, s) in some {
+            found.teacher = if t > found.teacher { t } else { found.teacher };
+            found.student = if s > found.student { s } else { found.student };
+            // Where all differences are equal the mean is to be exact: it is taken beside one of them.
+            if count == 0.0 {
+                beside = t - s;
+            }
+            let apart = (t - s) - beside;
+            sum += apart;
+            squares += apart * apart;
+            count += 1.0;
+        }
+        let mean = sum / count;
+        found.mean = beside + mean;
+        found.variance = squares / count - mean * mean;
+        found
+    }
+
+    /// Sets the references by a sample. Were the differences normally distributed, the normalisers' log-ratio would be above
+    /// their mean by half of their variance.
+    #[inline(always)]
+    fn start_at(&mut self, found: &Found) {
+        let per_unit = self.loss.per_unit;
+        let lift = 0.5 * found.variance * per_unit * per_unit;
+        let lift = if lift < LIFT { lift } else { LIFT };
+        let d = found.mean + lift / per_unit;
+        (self.m, self.d) = (found.student, (d, 0.0));
+        self.near = if d * d <= 4.0 * found.variance { NEAR } else { -1.0 };
+    }
+
+    /// Moves the references to where both have their largest entries, and has differences be exact.
     #[cold]
     #[inline(never)]
-    fn start_at_the_teacher(&mut self) -> bool {
-        let top = Self::largest(self.teacher.values(self.len));
-        self.exact = true;
-        self.refer_to(two_difference(top, self.m));
-        top.is_finite()
+    fn start_at_the_tops(&mut self) {
+        let found = self.look(1);
+        // Without any mass exponentials are 0 beside any number.
+        let [t, s] = [found.teacher, found.student].map(|x| if x == f32::NEG_INFINITY { 0.0 } else { x });
+        (self.m, self.d, self.near) = (s, two_difference(t, s), -1.0);
     }
 
-    /// A row in which the student, or the teacher, has no mass that is a number.
-    #[cold]
-    #[inline(never)]
-    fn without_reference(&mut self) -> Verdict {
-        let missing = |x: f32| x == f32::NEG_INFINITY;
-        let (mut teacher, mut student, mut numbers) = (true, true, true);
-        for (t, s) in self.pairs() {
-            teacher &= missing(t);
-            student &= missing(s);
-            numbers &= t < f32::INFINITY && s < f32::INFINITY;
-        }
-        match (numbers, teacher, student) {
-            (true, true, _) => Verdict::Empty,
-            (true, false, true) => {
-                self.m = 0.0;
-                self.start_at_the_teacher();
-                Verdict::NoStudent(self.pairs().map(|(t, _)| self.own(t)).sum())
-            }
-            _ => Verdict::NotANumber,
-        }
-    }
-
-    /// The teacher's exponential by its own exponent.
-    fn own(&self, t: f32) -> f32 {
-        self.p(t, 0.0, f32::INFINITY)
-    }
-
-    /// The gradient.
+    /// The gradient, of the excesses in its place.
     pub(super) fn pull(&self, verdict: Verdict, scale: f32, gradient: &mut [f32]) {
-        match verdict {
-            Verdict::Row { w: of_w, excess: of_excess, .. } => {
-                let (of_w, of_excess) = (scale * of_w, scale * of_excess);
-                for ((t, s), g) in self.pairs().zip(gradient) {
-                    let w = *g;
-                    *g = of_w * w - of_excess * self.entry(t, s, w).excess;
-                }
-            }
-            Verdict::NoStudent(sum) => {
-                let factor = -scale / sum;
-                for ((t, _), g) in self.pairs().zip(gradient) {
-                    *g = factor * self.own(t);
-                }
-            }
+        if !(verdict.of_excess > 0.0) {
             // A number that is not known beforehand: no call of a C library's `memset`.
-            Verdict::Empty | Verdict::NotANumber => gradient.fill(verdict.kl()),
+            return gradient.fill(verdict.kl);
+        }
+        let (of_w, of_excess) = (scale * verdict.of_w, scale * verdict.of_excess);
+        let (exponential, m) = (self.loss.exponential, self.m);
+        for (s, g) in self.student.values(self.len).zip(gradient) {
+            *g = of_w * exponential.exp(s - m) - of_excess * *g;
         }
     }
 }
