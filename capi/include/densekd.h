@@ -36,6 +36,12 @@
 // The row is none that integers hold.
 #define DENSEKD_RANGE 8
 
+// The bytes are no table of a teacher's rows.
+#define DENSEKD_TABLE 9
+
+// The table has no such row of so many elements.
+#define DENSEKD_ROW 10
+
 // A row of int8 with one meaning: of a tensor quantised as a whole, or one channel of a map. Its numbers are
 // scale (value - zero_point), as TFLite and CMSIS-NN have it.
 typedef struct densekd_int8_row {
@@ -62,6 +68,16 @@ typedef struct densekd_row_state {
   // Nobody's but the library's.
   uint64_t opaque[8];
 } densekd_row_state;
+
+// What a table of a teacher's rows is of.
+typedef struct densekd_teacher_shape {
+  // How many rows there are.
+  size_t rows;
+  // Elements of a row.
+  size_t entries;
+  // The temperature of which the rows are, and of a divergence from them.
+  float tau;
+} densekd_teacher_shape;
 
 #ifdef __cplusplus
 extern "C" {
@@ -214,6 +230,31 @@ int32_t densekd_row_state_merge(struct densekd_row_state *row,
 
 // `value` = the divergence of the row as pushed so far.
 int32_t densekd_row_state_value(const struct densekd_row_state *row, float tau, double *value);
+
+// What a table of `size` bytes is of, as `densekd prepare` writes one. It may lie at any address.
+int32_t densekd_teacher_read_shape(const uint8_t *table,
+                                   size_t size,
+                                   struct densekd_teacher_shape *shape);
+
+// `value` = KL(a row of the table || softmax(student / tau)), tau being the table's and `len` its rows' elements; `value`
+// does not lie over the table. What the table's rounding costs is said where the format is described.
+int32_t densekd_teacher_kl_f32(const uint8_t *table,
+                               size_t size,
+                               size_t index,
+                               const float *student,
+                               size_t len,
+                               float *value);
+
+// The same value, and `gradient` = scale (softmax(student / tau) - p) / tau, p being the row's probabilities. It lies neither
+// over the student nor over the table; `value` lies over none of the three.
+int32_t densekd_teacher_kl_gradient_f32(const uint8_t *table,
+                                        size_t size,
+                                        size_t index,
+                                        const float *student,
+                                        size_t len,
+                                        float scale,
+                                        float *gradient,
+                                        float *value);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -13,6 +13,7 @@ mod memory;
 mod row;
 mod status;
 mod stream;
+mod table;
 
 unsafe extern "C" {
     fn densekd_must_not_panic() -> !;

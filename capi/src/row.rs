@@ -41,8 +41,8 @@ pub(crate) fn status(done: Result<(), i32>) -> i32 {
 
 /// # Safety
 /// The pointers address what they say.
-pub(crate) unsafe fn value_of<S: Stored>(
-    (teacher, student, len): (S, S, usize),
+pub(crate) unsafe fn value_of<T: Stored, S: Stored>(
+    (teacher, student, len): (T, S, usize),
     tau: f32,
     value: *mut f32,
 ) -> Result<(), i32> {
@@ -58,8 +58,8 @@ pub(crate) unsafe fn value_of<S: Stored>(
 
 /// # Safety
 /// The pointers address what they say.
-pub(crate) unsafe fn gradient_of<S: Stored>(
-    (teacher, student, len): (S, S, usize),
+pub(crate) unsafe fn gradient_of<T: Stored, S: Stored>(
+    (teacher, student, len): (T, S, usize),
     (tau, scale): (f32, f32),
     gradient: *mut f32,
     value: *mut f32,

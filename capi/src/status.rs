@@ -20,6 +20,10 @@ pub const DENSEKD_SCALE: i32 = 6;
 pub const DENSEKD_TABLES: i32 = 7;
 /// The row is none that integers hold.
 pub const DENSEKD_RANGE: i32 = 8;
+/// The bytes are no table of a teacher's rows.
+pub const DENSEKD_TABLE: i32 = 9;
+/// The table has no such row of so many elements.
+pub const DENSEKD_ROW: i32 = 10;
 
 /// What a status says: a text of static life, for any number.
 #[unsafe(no_mangle)]
@@ -34,6 +38,8 @@ pub extern "C" fn densekd_status_text(status: i32) -> *const c_char {
         DENSEKD_SCALE => c"the scale is not a number from 1e-30 to 1e30",
         DENSEKD_TABLES => c"the tables are of two temperatures",
         DENSEKD_RANGE => c"the row is none that integers hold",
+        DENSEKD_TABLE => c"the bytes are no table of a teacher's rows",
+        DENSEKD_ROW => c"the table has no such row of so many elements",
         _ => c"no status of densekd",
     };
     text.as_ptr()

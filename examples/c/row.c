@@ -22,6 +22,12 @@ int main(void)
     const float tau = 4.0F;
     const int8_t steps[2][CLASSES] = {{10, -20, 40, 0, 5}, {8, -32, 32, 16, 0}};
     const densekd_int8_row quantized[2] = {{steps[0], 0.05F, 0}, {steps[1], 0.03125F, 0}};
+    /* A teacher's rows as `densekd prepare` writes them: one row of five, at temperature 4, in steps of 1/8. */
+    static const uint8_t file[28 + CLASSES] = {
+        'd', 'k', 'd', '-', 'r', 'o', 'w', 's', 1, 0, 0, 0, 1, 0, 0, 0, CLASSES, 0, 0, 0,
+        0, 0, 0x80, 0x40, 0, 0, 0, 0x3E, 12, 24, 0, 16, 14};
+    densekd_teacher_shape shape;
+    float from_flash = -1.0F;
     densekd_exp_table tables[2];
     float gradient[CLASSES];
     float careful = -1.0F;
@@ -56,6 +62,14 @@ int main(void)
     wrong |= check(densekd_int8_kl(&tables[0], &tables[1], steps[0], steps[1], CLASSES, &by_tables), "tables");
     printf("KL %.8f of int8, %.8f by tables\n", (double)careful, (double)by_tables);
     wrong |= !(fabsf(by_tables - careful) <= 1e-6F * careful) || !(fabsf(careful - value) <= 0.05F * value);
+
+    /* A fixed teacher in flash. */
+    wrong |= check(densekd_teacher_read_shape(file, sizeof file, &shape), "shape");
+    wrong |= check(densekd_teacher_kl_gradient_f32(file, sizeof file, 0, student, shape.entries, tau * tau, gradient, &from_flash), "flash");
+    printf("KL %.8f of row 1 of %u in flash\n", (double)from_flash, (unsigned)shape.rows);
+    wrong |= shape.tau != tau || !(fabsf(from_flash - value) <= 1e-6F * value);
+    wrong |= densekd_teacher_kl_f32(file, sizeof file, 1, student, CLASSES, &value) != DENSEKD_ROW;
+    wrong |= densekd_teacher_kl_f32(file, sizeof file - 1, 0, student, CLASSES, &value) != DENSEKD_TABLE;
 
     /* What cannot be done is said. */
     wrong |= densekd_row_kl_f32(teacher, student, CLASSES, 0.0F, &value) != DENSEKD_TEMPERATURE;

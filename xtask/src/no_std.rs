@@ -40,9 +40,10 @@ fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     )?;
     let archive = target.join("release/libdensekd_no_std.a");
     let object: PathBuf = target.join("release/densekd_no_std.o");
-    let link =
-        ["-r", "--gc-sections", "-u", "densekd_entry", "-u", "densekd_adapters", "-u", "densekd_maps", "-o"];
-    call(Command::new("ld").args(link).arg(&object).arg(&archive))?;
+    let entries = ["densekd_entry", "densekd_table", "densekd_adapters", "densekd_maps"];
+    let mut link = Command::new("ld");
+    link.args(["-r", "--gc-sections"]).args(entries.map(|entry| ["-u", entry]).as_flattened());
+    call(link.arg("-o").arg(&object).arg(&archive))?;
     let symbols = call(Command::new("nm").args(["--undefined-only", "--format=just-symbols"]).arg(&object))?;
     Ok(symbols.lines().map(str::to_owned).collect())
 }

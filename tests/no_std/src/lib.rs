@@ -120,6 +120,30 @@ pub unsafe extern "C" fn densekd_entry(request: &Request, value: &mut f64) -> i3
     }
 }
 
+/// A prepared teacher's rows, with the losses of microcontrollers.
+///
+/// # Safety
+/// The pointers are valid for their lengths.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn densekd_table(request: &Request, table: *const u8, table_len: usize) -> f32 {
+    use densekd_core::single::{Polynomial, RowKl, TeacherTable};
+    // SAFETY: the caller's promise.
+    let (student, gradient, bytes) = unsafe {
+        (
+            core::slice::from_raw_parts(request.student, request.len),
+            core::slice::from_raw_parts_mut(request.gradient, request.len),
+            core::slice::from_raw_parts(table, table_len),
+        )
+    };
+    let mut all = || {
+        let table = TeacherTable::new(bytes).ok()?;
+        let loss = RowKl::<Polynomial>::new(table.tau())?;
+        let row = table.row(request.rows)?;
+        Some(loss.value(&row, student) + loss.gradient(&row, student, 1.0, gradient))
+    };
+    all().unwrap_or(f32::NAN)
+}
+
 /// A plane resized and its gradient pulled back, an image's channels mapped and theirs pulled back.
 ///
 /// # Safety
