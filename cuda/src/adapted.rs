@@ -5,12 +5,12 @@ use crate::adapter::AdapterPlan;
 use crate::device::check_all;
 use crate::gpu::Entered;
 use crate::on::{On, Places, Room};
-use crate::project::{Parameters, Projecting};
-use crate::resize::{Numbers, Resizing};
+use crate::project::Parameters;
+use crate::resize::Numbers;
+use crate::way::Way;
 use crate::{Device, DeviceCall, Error, KeptStates, MapDeviceCall, uncovered, uncovered_map};
-use densekd_core::{DType, MapPlan, Order, Plan, Recipe, ResizeMode, RowOptions, Shape};
+use densekd_core::{DType, MapPlan, Order, Plan, Shape};
 use std::ffi::c_void;
-use std::num::NonZeroUsize;
 
 /// A map in device memory, and what is done to it before a loss.
 ///
@@ -118,19 +118,19 @@ impl AdaptedMap {
         }
     }
 
-    const fn numbers(&self) -> Numbers {
+    pub(crate) const fn numbers(&self) -> Numbers {
         Numbers { address: self.map, dtype: self.dtype }
     }
 
-    const fn parameters(&self) -> Parameters {
+    pub(crate) const fn parameters(&self) -> Parameters {
         Parameters { weight: self.weight, bias: self.bias }
     }
 
-    const fn wants_parameters(&self) -> bool {
+    pub(crate) const fn wants_parameters(&self) -> bool {
         self.grad_weight.is_some() || self.grad_bias.is_some()
     }
 
-    const fn wants_gradient(&self) -> bool {
+    pub(crate) const fn wants_gradient(&self) -> bool {
         self.gradient.is_some() || self.wants_parameters()
     }
 
@@ -203,117 +203,6 @@ impl AdaptedLoss<'_> {
             Self::Rows { plan, .. } => Device::workspace(plan, dtype),
             Self::Map { plan, .. } => Device::map_workspace(plan, dtype),
         }
-    }
-}
-
-/// A map on its way to the loss and its gradient on the way back.
-struct Way {
-    of: AdaptedMap,
-    project: Option<Project>,
-    /// A resize, or a conversion to the loss's type and order, or only of the gradient.
-    resize: Option<Resizing>,
-    /// What the loss takes.
-    adapted: Numbers,
-    /// Where its gradient goes, of the same type.
-    gradient: Option<u64>,
-    bit: u32,
-}
-
-struct Project {
-    projecting: Projecting,
-    projected: u64,
-    /// The gradient to it, where any is wanted.
-    pulled: u64,
-    parts: u64,
-}
-
-impl Way {
-    fn new(of: AdaptedMap, (dtype, order): (DType, Order), bit: u32, room: &mut Room) -> Self {
-        let AdaptedMap { adapter, .. } = of;
-        let wanted = of.wants_gradient();
-        let between = adapter.between();
-        let after =
-            if adapter.outputs().is_some() { (DType::F64, order) } else { (of.dtype, adapter.order()) };
-        let forwards = adapter.resize().is_some() || after != (dtype, order);
-        // Behind a convolution what comes back is the gradient to what it made, of its type.
-        let back = if adapter.outputs().is_some() { Some(DType::F64) } else { of.gradient.map(|(_, of)| of) };
-        let backwards = wanted && back.is_some_and(|back| back != dtype);
-        let resize =
-            (forwards || backwards).then(|| Resizing::new(between, [after.1, order], adapter.resize(), room));
-        let resized = resize.as_ref().map_or(between.len() as u64, Resizing::resized);
-        let project = adapter.outputs().map(|outputs| {
-            let orders = [adapter.order(), order];
-            let projecting = Projecting::new(adapter.from(), outputs, orders, of.parameters());
-            let projected = room.take(projecting.projected(), size_of::<f64>());
-            Project { projected, pulled: 0, parts: 0, projecting }
-        });
-        let input = project
-            .as_ref()
-            .map_or(of.numbers(), |project| Numbers { address: project.projected, dtype: DType::F64 });
-        let adapted =
-            if forwards { Numbers { address: room.take(resized, dtype.size()), dtype } } else { input };
-        let mut way = Self { of, project, resize, adapted, gradient: None, bit };
-        if wanted {
-            let direct = of.gradient.filter(|_| way.project.is_none() && way.resize.is_none());
-            let gradient = match direct {
-                Some((address, _)) => address,
-                None => room.take(resized, dtype.size()),
-            };
-            way.gradient = Some(gradient);
-            if let Some(project) = &mut way.project {
-                let is_between = way.resize.is_some();
-                let numbers = project.projecting.projected();
-                project.pulled = if is_between { room.take(numbers, size_of::<f64>()) } else { gradient };
-                if of.wants_parameters() {
-                    project.parts = project.projecting.room(room);
-                }
-            }
-        }
-        way
-    }
-
-    /// # Safety
-    /// As [`Device::launch_adapted`].
-    unsafe fn forward(&self, on: &On<'_>) -> Result<(), Error> {
-        let mut map = self.of.numbers();
-        if let Some(Project { projecting, projected, .. }) = &self.project {
-            // SAFETY: the map is the caller's, and `new` has taken room for what it becomes.
-            unsafe { projecting.forward(on, map, *projected) }?;
-            map = Numbers { address: *projected, dtype: DType::F64 };
-        }
-        let Some(resizing) = &self.resize else { return Ok(()) };
-        // SAFETY: the same, for the axes.
-        unsafe { resizing.prepare(on) }?;
-        if self.adapted == map {
-            return Ok(());
-        }
-        // SAFETY: the same.
-        unsafe { resizing.forward(on, map, self.adapted) }
-    }
-
-    /// # Safety
-    /// As [`Device::launch_adapted`], after the loss has written its gradient.
-    unsafe fn pull(&self, on: &On<'_>) -> Result<(), Error> {
-        let Some(address) = self.gradient else { return Ok(()) };
-        let to = self.of.gradient.map(|(address, dtype)| Numbers { address, dtype });
-        let of_projected =
-            self.project.as_ref().map(|project| Numbers { address: project.pulled, dtype: DType::F64 });
-        if let (Some(resizing), Some(to)) = (&self.resize, of_projected.or(to)) {
-            let from = Numbers { address, dtype: self.adapted.dtype };
-            // SAFETY: the gradient was just written, and it goes to the caller's, or to where `new` has taken room.
-            unsafe { resizing.pull(on, from, to, self.bit) }?;
-        }
-        let Some(Project { projecting, pulled, parts, .. }) = &self.project else { return Ok(()) };
-        if let Some(to) = to {
-            // SAFETY: the same.
-            unsafe { projecting.pull(on, *pulled, to, self.bit) }?;
-        }
-        if !self.of.wants_parameters() {
-            return Ok(());
-        }
-        let to = Parameters { weight: self.of.grad_weight, bias: self.of.grad_bias };
-        // SAFETY: the same.
-        unsafe { projecting.pull_parameters(on, (self.of.numbers(), *pulled), *parts, to) }
     }
 }
 
@@ -476,75 +365,5 @@ impl Device {
             unsafe { way.pull(&on) }?;
         }
         Ok(divisor)
-    }
-}
-
-/// Rows of an enlarged map (`upsample`): the same of maps that are enlarged, and the adapter that does it.
-pub(crate) struct Enlarged {
-    plan: Plan,
-    adapter: AdapterPlan,
-}
-
-impl Enlarged {
-    /// `None` for rows of a map as it is.
-    pub(crate) fn of(plan: &Plan) -> Result<Option<Self>, densekd_core::Error> {
-        if !plan.is_upsampled() {
-            return Ok(None);
-        }
-        let options = RowOptions { upsample: NonZeroUsize::MIN, ..*plan.recipe().options() };
-        let [_, _, height, width] = plan.counted_shape().dims();
-        let mode = ResizeMode::Bilinear { align_corners: true };
-        let adapter = AdapterPlan::new(plan.shape(), plan.order()).with_resize(mode, [height, width])?;
-        let plan = Plan::new(Recipe::new(options)?, plan.counted_shape(), plan.order())?;
-        Ok(Some(Self { plan, adapter }))
-    }
-
-    fn call(&self, of: &DeviceCall<'_>) -> AdaptedDeviceCall<'_> {
-        let map = |map, gradient: Option<u64>| AdaptedMap {
-            gradient: gradient.map(|gradient| (gradient, of.dtype)),
-            ..AdaptedMap::new(self.adapter, of.dtype, map)
-        };
-        let DeviceCall { mask, factor, states, workspace, sum, overflowed, stream, .. } = *of;
-        AdaptedDeviceCall {
-            loss: AdaptedLoss::Rows { plan: &self.plan, mask, factor, states },
-            teacher: Some(map(of.teacher, of.grad_teacher)),
-            student: map(of.student, of.grad_student),
-            workspace,
-            sum,
-            overflowed,
-            stream,
-        }
-    }
-
-    /// Bytes of workspace, for both gradients.
-    pub(crate) fn workspace(&self, dtype: DType) -> Result<usize, Error> {
-        let of = DeviceCall {
-            plan: &self.plan,
-            dtype,
-            teacher: 0,
-            student: 0,
-            mask: None,
-            factor: 0.0,
-            grad_student: Some(0),
-            grad_teacher: Some(0),
-            states: KeptStates::Drop,
-            workspace: 0,
-            sum: 0,
-            overflowed: 0,
-            stream: std::ptr::null_mut(),
-        };
-        Device::adapted_workspace(&self.call(&of))
-    }
-
-    /// # Safety
-    /// As [`Device::launch`].
-    pub(crate) unsafe fn start(
-        &self,
-        device: &Device,
-        gpu: &Entered<'_>,
-        of: &DeviceCall<'_>,
-    ) -> Result<(), Error> {
-        // SAFETY: the caller's promise; the workspace has room for both gradients.
-        unsafe { device.start_adapted(gpu, &self.call(of)) }.map(drop)
     }
 }

@@ -1,7 +1,7 @@
 //! A device and what is run on it.
 #![allow(unsafe_code, reason = "kernels write through addresses that only the caller can vouch for")]
 
-use crate::adapted::Enlarged;
+use crate::enlarged::Enlarged;
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
 use crate::task::{Asked, How, Need, STATE, STRETCH, Strategy, TOTALS, Task};

@@ -26,6 +26,7 @@ mod dist;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod driver;
 mod energy;
+mod enlarged;
 mod error;
 mod form;
 #[cfg_attr(
@@ -48,6 +49,7 @@ mod states;
 mod task;
 mod timing;
 mod vectors;
+mod way;
 
 pub use adapted::{AdaptedDeviceCall, AdaptedLoss, AdaptedMap};
 pub use adapted_host::{AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdaptedSum};

@@ -2,9 +2,12 @@
 
 use anyhow::Result;
 use densekd_core::{
-    DType, Divergence, KeptStatistics, Loss, Order, Plan, Recipe, RowOptions, Shape, Tensor, TensorMut, Term,
+    DType, Divergence, KeptStatistics, Loss, Order, Plan, Recipe, ResizeMode, RowOptions, Shape, Tensor,
+    TensorMut, Term,
 };
-use densekd_cuda::{Device, HostCall, MapHostCall};
+use densekd_cuda::{
+    AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, HostCall, MapHostCall,
+};
 use half::f16;
 
 /// A loss.
@@ -21,7 +24,10 @@ pub(super) struct Case {
     pub(super) name: &'static str,
     pub(super) of: Of,
     pub(super) order: Order,
+    /// Of the teacher, and of the student as the loss has it.
     pub(super) dims: [usize; 4],
+    /// Of the student as it is stored.
+    pub(super) student: [usize; 4],
     pub(super) dtype: DType,
     /// The gradient to the student, with the value.
     pub(super) pulls: bool,
@@ -33,11 +39,11 @@ pub(super) fn all() -> Vec<Case> {
     let js = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
     let lengths = [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 128, 128]];
     let long = [[1, 1, 128, 256], [1, 1, 256, 256], [1, 1, 512, 1024]];
-    let mut shapes: Vec<(&str, Of, Order, [usize; 4])> = Vec::new();
+    let mut shapes: Vec<(&str, Of, Order, [[usize; 4]; 2])> = Vec::new();
     for dims in lengths.into_iter().chain(long) {
-        shapes.push(("cwd", Of::Rows(RowOptions::CWD), nchw, dims));
+        shapes.push(("cwd", Of::Rows(RowOptions::CWD), nchw, [dims; 2]));
     }
-    shapes.extend([
+    let alike = [
         ("pi", Of::Rows(RowOptions::PI), nchw, [1, 19, 64, 64]),
         ("cwd, channels last", Of::Rows(RowOptions::CWD), nhwc, [1, 256, 64, 64]),
         ("cwd of js", Of::Rows(js), nchw, [1, 4, 64, 64]),
@@ -46,12 +52,19 @@ pub(super) fn all() -> Vec<Case> {
         ("at", Of::Map(Loss::At), nchw, [2, 64, 32, 32]),
         ("dkd", Of::Map(Loss::Dkd), nchw, [2, 19, 32, 32]),
         ("smooth_ce", Of::Map(Loss::SmoothCe), nchw, [2, 19, 32, 32]),
+    ];
+    shapes.extend(alike.map(|(name, of, order, dims)| (name, of, order, [dims; 2])));
+    let mimic = Of::Map(Loss::Mimic);
+    shapes.extend([
+        ("cwd, enlarged", Of::Rows(RowOptions::CWD), nchw, [[2, 8, 64, 64], [2, 8, 32, 32]]),
+        ("mimic, enlarged, channels last", mimic, nhwc, [[2, 32, 32, 32], [2, 32, 16, 16]]),
+        ("mimic, projected", mimic, nchw, [[2, 64, 16, 16], [2, 32, 16, 16]]),
     ]);
     let mut cases = Vec::new();
-    for (name, of, order, dims) in shapes {
+    for (name, of, order, [dims, student]) in shapes {
         for dtype in [DType::F32, DType::F16] {
             for pulls in [false, true] {
-                cases.push(Case { name, of, order, dims, dtype, pulls });
+                cases.push(Case { name, of, order, dims, student, dtype, pulls });
             }
         }
     }
@@ -71,18 +84,55 @@ impl Case {
 
     /// Bytes an element that there must be: each input once, the gradient once.
     pub(super) fn ideal(&self) -> f64 {
-        let inputs = if matches!(self.of, Of::Map(Loss::SmoothCe)) { 1 } else { 2 };
-        #[allow(clippy::cast_precision_loss, reason = "a few")]
-        let bytes = ((inputs + usize::from(self.pulls)) * self.dtype.size()) as f64;
-        bytes
+        let teachers = usize::from(!matches!(self.of, Of::Map(Loss::SmoothCe)));
+        let numbers = |dims: [usize; 4]| dims.into_iter().product::<usize>();
+        let students = numbers(self.student) * (1 + usize::from(self.pulls));
+        #[allow(clippy::cast_precision_loss, reason = "tensors of a test")]
+        let each = |count: usize| (count * self.dtype.size()) as f64 / numbers(self.dims) as f64;
+        each(teachers * numbers(self.dims) + students)
     }
 
     pub(super) fn run(&self, device: &Device) -> Result<()> {
-        let count = self.dims.iter().product();
+        let [teacher, student] = [self.dims, self.student].map(|dims| dims.iter().product());
         match self.dtype {
-            DType::F16 => self.run_on::<f16>(device, &numbers(count, 1), &numbers(count, 2)),
-            _ => self.run_on::<f32>(device, &numbers(count, 1), &numbers(count, 2)),
+            DType::F16 => self.run_on::<f16>(device, &numbers(teacher, 1), &numbers(student, 2)),
+            _ => self.run_on::<f32>(device, &numbers(teacher, 1), &numbers(student, 2)),
         }
+    }
+
+    /// What the student is put through: to the teacher's channels, or to its height and width.
+    fn adapter(&self) -> Result<AdapterPlan> {
+        let [[_, channels, height, width], [_, inputs, ..]] = [self.dims, self.student];
+        let plan = AdapterPlan::new(Shape::new(self.student)?, self.order);
+        if channels != inputs {
+            return Ok(plan.with_projection(channels)?);
+        }
+        Ok(plan.with_resize(ResizeMode::Bilinear { align_corners: false }, [height, width])?)
+    }
+
+    /// A loss on an adapted student, with the gradients to the parameters, too.
+    fn run_adapted(
+        &self,
+        device: &Device,
+        loss: AdaptedHostLoss<'_>,
+        [teacher, student]: [Tensor<'_>; 2],
+        gradient: Option<TensorMut<'_>>,
+    ) -> Result<()> {
+        let adapter = self.adapter()?;
+        let (inputs, outputs) = (adapter.from().channels(), adapter.to().channels());
+        let (weight, mut grad_weight) = (numbers(inputs * outputs, 3), vec![0.0; inputs * outputs]);
+        let projects = adapter.outputs().is_some();
+        device.submit_adapted(AdaptedHostCall {
+            loss,
+            teacher: Some(AdaptedHostMap::new(AdapterPlan::new(adapter.to(), self.order), teacher)),
+            student: AdaptedHostMap {
+                weight: projects.then_some(&weight),
+                gradient,
+                grad_weight: (projects && self.pulls).then_some(&mut grad_weight),
+                ..AdaptedHostMap::new(adapter, student)
+            },
+        })?;
+        Ok(())
     }
 
     fn run_on<E: densekd_core::Element>(&self, device: &Device, teacher: &[E], student: &[E]) -> Result<()>
@@ -93,7 +143,13 @@ impl Case {
         let shape = Shape::new(self.dims)?;
         let mut gradient = vec![E::default(); student.len()];
         let grad_student = self.pulls.then(|| (&mut gradient[..]).into());
+        let adapts = self.student != self.dims;
         match self.of {
+            Of::Rows(options) if adapts => {
+                let plan = Plan::new(Recipe::new(options)?, shape, self.order)?;
+                let loss = AdaptedHostLoss::Rows { plan: &plan, mask: None, factor: 1.0 };
+                self.run_adapted(device, loss, [teacher.into(), student.into()], grad_student)?;
+            }
             Of::Rows(options) => {
                 device.submit(HostCall {
                     plan: &Plan::new(Recipe::new(options)?, shape, self.order)?,
@@ -111,6 +167,10 @@ impl Case {
                 let Term::Map(plan) = Term::new(loss.defaults(), shape, shape, self.order)? else {
                     anyhow::bail!("{} is no map loss", self.name)
                 };
+                if adapts {
+                    let loss = AdaptedHostLoss::Map { plan: &plan, classes: None, upstream: 1.0 };
+                    return self.run_adapted(device, loss, [teacher.into(), student.into()], grad_student);
+                }
                 let channels = i32::try_from(shape.channels())?;
                 let classes: Vec<i32> =
                     (0..channels).cycle().take(shape.images() * shape.positions()).collect();

@@ -32,6 +32,12 @@ pub(super) fn run(tools: &Assembler, ptx: &Path) -> Result<()> {
             // DIST walks a position's channels, as few as there are.
             let wide = name.contains("_rows_") && !name.contains("_dist_") || in_lines;
             let writes = if in_lines { name.contains("_pull_") } else { wide && !name.contains("_parts_") };
+            let resizes = name.contains("_resize_single_") || name.contains("_resize_double_");
+            ensure!(!resizes || stores >= 1, "{name} writes no resized map of 16 bytes at once");
+            ensure!(
+                !resizes || name.ends_with("_f64") || loads >= 1,
+                "{name} reads no channels of 16 bytes at once"
+            );
             ensure!(!wide || loads >= 2, "{name} reads no teacher and student of 16 bytes at once");
             ensure!(!writes || stores >= 1, "{name} writes no gradient of 16 bytes at once");
         }
