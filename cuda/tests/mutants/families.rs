@@ -2,8 +2,8 @@
 
 use crate::uses::{Maps, Use};
 use densekd_core::{
-    AtOptions, DistOptions, Divergence, DkdOptions, HoOptions, HoRole, IfvdOptions, LaMode, LaOptions, Loss,
-    MapOptions, Order, PaOptions, PkdOptions, ResizeMode, SmoothCeOptions,
+    AtOptions, DistOptions, Divergence, DkdOptions, Epsilon, HoOptions, HoRole, IfvdOptions, Ignore, LaMode,
+    LaOptions, Loss, MapOptions, Norm, Order, PaOptions, PkdOptions, ResizeMode, RowOptions, SmoothCeOptions,
 };
 use std::num::NonZeroUsize;
 
@@ -20,8 +20,18 @@ pub(crate) struct Family {
 const NCHW: Order = Order::Nchw;
 const NHWC: Order = Order::Nhwc;
 
-fn rows(order: Order, dims: &[[usize; 4]], divergence: Divergence) -> Vec<Use> {
-    dims.iter().map(|&dims| Use::Rows(order, dims, divergence)).collect()
+fn rows(order: Order, dims: &[[usize; 4]], options: RowOptions) -> Vec<Use> {
+    dims.iter().map(|&dims| Use::Rows(order, dims, options)).collect()
+}
+
+/// Each way of spreading rows over the device, by these options in turn.
+fn ways(options: &[RowOptions]) -> Vec<Use> {
+    let of = |order, dims: &[[usize; 4]]| dims.iter().map(|&dims| (order, dims)).collect::<Vec<_>>();
+    let ways = [of(NCHW, &WAYS), of(NHWC, &COLUMNS)].concat();
+    ways.into_iter()
+        .zip(options.iter().cycle())
+        .map(|((order, dims), &of)| Use::Rows(order, dims, of))
+        .collect()
 }
 
 /// Both orders in memory.
@@ -31,6 +41,8 @@ fn maps(options: MapOptions, dims: [usize; 4]) -> [Use; 2] {
 
 const LENGTHS: [[usize; 4]; 5] =
     [[1, 40, 5, 9], [1, 10, 9, 23], [1, 3, 25, 37], [2, 1, 61, 41], [1, 1, 95, 97]];
+/// Of rows that have no kernel for a warp and up to 1024 entries: 8 lanes, a warp, a block, parts.
+const WAYS: [[usize; 4]; 4] = [[1, 40, 5, 9], [1, 10, 9, 23], [2, 1, 61, 41], [1, 1, 95, 97]];
 const PLAIN: [[usize; 4]; 5] =
     [[1, 40, 4, 12], [1, 10, 10, 20], [1, 9, 25, 40], [1, 3, 40, 50], [1, 1, 95, 97]];
 const COLUMNS: [[usize; 4]; 2] = [[2, 300, 5, 9], [1, 30, 20, 15]];
@@ -39,7 +51,7 @@ const PAIRS: [usize; 4] = [1, 140_000, 1, 2];
 
 #[allow(clippy::too_many_lines, reason = "a list")]
 pub(crate) fn by_name(name: &str) -> Family {
-    let kl = Divergence::Kl;
+    let kl = RowOptions::CWD;
     let family = |name, text, uses, large| Family { name, text, uses, large };
     match name {
         "rows" => family(
@@ -64,6 +76,24 @@ pub(crate) fn by_name(name: &str) -> Family {
             rows(NHWC, &COLUMNS, kl),
             rows(NHWC, &[PARTS], kl),
         ),
+        "terms" => {
+            let of = |divergence| RowOptions { divergence, ..kl };
+            let with = |divergence| RowOptions { eps: Epsilon::new(1e-3).unwrap(), ..of(divergence) };
+            let (js, mse, reverse) = (of(Divergence::Js), of(Divergence::Mse), of(Divergence::ReverseKl));
+            let after = RowOptions { ignore: Ignore::After, ..kl };
+            let options = [js, with(Divergence::Ce), reverse, of(Divergence::Ce), mse, with(Divergence::Kl)];
+            let few = rows(NHWC, &[[1, 3, 20, 15]], js);
+            let large =
+                [few, rows(NHWC, &[PARTS], reverse), ways(&[after, js, with(Divergence::Kl)])].concat();
+            family("terms", include_str!("../../ptx/terms.ptx"), ways(&options), large)
+        }
+        // The same kernels for rows without a softmax.
+        "numbers" => {
+            let of = |norm| RowOptions { norm, divergence: Divergence::Mse, ..kl };
+            let (raw, means) = (of(Norm::None), of(Norm::ChannelMean));
+            let large = [rows(NHWC, &[PARTS], raw), ways(&[means, raw])].concat();
+            family("numbers", include_str!("../../ptx/terms.ptx"), ways(&[raw, means]), large)
+        }
         "whole" => family(
             "whole",
             include_str!("../../ptx/whole.ptx"),

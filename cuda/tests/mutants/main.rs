@@ -147,6 +147,10 @@ fn try_family(simulated: &Simulated, family: &Family, found: &mut Found) {
     let missed: Vec<&str> =
         text.names().filter(|&name| is_one_of_these(name) && !reached.iter().any(|r| r == name)).collect();
     assert!(missed.is_empty(), "{family}: nothing reaches {missed:?}");
+    // Swapped operands of corrections, or of what is squared, are below the tolerance or equal.
+    own.survivors.retain(|(kernel, mistake, kind)| {
+        *mistake != Mistake::Operand && !EQUAL.contains(&(kernel.as_str(), *mistake, kind.as_str()))
+    });
     for &work in large {
         if own.survivors.is_empty() {
             break;
@@ -158,10 +162,6 @@ fn try_family(simulated: &Simulated, family: &Family, found: &mut Found) {
             target.finds(&text.kinds(kernel, *mistake)[kind], *mistake) != Some(true)
         });
     }
-    // Swapped operands of corrections, or of what is squared, are below the tolerance or equal.
-    own.survivors.retain(|(kernel, mistake, kind)| {
-        *mistake != Mistake::Operand && !EQUAL.contains(&(kernel.as_str(), *mistake, kind.as_str()))
-    });
     found.single.append(&mut own.single);
     found.everywhere.append(&mut own.everywhere);
     found.survivors.append(&mut own.survivors);
@@ -205,4 +205,4 @@ macro_rules! families {
     )*};
 }
 
-families! { rows swift columns whole vectors energy classes dist la pa ifvd ho resize project }
+families! { rows swift columns terms numbers whole vectors energy classes dist la pa ifvd ho resize project }

@@ -6,6 +6,7 @@ use densekd_core::{
 };
 use densekd_cuda::{
     AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, Error, HostCall, MapHostCall,
+    uncovered_statistics,
 };
 
 /// Numbers that belong together: they are compared relative to the largest.
@@ -14,8 +15,8 @@ pub(crate) type Numbers = Vec<Vec<f64>>;
 /// What is run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Use {
-    /// Rows with ignored positions, the gradients to student and, of a divergence with totals, to the teacher.
-    Rows(Order, [usize; 4], Divergence),
+    /// Rows with ignored positions, the gradients to student and, of all but CWD's own, to the teacher.
+    Rows(Order, [usize; 4], RowOptions),
     /// Rows of which all counts, with the gradient to the student.
     Plain([usize; 4], Maps),
     /// A map loss with every gradient that it has.
@@ -68,7 +69,7 @@ fn widened(numbers: Vec<f32>) -> Vec<f64> {
 impl Use {
     pub(crate) fn run(self, device: &Device) -> Result<Numbers, Error> {
         match self {
-            Self::Rows(order, dims, divergence) => rows(device, order, dims, divergence),
+            Self::Rows(order, dims, options) => rows(device, order, dims, options),
             Self::Plain(dims, maps) => plain(device, dims, maps),
             Self::Map(options, order, dims) => map(device, Maps::Nothing, options, order, dims),
             Self::Of(maps, options, order, dims) => map(device, maps, options, order, dims),
@@ -84,22 +85,26 @@ impl Use {
     }
 }
 
-fn rows(device: &Device, order: Order, dims: [usize; 4], divergence: Divergence) -> Result<Numbers, Error> {
-    let options = RowOptions { divergence, ..RowOptions::CWD };
+fn rows(device: &Device, order: Order, dims: [usize; 4], options: RowOptions) -> Result<Numbers, Error> {
     let plan = Plan::new(Recipe::new(options).unwrap(), Shape::new(dims).unwrap(), order).unwrap();
     let len = plan.shape().len();
-    let (mut teacher, student) = (numbers(len, 37), numbers(len, 53));
+    let (mut teacher, mut student) = (numbers(len, 37), numbers(len, 53));
     // One row of a teacher that has nothing to say, which is no distribution.
     let (silent, apart) = (plan.layout().axis(), plan.layout().inner());
     if plan.rows() > 1 {
         teacher.iter_mut().step_by(apart).take(silent).for_each(|x| *x = f32::NEG_INFINITY);
     }
+    // And one of a student that has nothing, by the divergence that is finite there.
+    if plan.rows() > 2 && options.divergence == Divergence::Js {
+        student.iter_mut().rev().step_by(apart).take(silent).for_each(|x| *x = f32::NEG_INFINITY);
+    }
     let mask: Vec<u8> =
         (0..dims[0] * dims[2] * dims[3]).map(|i| u8::from((i * i + i / 3) % 5 != 0)).collect();
-    let both = divergence != Divergence::Kl;
+    let both = options != RowOptions::CWD;
     let (mut to_student, mut to_teacher) = (vec![0.0_f32; len], vec![0.0_f32; len]);
     let mut values = vec![0.0; plan.rows()];
     let mut kept = vec![RowStatistics::default(); plan.rows()];
+    let has_statistics = uncovered_statistics(&plan).is_none();
     let done = device.submit(HostCall {
         plan: &plan,
         teacher: teacher[..].into(),
@@ -109,7 +114,7 @@ fn rows(device: &Device, order: Order, dims: [usize; 4], divergence: Divergence)
         grad_student: Some((&mut to_student[..]).into()),
         grad_teacher: both.then(|| (&mut to_teacher[..]).into()),
         row_values: Some(&mut values),
-        statistics: KeptStatistics::Write(&mut kept),
+        statistics: if has_statistics { KeptStatistics::Write(&mut kept) } else { KeptStatistics::Drop },
     })?;
     Ok(vec![vec![done.sum], values, widened(to_student), widened(to_teacher)])
 }
