@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "the driver's functions")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod driver;
+
 use densekd_core::{
     DType, Inputs, Loss, MapInputs, Mask, Order, Outputs, Plan, Recipe, Resize, ResizeMode, RowOptions,
     Shape, Slab, Term, Upstream, run, run_map,
@@ -10,75 +12,8 @@ use densekd_cuda::{
     AdaptedDeviceCall, AdaptedLoss, AdaptedMap, AdapterPlan, Device, DeviceCall, Error, KeptStates,
     MapDeviceCall,
 };
-use libloading::Library;
+use driver::Driver;
 use std::ffi::{c_int, c_uint, c_void};
-
-/// The caller's side of the driver, as another library of the process has it.
-struct Driver {
-    library: Library,
-    context: *mut c_void,
-}
-
-impl Driver {
-    fn open() -> Self {
-        // SAFETY: the simulated driver runs nothing when it is loaded.
-        let library = unsafe { Library::new(densekd_device::library()) }.unwrap();
-        let mut driver = Self { library, context: std::ptr::null_mut() };
-        let mut context = std::ptr::null_mut();
-        driver.call(
-            "cuDevicePrimaryCtxRetain",
-            |f: unsafe extern "C" fn(*mut *mut c_void, c_int) -> c_int| {
-                // SAFETY: `context` outlives the call.
-                unsafe { f(&raw mut context, 0) }
-            },
-        );
-        driver.context = context;
-        driver
-    }
-
-    fn call<F: Copy>(&self, name: &str, call: impl FnOnce(F) -> c_int) {
-        // SAFETY: every caller gives the function the type that the driver declares.
-        let function = unsafe { self.library.get::<F>(name.as_bytes()) }.unwrap();
-        assert_eq!(call(*function), 0, "{name}");
-    }
-
-    fn set_current(&self, context: *mut c_void) {
-        // SAFETY: the context is alive, or null.
-        self.call("cuCtxSetCurrent", |f: unsafe extern "C" fn(*mut c_void) -> c_int| unsafe { f(context) });
-    }
-
-    fn current(&self) -> *mut c_void {
-        let mut context = std::ptr::null_mut();
-        self.call("cuCtxGetCurrent", |f: unsafe extern "C" fn(*mut *mut c_void) -> c_int| {
-            // SAFETY: `context` outlives the call.
-            unsafe { f(&raw mut context) }
-        });
-        context
-    }
-
-    fn allocate(&self, bytes: usize) -> u64 {
-        let mut address = 0;
-        self.call("cuMemAlloc_v2", |f: unsafe extern "C" fn(*mut u64, usize) -> c_int| {
-            // SAFETY: `address` outlives the call.
-            unsafe { f(&raw mut address, bytes) }
-        });
-        address
-    }
-
-    fn upload(&self, to: u64, from: &[f32]) {
-        self.call("cuMemcpyHtoD_v2", |f: unsafe extern "C" fn(u64, *const c_void, usize) -> c_int| {
-            // SAFETY: the allocation has room for the slice.
-            unsafe { f(to, from.as_ptr().cast(), size_of_val(from)) }
-        });
-    }
-
-    fn download<T>(&self, to: &mut [T], from: u64) {
-        self.call("cuMemcpyDtoH_v2", |f: unsafe extern "C" fn(*mut c_void, u64, usize) -> c_int| {
-            // SAFETY: the allocation is as long as the slice, of plain numbers.
-            unsafe { f(to.as_mut_ptr().cast(), from, size_of_val(to)) }
-        });
-    }
-}
 
 #[test]
 fn tensors_may_lie_anywhere_and_the_context_stays() {
@@ -88,11 +23,20 @@ fn tensors_may_lie_anywhere_and_the_context_stays() {
     unsafe { std::env::set_var("DENSEKD_DEVICE_COUNT", "2") };
     let device = Device::open(0).unwrap();
     let driver = Driver::open();
-    assert!(driver.current().is_null());
+    assert!(current(&driver).is_null());
     rows_may_lie_anywhere(&device, &driver);
     maps_may_lie_anywhere(&device, &driver);
     adapted_maps_may_lie_anywhere(&device, &driver);
     nothing_is_hidden_behind_a_launch(&device, &driver);
+}
+
+fn current(driver: &Driver) -> *mut c_void {
+    let mut context = std::ptr::null_mut();
+    driver.call("cuCtxGetCurrent", |f: unsafe extern "C" fn(*mut *mut c_void) -> c_int| {
+        // SAFETY: `context` outlives the call.
+        unsafe { f(&raw mut context) }
+    });
+    context
 }
 
 /// What a launch asks of the driver: the context, where its pointers lie, once a module, and work in the caller's stream. No memory, no copy, no
@@ -240,7 +184,7 @@ fn maps_may_lie_anywhere(device: &Device, driver: &Driver) {
             assert_eq!(unsafe { device.launch_map(&call) }, Ok(outcome.divisor));
             // SAFETY: the default stream.
             unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
-            assert!(driver.current().is_null());
+            assert!(current(driver).is_null());
 
             driver.set_current(driver.context);
             let mut found = [0.0_f64];
@@ -301,7 +245,7 @@ fn rows_may_lie_anywhere(device: &Device, driver: &Driver) {
         unsafe { device.launch(&call) }.unwrap();
         // SAFETY: the default stream.
         unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
-        assert!(driver.current().is_null());
+        assert!(current(driver).is_null());
 
         driver.set_current(driver.context);
         let (mut found, mut gradient) = ([0.0_f64], vec![0.0_f32; shape.len()]);
@@ -380,7 +324,7 @@ fn adapted_maps_may_lie_anywhere(device: &Device, driver: &Driver) {
         assert!(calls.iter().all(|call| of_a_launch(&call)), "{calls:?}");
         // SAFETY: the default stream.
         unsafe { device.synchronise(std::ptr::null_mut()) }.unwrap();
-        assert!(driver.current().is_null());
+        assert!(current(driver).is_null());
 
         driver.set_current(driver.context);
         let (mut found, mut gradient) = ([0.0_f64], vec![0.0_f32; student.len()]);

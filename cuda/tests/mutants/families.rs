@@ -190,6 +190,12 @@ pub(crate) fn by_name(name: &str) -> Family {
             let large = [of([1, 70, 9, 11], 90), of([70, 3, 1, 5], 5), of([2, 5, 70, 65], 7)].concat();
             family("project", include_str!("../../ptx/project.ptx"), of([2, 19, 7, 9], 21), large)
         }
+        "labels" => family(
+            "labels",
+            include_str!("../../ptx/labels.ptx"),
+            vec![Use::Labels([3, 7, 9], [14, 27])],
+            vec![Use::Labels([2, 90, 130], [45, 65])],
+        ),
         _ => {
             let ho = HoOptions::DEFAULT;
             let penalty = MapOptions::Ho(HoOptions { role: HoRole::GradientPenalty, ..ho });

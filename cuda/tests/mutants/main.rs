@@ -8,7 +8,10 @@
 //! third must be found, in each family.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "../driver/mod.rs"]
+mod driver;
 mod families;
+mod labels;
 mod mistake;
 mod text;
 mod uses;
@@ -205,4 +208,4 @@ macro_rules! families {
     )*};
 }
 
-families! { rows swift columns terms numbers whole vectors energy classes dist la pa ifvd ho resize project }
+families! { rows swift columns terms numbers whole vectors energy classes dist la pa ifvd ho resize project labels }

@@ -1,5 +1,6 @@
 //! What reaches each kernel: losses on small tensors, and their numbers.
 
+use crate::labels;
 use densekd_core::{
     Divergence, KeptStatistics, Loss, MapOptions, Options, Order, Plan, Recipe, ResizeMode, RowOptions,
     RowStatistics, Shape, Term,
@@ -27,6 +28,8 @@ pub(crate) enum Use {
     Resized(Loss, ResizeMode, Order, [usize; 4], [usize; 2]),
     /// Mimicking of a student that is projected to so many channels, with the gradients to all.
     Projected(Order, [usize; 4], usize),
+    /// Classes of the positions `[N, H, W]` from labels of some height and width.
+    Labels([usize; 3], [usize; 2]),
 }
 
 /// What teacher and student have in common.
@@ -81,6 +84,7 @@ impl Use {
                 let plan = AdapterPlan::new(Shape::new(dims).unwrap(), order);
                 adapted(device, Loss::Mimic, plan.with_projection(outputs).unwrap())
             }
+            Self::Labels(positions, size) => labels::classes(device, positions, size),
         }
     }
 }
