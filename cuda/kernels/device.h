@@ -39,6 +39,7 @@ DEVICE float log2_approx(float x) { return __nvvm_lg2_approx_ftz_f(x); }
 
 // a * b rounded by itself, never as a part of a fused sum.
 DEVICE float product(float a, float b) { return __nvvm_mul_rn_f(a, b); }
+DEVICE double product(double a, double b) { return __nvvm_mul_rn_d(a, b); }
 DEVICE double square_root(double x) { return __nvvm_sqrt_rn_d(x); }
 
 DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)bits); }

@@ -13,6 +13,7 @@ use crate::la::Affinity;
 use crate::maps::MapDeviceCall;
 use crate::on::{On, Places, Pulled};
 use crate::pa::Pairwise;
+use crate::rkd::Relations;
 use crate::vectors::{Scale, Vectors};
 use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order, Temperature};
 
@@ -20,8 +21,8 @@ use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order
 ///
 /// They cover distillation by Pearson correlation, attention transfer, mimicking of maps of one shape (of others that of a
 /// student behind its projection, see [`Device::launch_adapted`](crate::Device::launch_adapted)), correlations of
-/// classes and positions, local and pair-wise affinity, intra-class variation and a discriminator's scores, of tensors
-/// of any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16`
+/// classes and positions, local and pair-wise affinity, relations between images, intra-class variation and a
+/// discriminator's scores, of tensors of any one type, with the gradients to both sides; decoupled distillation and smoothed cross-entropy in `f32`, `f16`
 /// and `bf16`, with the gradient to the student.
 ///
 /// ```
@@ -32,7 +33,7 @@ use densekd_core::{AtMode, AtOptions, DType, Divisor, MapOptions, MapPlan, Order
 ///     Term::Row(_) => unreachable!(),
 /// };
 /// assert_eq!(densekd_cuda::uncovered_map(&plan(Loss::Pkd)?, DType::F16), None);
-/// assert!(densekd_cuda::uncovered_map(&plan(Loss::Rkd)?, DType::F16).is_some());
+/// assert!(densekd_cuda::uncovered_map(&plan(Loss::SmoothCe)?, DType::F64).is_some());
 /// # Ok::<(), densekd_core::Error>(())
 /// ```
 pub fn uncovered_map(plan: &MapPlan, dtype: DType) -> Option<&'static str> {
@@ -57,6 +58,7 @@ enum Kernels {
     Affinity(Affinity),
     Scores(Scores),
     Pairwise(Pairwise),
+    Relations(Relations),
     Variation(Variation),
 }
 
@@ -72,7 +74,6 @@ impl Form {
     }
 
     /// By the plan alone.
-    #[allow(clippy::match_wildcard_for_single_variants, reason = "a new loss has no kernels at first")]
     fn of(plan: &MapPlan) -> Result<Self, &'static str> {
         let (teacher, student) = (plan.teacher(), plan.student());
         let of_numbers = |vectors| {
@@ -132,6 +133,11 @@ impl Form {
                     options.count_ignored.then(|| real(student.images()) * real(student.positions()));
                 Ok(Self { divisor, kernels: Kernels::Variation(ifvd) })
             }
+            MapOptions::Rkd(options) => {
+                let rkd = Relations { options: *options, shape: student };
+                Ok(Self { kernels: Kernels::Relations(rkd), divisor: Some(1.0) })
+            }
+            #[allow(unreachable_patterns, reason = "a new loss has no kernels at first")]
             _ => Err("it has no kernels for this map loss"),
         }
     }
@@ -146,6 +152,7 @@ impl Form {
             Kernels::Affinity(la) => la.workspace(),
             Kernels::Scores(scores) => scores.workspace(dtype),
             Kernels::Pairwise(pa) => pa.workspace(),
+            Kernels::Relations(rkd) => rkd.workspace(),
             Kernels::Variation(ifvd) => ifvd.workspace(),
         }
     }
@@ -198,6 +205,8 @@ impl Form {
             // SAFETY: the same.
             Kernels::Pairwise(pa) => unsafe { pa.measure(&on) },
             // SAFETY: the same.
+            Kernels::Relations(rkd) => unsafe { rkd.measure(&on) },
+            // SAFETY: the same.
             Kernels::Variation(ifvd) => unsafe { ifvd.measure(&on, labels) },
             // SAFETY: the same.
             Kernels::Classes(classes) => unsafe { classes.start(&on, (labels, call.grad_student, factor)) },
@@ -218,6 +227,8 @@ impl Form {
                 Kernels::Scores(scores) => unsafe { scores.pull(&on, to) },
                 // SAFETY: the same.
                 Kernels::Pairwise(pa) => unsafe { pa.pull(&on, to) },
+                // SAFETY: the same.
+                Kernels::Relations(rkd) => unsafe { rkd.pull(&on, to) },
                 // SAFETY: the same.
                 Kernels::Variation(ifvd) => unsafe { ifvd.pull(&on, labels, to) },
                 // Both were written at once.

@@ -26,7 +26,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 15;
+    const COUNT: usize = 16;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -42,6 +42,7 @@ impl Source {
             Self::La => include_str!("../ptx/la.ptx"),
             Self::Ho => include_str!("../ptx/ho.ptx"),
             Self::Pa => include_str!("../ptx/pa.ptx"),
+            Self::Rkd => include_str!("../ptx/rkd.ptx"),
             Self::Ifvd => include_str!("../ptx/ifvd.ptx"),
             Self::Resize => include_str!("../ptx/resize.ptx"),
             Self::Project => include_str!("../ptx/project.ptx"),

@@ -16,6 +16,7 @@ pub(crate) enum Source {
     La,
     Ho,
     Pa,
+    Rkd,
     Ifvd,
     Resize,
     Project,
@@ -53,6 +54,11 @@ impl Kernel {
     pub(crate) const PA_APART: Self = Self { source: Source::Pa, name: "densekd_pa_apart" };
     pub(crate) const PA_SLOPES: Self = Self { source: Source::Pa, name: "densekd_pa_slopes" };
     pub(crate) const PA_TURN: Self = Self { source: Source::Pa, name: "densekd_pa_turn" };
+    pub(crate) const RKD_LENGTHS: Self = Self { source: Source::Rkd, name: "densekd_rkd_lengths" };
+    pub(crate) const RKD_EDGES: Self = Self { source: Source::Rkd, name: "densekd_rkd_edges" };
+    pub(crate) const RKD_UNITS: Self = Self { source: Source::Rkd, name: "densekd_rkd_units" };
+    pub(crate) const RKD_TRIANGLES: Self = Self { source: Source::Rkd, name: "densekd_rkd_triangles" };
+    pub(crate) const RKD_ALONG: Self = Self { source: Source::Rkd, name: "densekd_rkd_along" };
     pub(crate) const IFVD_COUNT: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_count" };
     pub(crate) const IFVD_START: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_start" };
     pub(crate) const IFVD_PLACE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_place" };
@@ -136,6 +142,9 @@ impl Typed {
         PA_POOL_WARP: Pa "densekd_pa_pool_warp";
         PA_SPREAD_PLANES: Pa "densekd_pa_spread_planes";
         PA_SPREAD_LAST: Pa "densekd_pa_spread_last";
+        RKD_NORMS: Rkd "densekd_rkd_norms";
+        RKD_DISTANCES: Rkd "densekd_rkd_distances";
+        RKD_PULL: Rkd "densekd_rkd_pull";
         IFVD_SUMS_PLANES: Ifvd "densekd_ifvd_sums_planes";
         IFVD_SUMS_LAST: Ifvd "densekd_ifvd_sums_last";
         IFVD_COSINES_PLANES: Ifvd "densekd_ifvd_cosines_planes";

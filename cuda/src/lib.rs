@@ -45,6 +45,7 @@ mod on;
 mod pa;
 mod project;
 mod resize;
+mod rkd;
 mod states;
 mod task;
 mod timing;

@@ -12,11 +12,11 @@ use densekd::{
     AdaptedMap, AdaptedOutcome, AdaptedPair, Adapter, Backend, Cpu, Cuda, Gradient, Gradients, Pulled,
     Submission, TermSubmission,
 };
-use densekd_core::MapOptions;
+use densekd_core::{AtOptions, MapOptions};
 use densekd_tests::draws::config;
 use fastrand::Rng;
 use proptest::prelude::*;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::OnceLock;
 
 const BOTH: Gradients = Gradients { student: true, teacher: true };
@@ -143,7 +143,7 @@ proptest! {
 
     #[test]
     fn adapted_maps_give_what_they_give_on_the_cpu(
-        loss in prop::sample::select(&[Loss::Cwd, Loss::Pi, Loss::Mimic, Loss::Pkd, Loss::At, Loss::Dist][..]),
+        loss in prop::sample::select(&[Loss::Cwd, Loss::Pi, Loss::Mimic, Loss::Pkd, Loss::At, Loss::Dist, Loss::Rkd][..]),
         mode in prop::sample::select(&MODES[..]),
         orders in [prop::sample::select(&ORDERS[..]), prop::sample::select(&ORDERS[..])],
         dtypes in [prop::sample::select(&DTYPES[..]), prop::sample::select(&DTYPES[..])],
@@ -342,7 +342,9 @@ fn what_is_refused_on_the_cpu_is_refused_for_the_same_reason() {
         assert_eq!(cpu, gpu);
     }
     // What has no kernels is left to the CPU by who may choose, and refused by name by who may not.
-    let pair = AdaptedPair { teacher: Some(of), ..AdaptedPair::new(Loss::Rkd.defaults(), of) };
+    let p = NonZeroU32::new(5).unwrap();
+    let options = Options::Map(MapOptions::At(AtOptions { p, ..AtOptions::DEFAULT }));
+    let pair = AdaptedPair { teacher: Some(of), ..AdaptedPair::new(options, of) };
     assert!(cuda().submit_adapted(&pair, Gradients::default()).unwrap().is_none());
     assert!(pair.evaluate(Gradients::default(), cuda()).unwrap_err().to_string().contains("backend cuda"));
 }

@@ -159,5 +159,6 @@ DEVICE float exchange(u32 members, float value, u32 flip) {
 DEVICE float exp2_approx(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 DEVICE float log2_approx(float x) { return std::log2(x); }
 DEVICE float product(float a, float b) { return a * b; }
+DEVICE double product(double a, double b) { return a * b; }
 DEVICE double square_root(double x) { return std::sqrt(x); }
 DEVICE void set_bits(u32 *at, u32 bits) { *at |= bits; }

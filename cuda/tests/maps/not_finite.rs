@@ -1,12 +1,12 @@
 //! What is not finite, and what has no direction.
 
-use crate::relations::{COSINES, DIST, IFVD, LA, PA, PENALTY, scores};
+use crate::relations::{COSINES, DIST, IFVD, LA, PA, PENALTY, RKD, scores};
 use crate::support::{Case, VALUE, both};
 use crate::vectors::PKD;
 use densekd_core::{AtOptions, MapOptions, MimicOptions, Order};
 
 fn all() -> Vec<MapOptions> {
-    let mut all = vec![PKD, DIST, LA, COSINES, PA, IFVD];
+    let mut all = vec![PKD, DIST, LA, COSINES, PA, RKD, IFVD];
     all.extend([MapOptions::At(AtOptions::DEFAULT), MapOptions::Mimic(MimicOptions::DEFAULT)]);
     all.extend(scores());
     all
@@ -36,7 +36,7 @@ fn what_is_not_finite_stays_where_it_is() {
 
 #[test]
 fn what_has_no_direction_has_no_gradient() {
-    for options in [PKD, DIST, LA, COSINES, PENALTY, PA, IFVD, MapOptions::At(AtOptions::DEFAULT)] {
+    for options in [PKD, DIST, LA, COSINES, PENALTY, PA, RKD, IFVD, MapOptions::At(AtOptions::DEFAULT)] {
         for order in [Order::Nchw, Order::Nhwc] {
             for constant in [0.0, 0.1] {
                 let case = Case::new(options, [2, 3, 5, 7], order);

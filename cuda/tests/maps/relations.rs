@@ -1,9 +1,9 @@
 //! Relations between classes, positions, neighbours and whole maps.
 
-use crate::support::{Case, F32, all_types, compare};
+use crate::support::{Case, F32, GRADIENT, VALUE, all_types, both, compare};
 use densekd_core::{
     DistOptions, Epsilon, HoAdversary, HoOptions, HoRole, IfvdOptions, LaBorder, LaMode, LaOptions,
-    MapOptions, Order, PaEpsMode, PaOptions, PaPool, Share, Temperature, Weight,
+    MapOptions, Order, PaEpsMode, PaOptions, PaPool, RkdOptions, Share, Temperature, Weight,
 };
 use std::num::NonZeroUsize;
 
@@ -122,6 +122,61 @@ fn pair_wise_affinity_agrees_with_the_core() {
                     }
                 }
             }
+        }
+    }
+}
+
+pub(crate) const RKD: MapOptions = MapOptions::Rkd(RkdOptions::DEFAULT);
+
+#[test]
+fn relations_between_images_agree_with_the_core() {
+    let raw = RkdOptions { normalize: false, ..RkdOptions::DEFAULT };
+    for options in [RKD, MapOptions::Rkd(raw)] {
+        for order in [Order::Nchw, Order::Nhwc] {
+            let of = |shape| Case::new(options, shape, order);
+            // One image, more images than a thread pulls, than a tile has; parts of an image.
+            for shape in [[1, 3, 5, 7], [9, 2, 3, 5], [19, 5, 3, 1], [3, 7, 35, 37]] {
+                all_types(of(shape));
+            }
+            for (distance, offset, unit) in
+                [(1e-3, 0.0, 1.0), (1e-5, 3.0, 1.0), (1.0, 0.0, 1e-12), (1.0, 0.0, 1e12)]
+            {
+                compare::<f32>(Case { offset, distance, unit, ..of([6, 3, 5, 7]) }, F32);
+            }
+        }
+    }
+    // One number an image; at length 1 all would coincide but for a rounding.
+    all_types(Case::new(MapOptions::Rkd(raw), [5, 1, 1, 1], Order::Nchw));
+}
+
+/// The one distance of two images is its own mean: what is left is rounding.
+#[test]
+fn two_images_have_no_relations_to_others() {
+    let case = Case::new(RKD, [2, 3, 5, 7], Order::Nchw);
+    let (teacher, student) = case.maps::<f32>();
+    let (found, _) = both(&case, &teacher, &student);
+    assert!((0.0..1e-28).contains(&found.value), "{}", found.value);
+    assert!(found.student.iter().chain(&found.teacher).all(|x| x.abs() < 1e-13));
+}
+
+/// Images that coincide have no distance, no direction from each other, and no gradient by either.
+#[test]
+fn images_that_coincide_agree_with_the_core() {
+    for normalize in [false, true] {
+        let options = MapOptions::Rkd(RkdOptions { normalize, ..RkdOptions::DEFAULT });
+        let case = Case::new(options, [5, 2, 3, 4], Order::Nchw);
+        let (teacher, mut student) = case.maps::<f64>();
+        student.copy_within(..24, 48);
+        let (found, wanted) = both(&case, &teacher, &student);
+        assert!(
+            (found.value - wanted.value).abs() <= VALUE * wanted.value,
+            "{} {}",
+            found.value,
+            wanted.value
+        );
+        for (found, wanted) in [(&found.student, &wanted.student), (&found.teacher, &wanted.teacher)] {
+            let largest = wanted.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
+            assert!(found.iter().zip(wanted).all(|(x, y)| (x - y).abs() <= GRADIENT * largest));
         }
     }
 }

@@ -3,7 +3,8 @@
 use crate::uses::{Maps, Use};
 use densekd_core::{
     AtOptions, DistOptions, Divergence, DkdOptions, Epsilon, HoOptions, HoRole, IfvdOptions, Ignore, LaMode,
-    LaOptions, Loss, MapOptions, Norm, Order, PaOptions, PkdOptions, ResizeMode, RowOptions, SmoothCeOptions,
+    LaOptions, Loss, MapOptions, Norm, Order, PaOptions, PkdOptions, ResizeMode, RkdOptions, RowOptions,
+    SmoothCeOptions,
 };
 use std::num::NonZeroUsize;
 
@@ -153,6 +154,21 @@ pub(crate) fn by_name(name: &str) -> Family {
                 include_str!("../../ptx/pa.ptx"),
                 [&maps(options, [2, 3, 9, 11])[..], &[Use::Map(options, NCHW, [1, 2, 40, 40])]].concat(),
                 maps(options, [2, 40, 33, 33]).to_vec(),
+            )
+        }
+        "rkd" => {
+            let raw = MapOptions::Rkd(RkdOptions { normalize: false, ..RkdOptions::DEFAULT });
+            let scaled = MapOptions::Rkd(RkdOptions::DEFAULT);
+            let large = vec![
+                Use::Map(raw, NCHW, [18, 3, 5, 7]),
+                Use::Map(scaled, NCHW, [10, 2, 60, 70]),
+                Use::Map(scaled, NCHW, [70, 1, 5, 3]),
+            ];
+            family(
+                "rkd",
+                include_str!("../../ptx/rkd.ptx"),
+                vec![Use::Map(scaled, NCHW, [5, 3, 9, 11])],
+                large,
             )
         }
         "ifvd" => {
