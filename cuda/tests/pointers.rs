@@ -55,9 +55,8 @@ fn nothing_is_hidden_behind_a_launch(device: &Device, driver: &Driver) {
     let shape = Shape::new([1, 2, 1, 5000]).unwrap();
     let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
     driver.set_current(driver.context);
-    let [teacher, student, gradient] = places(driver, 4 * shape.len(), [0; 3]);
-    driver.upload(teacher, &numbers(shape.len(), 37));
-    driver.upload(student, &numbers(shape.len(), 53));
+    let [teacher, student] = [37, 53].map(|step| driver.copy(&numbers(shape.len(), step)));
+    let gradient = driver.allocate(4 * shape.len());
     let workspace = driver.allocate(Device::workspace(&plan, DType::F32).unwrap());
     let (sum, overflowed) = (driver.allocate(8), driver.allocate(4));
     let mut stream = std::ptr::null_mut();
