@@ -11,6 +11,7 @@
 //
 // Shares are f64, which takes a polynomial for each: correlations of softmaxes that hardly differ are what is left of
 // numbers that do not.
+#include "elementary.h"
 #include "pearson.h"
 #include "position.h"
 
@@ -46,22 +47,6 @@ struct DistTask {
 };
 
 namespace dist {
-
-// e^x for x <= 0, to an ulp: 2^n e^r with |r| <= ln 2 / 2. What is below any normal number is 0.
-DEVICE double exponential(double x) {
-    constexpr double ROUND = 6755399441055744.0; // 1.5 * 2^52: the sum's last bits are n
-    constexpr double C[12] = {1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,       1.0 / 5040,
-                              1.0 / 40320,  1.0 / 362880,  1.0 / 3628800,  1.0 / 39916800,  1.0 / 479001600,
-                              1.0 / 6227020800.0};
-    const double biased = __builtin_fma(x, 1.4426950408889634, ROUND), n = biased - ROUND;
-    const double r = __builtin_fma(n, -1.90821492927058770e-10, __builtin_fma(n, -6.93147180369123816e-1, x));
-    double sum = C[11];
-#pragma unroll
-    for (int i = 10; i >= 0; i--) sum = __builtin_fma(sum, r, C[i]);
-    const double near = 1.0 + __builtin_fma(sum * r, r, r);
-    const double scaled = bits<double>(bits<u64>(near) + (bits<u64>(biased) << 52));
-    return x < -708.0 ? 0.0 : x != x ? x : scaled;
-}
 
 // A side's softmax at a position.
 struct Softmax {

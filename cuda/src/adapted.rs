@@ -8,7 +8,9 @@ use crate::on::{On, Places, Room};
 use crate::project::Parameters;
 use crate::resize::Numbers;
 use crate::way::Way;
-use crate::{Device, DeviceCall, Error, KeptStates, MapDeviceCall, uncovered, uncovered_map};
+use crate::{
+    Device, DeviceCall, Error, KeptStates, MapDeviceCall, uncovered, uncovered_map, uncovered_statistics,
+};
 use densekd_core::{DType, MapPlan, Order, Plan, Shape};
 use std::ffi::c_void;
 
@@ -198,6 +200,18 @@ impl AdaptedLoss<'_> {
         }
     }
 
+    /// Rows in `f64` cost many times what they cost in `f32`: they are where the maps are.
+    fn is_adapted_in_f64(&self) -> bool {
+        matches!(self, Self::Map { .. }) && self.uncovered(DType::F64).is_none()
+    }
+
+    fn uncovered_states(&self, dtype: DType) -> Option<&'static str> {
+        match self {
+            Self::Rows { states: KeptStates::Drop, .. } | Self::Map { .. } => None,
+            Self::Rows { plan, .. } => uncovered_statistics(plan, dtype),
+        }
+    }
+
     fn workspace(&self, dtype: DType) -> Result<usize, Error> {
         match self {
             Self::Rows { plan, .. } => Device::workspace(plan, dtype),
@@ -219,19 +233,17 @@ impl AdaptedDeviceCall<'_> {
     fn dtype(&self) -> Result<DType, &'static str> {
         let sides = || [Some(&self.student), self.teacher.as_ref()].into_iter().flatten();
         let (dtype, order) = (self.student.dtype, self.loss.order());
-        if let Some(reason) = self.loss.uncovered(DType::F64)
-            && sides().any(|side| side.dtype == DType::F64)
-        {
-            return Err(reason);
-        }
-        let dtype = if sides().all(|side| side.is_plain(dtype, order)) {
+        let is_wide = sides().any(|side| side.dtype == DType::F64);
+        let dtype = if is_wide {
+            DType::F64
+        } else if sides().all(|side| side.is_plain(dtype, order)) {
             dtype
-        } else if self.loss.uncovered(DType::F64).is_none() {
+        } else if self.loss.is_adapted_in_f64() {
             DType::F64
         } else {
             DType::F32
         };
-        self.loss.uncovered(dtype).map_or(Ok(dtype), Err)
+        self.loss.uncovered(dtype).or_else(|| self.loss.uncovered_states(dtype)).map_or(Ok(dtype), Err)
     }
 
     fn plans(&self) -> Result<Plans, Error> {

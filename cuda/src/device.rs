@@ -277,7 +277,7 @@ impl Device {
             KeptStates::Drop => None,
             KeptStates::Write(kept) | KeptStates::Read(kept) => Some(kept),
         };
-        if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan)) {
+        if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan, call.dtype)) {
             return Err(Error::Unsupported { reason });
         }
         if let Some(enlarged) = enlarged(plan)? {

@@ -26,7 +26,7 @@ const DRIVER: i32 = 10_000;
 const CAPABILITY: (i32, i32) = (7, 0);
 
 impl Source {
-    const COUNT: usize = 16;
+    const COUNT: usize = 17;
 
     /// What `cargo xtask ptx` made of the file.
     const fn ptx(self) -> &'static str {
@@ -34,6 +34,7 @@ impl Source {
             Self::Rows => include_str!("../ptx/rows.ptx"),
             Self::Columns => include_str!("../ptx/columns.ptx"),
             Self::Terms => include_str!("../ptx/terms.ptx"),
+            Self::Wide => include_str!("../ptx/wide.ptx"),
             Self::Whole => include_str!("../ptx/whole.ptx"),
             Self::Vectors => include_str!("../ptx/vectors.ptx"),
             Self::Energy => include_str!("../ptx/energy.ptx"),

@@ -102,7 +102,7 @@ impl HostCall<'_> {
             KeptStatistics::Write(kept) => Some(kept.len()),
             KeptStatistics::Read(kept) => Some(kept.len()),
         };
-        if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan)) {
+        if let Some(reason) = kept.and_then(|_| uncovered_statistics(plan, self.student.dtype())) {
             return Err(Error::Unsupported { reason });
         }
         let lengths = [

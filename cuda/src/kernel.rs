@@ -8,6 +8,7 @@ pub(crate) enum Source {
     Rows,
     Columns,
     Terms,
+    Wide,
     Whole,
     Vectors,
     Energy,
@@ -44,6 +45,9 @@ impl Kernel {
     pub(crate) const ROWS_WARP: Self = Self { source: Source::Rows, name: "densekd_rows_warp_f32" };
     pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
     pub(crate) const TERMS_WHOLE: Self = Self { source: Source::Terms, name: "densekd_terms_whole" };
+    pub(crate) const WIDE_THREAD: Self = Self { source: Source::Wide, name: "densekd_wide_thread" };
+    pub(crate) const WIDE_WARP: Self = Self { source: Source::Wide, name: "densekd_wide_warp" };
+    pub(crate) const WIDE_BLOCK: Self = Self { source: Source::Wide, name: "densekd_wide_block" };
     pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
     pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
     pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };

@@ -130,8 +130,15 @@ impl Strategy {
     /// For numbers of this type; `None` where there are no kernels for it.
     pub(crate) fn of(plan: &Plan, dtype: DType, need: Need) -> Option<Self> {
         let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
-        let pack = 16 / dtype.size() as u64;
         let threads = u64::from(Kernel::THREADS);
+        if dtype == DType::F64 {
+            return Some(match inner {
+                2.. => Self::Whole(Kernel::WIDE_THREAD, threads),
+                _ if length <= 1024 => Self::Whole(Kernel::WIDE_WARP, threads / 32),
+                _ => Self::Whole(Kernel::WIDE_BLOCK, 1),
+            });
+        }
+        let pack = 16 / dtype.size() as u64;
         let of_need = |settled: Typed, summed: Typed| match need {
             Need::Settled => settled.of(dtype),
             Need::Summed => summed.of(dtype),
@@ -247,7 +254,8 @@ mod tests {
         assert_eq!(rows(1024, DType::F16), Some("densekd_rows_lanes32_f16"));
         assert_eq!(rows(4097, DType::F32), Some("densekd_rows_parts_f32"));
         assert_eq!(rows(8192, DType::Bf16), Some("densekd_rows_block_bf16"));
-        assert_eq!(rows(8, DType::F64), None);
+        assert_eq!(rows(1024, DType::F64), Some("densekd_wide_warp"));
+        assert_eq!(rows(1025, DType::F64), Some("densekd_wide_block"));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What adapters that do not fit are refused with, before any device is asked.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use densekd_core::{DType, Loss, MapPlan, Order, ResizeMode, Shape, Term};
+use densekd_core::{
+    DType, Divergence, Loss, MapPlan, Order, Plan, Recipe, ResizeMode, RowOptions, Shape, Term,
+};
 use densekd_cuda::{AdaptedDeviceCall, AdaptedLoss, AdaptedMap, AdapterPlan, Device, Error, KeptStates};
 
 fn plan(dims: [usize; 4]) -> AdapterPlan {
@@ -59,15 +61,24 @@ fn what_does_not_fit_is_refused_with_its_reason() {
 }
 
 #[test]
-fn rows_have_a_teacher_and_no_f64() {
+fn rows_have_a_teacher_and_few_are_of_f64() {
     let shape = Shape::new([1, 4, 6, 6]).unwrap();
     let Term::Row(of) = Term::new(Loss::Cwd.defaults(), shape, shape, Order::Nchw).unwrap() else {
         unreachable!()
     };
     let rows = AdaptedLoss::Rows { plan: &of, mask: None, factor: 1.0, states: KeptStates::Drop };
     let student = AdaptedMap::new(plan([1, 4, 6, 6]), DType::F64, 0);
-    let Err(Error::Unsupported { reason }) = workspace(rows, student) else { panic!("f64 rows") };
-    assert!(reason.contains("f64"), "{reason}");
+    assert!(workspace(rows, student).is_ok());
+    let js = Recipe::new(RowOptions { divergence: Divergence::Js, ..RowOptions::CWD }).unwrap();
+    let js = Plan::new(js, shape, Order::Nchw).unwrap();
+    let refused = [
+        AdaptedLoss::Rows { plan: &js, mask: None, factor: 1.0, states: KeptStates::Drop },
+        AdaptedLoss::Rows { plan: &of, mask: None, factor: 1.0, states: KeptStates::Write(4096) },
+    ];
+    for rows in refused {
+        let Err(Error::Unsupported { reason }) = workspace(rows, student) else { panic!("f64 rows") };
+        assert!(reason.contains("f64"), "{reason}");
+    }
     let alone = AdaptedDeviceCall {
         loss: rows,
         teacher: None,

@@ -9,13 +9,9 @@ use densekd_core::{
     Overflowed, Plan, Recipe, RowOptions, RowStatistics, Samples, Shape, Slab, Temperature, Tensor,
     TensorMut, Upstream, run,
 };
-use densekd_cuda::{HostCall, Sum};
+use densekd_cuda::{Error, HostCall, Sum};
 use device::device;
 use half::{bf16, f16};
-
-/// Relative to the value and to a row's largest gradient; half gradients are rounded once more.
-const VALUE: f64 = 4e-6;
-const GRADIENT: f64 = 4e-6;
 
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -143,18 +139,21 @@ where
     Answer { sum, rows, gradients: gradients.map(|x| x.iter().map(|x| x.widen()).collect()), overflowed }
 }
 
-/// What may be off beyond what all cases may.
-#[derive(Clone, Copy, Default)]
+/// What may be off.
+#[derive(Clone, Copy)]
 struct Beyond {
+    /// A share of the value, and of a row's largest gradient.
+    share: f64,
     /// A share of each entry of a gradient, where it is rounded to a half; and that of the least numbers.
     half: f64,
     gradient: f64,
     value: f64,
 }
 
-const F32: Beyond = Beyond { half: 0.0, gradient: 0.0, value: 0.0 };
+const F32: Beyond = Beyond { share: 4e-6, half: 0.0, gradient: 0.0, value: 0.0 };
 const F16: Beyond = Beyond { half: 1.0 / 2048.0, gradient: 1.0 / 33_554_432.0, ..F32 };
 const BF16: Beyond = Beyond { half: 1.0 / 256.0, ..F32 };
+const F64: Beyond = Beyond { share: 1e-12, ..F32 };
 
 fn agree(what: &str, case: Case, found: &Answer, wanted: &Answer, beyond: Beyond) {
     let slack = case.slack() + beyond.value;
@@ -169,10 +168,10 @@ fn agree(what: &str, case: Case, found: &Answer, wanted: &Answer, beyond: Beyond
         "sum",
         found.sum,
         wanted.sum,
-        VALUE * wanted.sum.abs() + wanted.rows.iter().map(|_| slack).sum::<f64>(),
+        beyond.share * wanted.sum.abs() + wanted.rows.iter().map(|_| slack).sum::<f64>(),
     );
     for (&found, &wanted) in found.rows.iter().zip(&wanted.rows) {
-        close("row", found, wanted, VALUE * wanted.abs() + slack + 1e-30);
+        close("row", found, wanted, beyond.share * wanted.abs() + slack + 1e-30);
     }
     for (of, found, wanted) in [
         ("gradient to the student", &found.gradients[0], &wanted.gradients[0]),
@@ -181,7 +180,7 @@ fn agree(what: &str, case: Case, found: &Answer, wanted: &Answer, beyond: Beyond
         let finite = wanted.iter().filter(|x| x.is_finite());
         let largest = finite.fold(0.0_f64, |most, x| most.max(x.abs()));
         for (&found, &wanted) in found.iter().zip(wanted) {
-            close(of, found, wanted, GRADIENT * largest + beyond.half * wanted.abs() + beyond.gradient);
+            close(of, found, wanted, beyond.share * largest + beyond.half * wanted.abs() + beyond.gradient);
         }
     }
 }
@@ -244,6 +243,63 @@ fn columns_of_every_length_agree_with_the_core() {
             all_types(Case { options, shape, order, masked, ..Case::CWD });
         }
     }
+}
+
+/// Kernels of their own, four reads of a row by a thread, a warp or a block.
+#[test]
+fn rows_of_f64_agree_with_the_core() {
+    for divergence in [Divergence::Kl, Divergence::Ce] {
+        let with = |norm| RowOptions { norm, divergence, ..RowOptions::CWD };
+        for (norm, shape, order) in [
+            (Norm::Channel, [2, 3, 1, 1], Order::Nchw),
+            (Norm::Channel, [2, 5, 4, 5], Order::Nchw),
+            (Norm::Channel, [1, 3, 32, 32], Order::Nchw),
+            (Norm::Channel, [1, 2, 41, 61], Order::Nchw),
+            (Norm::Spatial, [2, 19, 5, 9], Order::Nchw),
+            (Norm::Spatial, [2, 19, 5, 9], Order::Nhwc),
+            (Norm::Channel, [2, 7, 12, 15], Order::Nhwc),
+        ] {
+            let case = Case { options: with(norm), shape, order, to_teacher: true, ..Case::CWD };
+            for (masked, strange) in [(false, false), (true, false), (false, true), (true, true)] {
+                // Where entries are missing the core takes a mean off slopes that are near it, and up to 1: both are
+                // rounded, and the factor is at most 2.
+                let gradient = if strange { 2.0 * f64::EPSILON } else { 0.0 };
+                for distance in [3.0, 1e-3, 1e-6, 0.0] {
+                    compare::<f64>(Case { masked, distance, strange, ..case }, Beyond { gradient, ..F64 });
+                }
+            }
+            let options = RowOptions { samples: Samples::First, ..case.options };
+            compare::<f64>(Case { options, ..case }, F64);
+        }
+    }
+}
+
+#[test]
+fn other_rows_of_f64_are_refused() {
+    let refused = |options, statistics| {
+        let case = Case { options, ..Case::CWD };
+        let plan = case.plan();
+        let tensors = Tensors::<f64>::of(case);
+        let call = HostCall {
+            plan: &plan,
+            teacher: tensors.teacher[..].into(),
+            student: tensors.student[..].into(),
+            mask: None,
+            factor: 1.0,
+            grad_student: None,
+            grad_teacher: None,
+            row_values: None,
+            statistics,
+        };
+        let Err(Error::Unsupported { reason }) = device().submit(call) else { panic!("{options:?}") };
+        reason
+    };
+    let js = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
+    assert!(refused(js, KeptStatistics::Drop).contains("kl and ce"));
+    let after = RowOptions { ignore: Ignore::After, ..RowOptions::CWD };
+    assert!(refused(after, KeptStatistics::Drop).contains("ignore after"));
+    let mut kept = vec![RowStatistics::default(); Case::CWD.plan().rows()];
+    assert!(refused(RowOptions::CWD, KeptStatistics::Write(&mut kept)).contains("statistics of f64"));
 }
 
 #[test]

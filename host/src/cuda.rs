@@ -60,7 +60,9 @@ impl Cuda {
                 .then_some("its kernels leave the student as it is: give the gradient a tensor of its own")
         };
         let keeps = !matches!(submission.statistics, Statistics::Drop);
-        let of_statistics = || keeps.then(|| uncovered_statistics(submission.plan)).flatten();
+        let of_statistics = || {
+            types.into_iter().filter(|_| keeps).find_map(|dtype| uncovered_statistics(submission.plan, dtype))
+        };
         let reason = of_plan.or_else(of_student).or_else(of_statistics);
         reason.map(|reason| Unsupported { backend: NAME, reason })
     }
@@ -88,6 +90,31 @@ impl Cuda {
             upstream: call.upstream,
             grad_student: to_student.as_deref_mut().map(Into::into),
             grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+        })?;
+        done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
+        done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
+        Ok(done)
+    }
+
+    /// The same of rows.
+    fn submit_rows_wide<R: Arithmetic + Element>(
+        &self,
+        call: HostCall<'_>,
+    ) -> Result<Sum, densekd_cuda::Error>
+    where
+        for<'a> Tensor<'a>: From<&'a [R]>,
+        for<'a> TensorMut<'a>: From<&'a mut [R]>,
+    {
+        let HostCall { mut grad_student, mut grad_teacher, .. } = call;
+        let (teacher, student) = (widened::<R>(call.teacher), widened::<R>(call.student));
+        let [mut to_student, mut to_teacher] = [&grad_student, &grad_teacher]
+            .map(|gradient| gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()]));
+        let mut done = self.device.submit(HostCall {
+            teacher: teacher[..].into(),
+            student: student[..].into(),
+            grad_student: to_student.as_deref_mut().map(Into::into),
+            grad_teacher: to_teacher.as_deref_mut().map(Into::into),
+            ..call
         })?;
         done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
         done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
@@ -140,8 +167,8 @@ impl Backend for Cuda {
             student,
             mask,
             upstream,
-            mut grad_student,
-            mut grad_teacher,
+            grad_student,
+            grad_teacher,
             row_values,
             statistics,
         } = submission;
@@ -171,19 +198,9 @@ impl Backend for Cuda {
         let Sum { sum, overflowed } = if of_one_type {
             self.device.submit(HostCall { grad_student, grad_teacher, ..call })?
         } else {
-            let (teacher, student) = (widened::<f32>(teacher), widened::<f32>(student));
-            let [mut to_student, mut to_teacher] =
-                gradients.map(|of| of.map(|_| vec![0.0_f32; student.len()]));
-            let mut done = self.device.submit(HostCall {
-                teacher: teacher[..].into(),
-                student: student[..].into(),
-                grad_student: to_student.as_deref_mut().map(Into::into),
-                grad_teacher: to_teacher.as_deref_mut().map(Into::into),
-                ..call
-            })?;
-            done.overflowed.student |= narrow(to_student.as_deref(), grad_student.as_mut());
-            done.overflowed.teacher |= narrow(to_teacher.as_deref(), grad_teacher.as_mut());
-            done
+            let call = HostCall { grad_student, grad_teacher, ..call };
+            let is_wide = [teacher, student].iter().any(|map| map.dtype() == DType::F64);
+            if is_wide { self.submit_rows_wide::<f64>(call)? } else { self.submit_rows_wide::<f32>(call)? }
         };
         Ok(Outcome { sum, divisor, scale, overflowed })
     }

@@ -137,7 +137,7 @@ def test_what_a_launch_refuses(driver: Driver) -> None:
     with pytest.raises(TypeError, match="teacher is of f16, the student of f32"):
         loss.launch(student, driver.array(np.ones((1, 2, 3, 4), np.float16)), **room)
     with pytest.raises(NotImplementedError, match="f64"):
-        loss.workspace(driver.empty((1, 2, 3, 4), np.float64), driver.empty((1, 2, 3, 4), np.float64))
+        Loss("cwd", divergence="js").workspace(*[driver.empty((1, 2, 3, 4), np.float64) for _ in range(2)])
     with pytest.raises(NotImplementedError, match=r"is on CUDA device 0: .*launch"):
         loss.submit(student, teacher)
 

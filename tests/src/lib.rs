@@ -7,6 +7,7 @@ pub mod backends;
 pub mod draws;
 pub mod engine;
 pub mod error;
+pub mod golden;
 pub mod kind;
 pub mod map_samples;
 pub mod maps;

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each file of kernels that is a module of its own.
-const FILES: [&str; 16] = [
-    "rows", "columns", "whole", "terms", "vectors", "energy", "classes", "dist", "la", "ho", "pa", "rkd",
-    "ifvd", "resize", "project", "labels",
+const FILES: [&str; 17] = [
+    "rows", "columns", "whole", "terms", "wide", "vectors", "energy", "classes", "dist", "la", "ho", "pa",
+    "rkd", "ifvd", "resize", "project", "labels",
 ];
 
 /// No header or library of the toolkit's is needed, and no path or date enters the text. The target is the least that

@@ -95,6 +95,18 @@ pub(crate) fn by_name(name: &str) -> Family {
             let large = [rows(NHWC, &[PARTS], raw), ways(&[means, raw])].concat();
             family("numbers", include_str!("../../ptx/terms.ptx"), ways(&[raw, means]), large)
         }
+        "wide" => {
+            let ce = RowOptions { divergence: Divergence::Ce, ..kl };
+            let of = |order, dims: &[[usize; 4]], options| {
+                dims.iter().map(|&dims| Use::Wide(order, dims, options)).collect::<Vec<_>>()
+            };
+            family(
+                "wide",
+                include_str!("../../ptx/wide.ptx"),
+                [of(NCHW, &WAYS, kl), of(NHWC, &COLUMNS, kl)].concat(),
+                [of(NCHW, &WAYS, ce), of(NHWC, &[[2, 300, 5, 9], PARTS], ce)].concat(),
+            )
+        }
         "whole" => family(
             "whole",
             include_str!("../../ptx/whole.ptx"),

@@ -208,4 +208,4 @@ macro_rules! families {
     )*};
 }
 
-families! { rows swift columns terms numbers whole vectors energy classes dist la pa rkd ifvd ho resize project labels }
+families! { rows swift columns terms numbers wide whole vectors energy classes dist la pa rkd ifvd ho resize project labels }

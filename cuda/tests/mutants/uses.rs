@@ -2,8 +2,8 @@
 
 use crate::labels;
 use densekd_core::{
-    Divergence, KeptStatistics, Loss, MapOptions, Options, Order, Plan, Recipe, ResizeMode, RowOptions,
-    RowStatistics, Shape, Term,
+    DType, Divergence, Element, KeptStatistics, Loss, MapOptions, Options, Order, Plan, Recipe, ResizeMode,
+    RowOptions, RowStatistics, Shape, Tensor, TensorMut, Term,
 };
 use densekd_cuda::{
     AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, Error, HostCall, MapHostCall,
@@ -18,6 +18,8 @@ pub(crate) type Numbers = Vec<Vec<f64>>;
 pub(crate) enum Use {
     /// Rows with ignored positions, the gradients to student and, of all but CWD's own, to the teacher.
     Rows(Order, [usize; 4], RowOptions),
+    /// The same of `f64`, with the gradients to both.
+    Wide(Order, [usize; 4], RowOptions),
     /// Rows of which all counts, with the gradient to the student.
     Plain([usize; 4], Maps),
     /// A map loss with every gradient that it has.
@@ -72,7 +74,8 @@ fn widened(numbers: Vec<f32>) -> Vec<f64> {
 impl Use {
     pub(crate) fn run(self, device: &Device) -> Result<Numbers, Error> {
         match self {
-            Self::Rows(order, dims, options) => rows(device, order, dims, options),
+            Self::Rows(order, dims, options) => rows::<f32>(device, order, dims, options),
+            Self::Wide(order, dims, options) => rows::<f64>(device, order, dims, options),
             Self::Plain(dims, maps) => plain(device, dims, maps),
             Self::Map(options, order, dims) => map(device, Maps::Nothing, options, order, dims),
             Self::Of(maps, options, order, dims) => map(device, maps, options, order, dims),
@@ -89,26 +92,36 @@ impl Use {
     }
 }
 
-fn rows(device: &Device, order: Order, dims: [usize; 4], options: RowOptions) -> Result<Numbers, Error> {
+fn rows<E: Element>(
+    device: &Device,
+    order: Order,
+    dims: [usize; 4],
+    options: RowOptions,
+) -> Result<Numbers, Error>
+where
+    for<'a> Tensor<'a>: From<&'a [E]>,
+    for<'a> TensorMut<'a>: From<&'a mut [E]>,
+{
     let plan = Plan::new(Recipe::new(options).unwrap(), Shape::new(dims).unwrap(), order).unwrap();
     let len = plan.shape().len();
-    let (mut teacher, mut student) = (numbers(len, 37), numbers(len, 53));
+    let [mut teacher, mut student] =
+        [37, 53].map(|step| numbers(len, step).into_iter().map(E::narrow).collect::<Vec<_>>());
     // One row of a teacher that has nothing to say, which is no distribution.
     let (silent, apart) = (plan.layout().axis(), plan.layout().inner());
     if plan.rows() > 1 {
-        teacher.iter_mut().step_by(apart).take(silent).for_each(|x| *x = f32::NEG_INFINITY);
+        teacher.iter_mut().step_by(apart).take(silent).for_each(|x| *x = E::narrow(f32::NEG_INFINITY));
     }
     // And one of a student that has nothing, by the divergence that is finite there.
     if plan.rows() > 2 && options.divergence == Divergence::Js {
-        student.iter_mut().rev().step_by(apart).take(silent).for_each(|x| *x = f32::NEG_INFINITY);
+        student.iter_mut().rev().step_by(apart).take(silent).for_each(|x| *x = E::narrow(f32::NEG_INFINITY));
     }
     let mask: Vec<u8> =
         (0..dims[0] * dims[2] * dims[3]).map(|i| u8::from((i * i + i / 3) % 5 != 0)).collect();
-    let both = options != RowOptions::CWD;
-    let (mut to_student, mut to_teacher) = (vec![0.0_f32; len], vec![0.0_f32; len]);
+    let both = options != RowOptions::CWD || E::DTYPE == DType::F64;
+    let [mut to_student, mut to_teacher] = [0; 2].map(|_| vec![E::default(); len]);
     let mut values = vec![0.0; plan.rows()];
     let mut kept = vec![RowStatistics::default(); plan.rows()];
-    let has_statistics = uncovered_statistics(&plan).is_none();
+    let has_statistics = uncovered_statistics(&plan, E::DTYPE).is_none();
     let done = device.submit(HostCall {
         plan: &plan,
         teacher: teacher[..].into(),
@@ -120,7 +133,8 @@ fn rows(device: &Device, order: Order, dims: [usize; 4], options: RowOptions) ->
         row_values: Some(&mut values),
         statistics: if has_statistics { KeptStatistics::Write(&mut kept) } else { KeptStatistics::Drop },
     })?;
-    Ok(vec![vec![done.sum], values, widened(to_student), widened(to_teacher)])
+    let gradients = [to_student, to_teacher].map(|gradient| gradient.iter().map(|x| x.widen()).collect());
+    Ok([vec![done.sum], values].into_iter().chain(gradients).collect())
 }
 
 fn plain(device: &Device, dims: [usize; 4], maps: Maps) -> Result<Numbers, Error> {

@@ -75,12 +75,14 @@ fn maps_of_two_types_go_through_one_that_holds_both() {
     let wide: Vec<f64> = numbers(210, 3).into_iter().map(f64::from).collect();
     let teachers = [folder.map("f32.npy", &shape, 2), folder.tensor("f64.npy", &shape, wide)];
     let student = folder.tensor("f16.npy", &shape, half);
-    for (i, teacher) in teachers.into_iter().enumerate() {
-        let out = folder.join(&format!("{i}.npy"));
-        let words = [OsString::from("loss"), teacher.into(), student.clone().into()];
-        let more = ["--loss", "pkd", "--json", "--grad"].map(Into::into);
-        let words: Vec<OsString> = words.into_iter().chain(more).chain([out.into()]).collect();
-        agree(&words, 1e-6);
+    for (loss, tolerances) in [("pkd", [1e-6; 2]), ("cwd", [4e-6, 1e-12])] {
+        for (i, (teacher, tolerance)) in teachers.iter().zip(tolerances).enumerate() {
+            let out = folder.join(&format!("{loss}-{i}.npy"));
+            let words = [OsString::from("loss"), teacher.clone().into(), student.clone().into()];
+            let more = ["--loss", loss, "--json", "--grad"].map(Into::into);
+            let words: Vec<OsString> = words.into_iter().chain(more).chain([out.into()]).collect();
+            agree(&words, tolerance);
+        }
     }
 }
 
