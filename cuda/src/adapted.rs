@@ -84,8 +84,8 @@ pub enum AdaptedLoss<'a> {
 
 /// One use of a loss on maps behind their adapters, in the order of a stream.
 ///
-/// Adapted maps are `f64` where the loss has kernels for that, else `f32`; where nothing is adapted and all is of one
-/// type, the loss takes the maps as they are.
+/// Adapted maps are `f64` where a loss of maps has kernels for that or a map is stored so, else `f32`; where nothing is
+/// adapted and all is of one type, the loss takes the maps as they are.
 #[derive(Clone, Copy, Debug)]
 pub struct AdaptedDeviceCall<'a> {
     /// The loss.
