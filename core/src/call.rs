@@ -105,6 +105,9 @@ pub struct Outputs<'a> {
     pub statistics: KeptStatistics<'a>,
     /// [`Plan::scratch`] numbers of scratch for each gradient asked for.
     pub scratch: &'a mut [f64],
+    /// [`Plan::room`] numbers in which a job keeps what it knows of entries until their gradient. With fewer or none it
+    /// takes longer, and gives the same bits.
+    pub room: &'a mut [f32],
 }
 
 /// What becomes of the rows' statistics between two calls.
@@ -312,6 +315,7 @@ impl Outputs<'_> {
                 KeptStatistics::Read(x) => KeptStatistics::Read(x.get(job.clone()).unwrap_or_default()),
             },
             scratch: self.scratch,
+            room: self.room,
         }
     }
 }

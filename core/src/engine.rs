@@ -21,14 +21,11 @@ use crate::normalize::{Block, Normalize, PerPosition};
 use crate::outcome::{Overflowed, Partial};
 use crate::plan::{Plan, TILE};
 use crate::recipe::Ignore;
-use crate::row::{BLOCK, BlockSum, Kind, RowStatistics, ShortRows, Workspace};
+use crate::row::{BLOCK, BlockSum, Kept, Kind, RowStatistics, ShortRows, Workspace};
 use core::ops::Range;
 use positions::{StudentGradient, TeacherGradient};
 use totals::Totals;
 use vectors::{Done, from};
-
-/// Entries up to which rows of neighbours are taken together.
-const SHORT: usize = 2048;
 
 /// Where the rows of a call come from, and how much of each is walked.
 pub(crate) struct Rows<'a, R> {
@@ -78,14 +75,15 @@ fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
     gradient_scale: f64,
 ) -> Partial {
     let mut bench = Bench::new();
+    if outputs.grad_student.is_some() && D::PULLS_EXCESS {
+        bench.kept = Kept::new(core::mem::take(&mut outputs.room), rows.plan.row_len());
+    }
     let pair = (normalize, diverge);
     if let Some(partial) = rows.run_columns(&job, pair, outputs, gradient_scale, &mut bench) {
         return partial;
     }
     let mut partial = Partial::default();
-    // Rows of neighbours are taken one by one while they are in cache, but for short ones, whose cost is the row.
-    let alone = rows.plan.layout().inner() == 1 && rows.plan.row_len() > SHORT;
-    let tile = if alone { 1 } else { TILE };
+    let tile = rows.plan.rows_together();
     for start in job.clone().step_by(tile) {
         let lanes = start..(start + tile).min(job.end);
         let mut statistics = [RowStatistics::default(); TILE];
@@ -104,15 +102,17 @@ fn run_job<R: Arithmetic, N: Normalize, D: Diverge<N::Space>>(
 }
 
 /// What a job works with.
-struct Bench<R> {
+struct Bench<'s, R> {
     buffers: Buffers<R>,
     workspace: Workspace<R>,
     short: ShortRows,
+    kept: Kept<'s>,
 }
 
-impl<R: Arithmetic> Bench<R> {
+impl<R: Arithmetic> Bench<'_, R> {
     fn new() -> Self {
-        Self { buffers: Buffers::new(), workspace: Workspace::new(), short: ShortRows::new() }
+        let (buffers, workspace) = (Buffers::new(), Workspace::new());
+        Self { buffers, workspace, short: ShortRows::new(), kept: Kept::nothing() }
     }
 }
 
@@ -217,7 +217,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         (normalize, diverge): (&N, &D),
         outputs: &mut Outputs<'_>,
         scale: f64,
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
         partial: &mut Partial,
     ) {
         let Known { rows: lanes, offset, statistics, wanted } = tile;
@@ -256,14 +256,14 @@ impl<R: Arithmetic> Rows<'_, R> {
         (statistics, totals): (&[RowStatistics; TILE], &[Totals; TILE]),
         scale: f64,
         (by_columns, to_student, to_teacher): (Option<Done>, Option<&mut dyn Sink>, Option<&mut dyn Sink>),
-        Bench { buffers, short, .. }: &mut Bench<R>,
+        Bench { buffers, short, kept, .. }: &mut Bench<'_, R>,
     ) -> Overflowed {
         let mut overflowed = Overflowed::default();
         if let Some(sink) = to_student {
             let done = match by_columns {
                 Some(done) => done,
                 None if D::PULLS_EXCESS => {
-                    self.vector_gradient(lanes.clone(), normalize, statistics, scale, (sink, short))
+                    self.vector_gradient(lanes.clone(), normalize, statistics, scale, (sink, short, kept))
                 }
                 None => Done::NONE,
             };
@@ -288,9 +288,10 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         statistics: &mut [RowStatistics; TILE],
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
     ) {
-        let done = self.vector_statistics(lanes.clone(), normalize, statistics, &mut bench.short);
+        let kept = (&mut bench.short, &mut bench.kept);
+        let done = self.vector_statistics(lanes.clone(), normalize, statistics, kept);
         for rest in done.rest(lanes.clone()) {
             let to = statistics.get_mut(rest.start - lanes.start..).unwrap_or_default();
             self.exact_statistics(rest, normalize, to, bench);
@@ -302,7 +303,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         statistics: &mut [RowStatistics],
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
     ) {
         let mut states = [N::State::default(); TILE];
         self.push(lanes.clone(), normalize, &mut states, bench);
@@ -324,7 +325,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         states: &mut [N::State],
-        Bench { buffers, workspace, .. }: &mut Bench<R>,
+        Bench { buffers, workspace, .. }: &mut Bench<'_, R>,
     ) {
         for block in self.blocks() {
             for (row, state) in lanes.clone().zip(states.iter_mut()) {

@@ -3,6 +3,7 @@
 use crate::access::Place;
 use crate::mask::Mask;
 use crate::recipe::{Ignore, Norm, Recipe, Samples};
+use crate::row::{are_short, kept_room};
 use crate::segments::Segments;
 use crate::shape::{Layout, Order, Shape};
 use crate::{Divisor, Error};
@@ -16,6 +17,9 @@ const SEGMENT: usize = 1 << 17;
 
 /// The same of rows that interleave, a tile of which is taken together.
 const SEGMENT_OF_TILE: usize = 1 << 15;
+
+/// Entries up to which rows of neighbours are taken together.
+const SHORT: usize = 2048;
 
 /// Elements of a job: enough that the cost of handing one out does not show.
 const JOB: usize = 1 << 16;
@@ -95,6 +99,31 @@ impl Plan {
     /// Numbers of `f64` scratch that a gradient needs from the caller: C H W under `upsample`, else 0.
     pub fn scratch(&self) -> usize {
         if self.is_upsampled() { self.shape.channels() * self.shape.positions() } else { 0 }
+    }
+
+    /// Numbers of `f32` in which a job keeps what its sweep has left of entries until their gradient is made of it
+    /// ([`Outputs::room`](crate::Outputs::room)): two an entry of the rows that are worked on together, at most 2^18 + 16; 0
+    /// for rows that interleave, that are cut, or of up to 64 entries.
+    ///
+    /// ```
+    /// use densekd_core::{Order, Plan, Recipe, RowOptions, Shape};
+    /// let plan = |order| Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([8, 19, 128, 256])?, order);
+    /// assert_eq!(plan(Order::Nchw)?.room(), 2 * 128 * 256 + 16);
+    /// assert_eq!(plan(Order::Nhwc)?.room(), 0);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn room(&self) -> usize {
+        let rows_lie_together = self.layout.inner() == 1 && !self.is_upsampled();
+        if !rows_lie_together || self.is_cut() || are_short(self.row_len()) {
+            return 0;
+        }
+        kept_room(self.rows_together(), self.row_len())
+    }
+
+    /// Rows that are worked on together: those that interleave, and short ones, whose cost is the row; others one by one,
+    /// while they are in cache.
+    pub(crate) fn rows_together(&self) -> usize {
+        if self.layout.inner() == 1 && self.row_len() > SHORT { 1 } else { TILE }
     }
 
     /// Whether rows are taken of an enlarged map.

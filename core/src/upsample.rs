@@ -131,6 +131,7 @@ pub(crate) fn run(
             KeptStatistics::Read(x) => KeptStatistics::Read(x),
         },
         scratch: &mut [],
+        room: &mut [],
     };
     let (image, _) = grid.corners(job.start);
     let mut partial = with_reader::<f64, _>(inputs.teacher, |teacher| {

@@ -3,10 +3,11 @@
 mod map;
 mod of_rows;
 mod overwrite;
+mod room;
 mod rounds;
 
 use crate::backend::{Backend, BackendError, MapSubmission, Student, Submission, Unsupported};
-use crate::sinks::{GradientTasks, Pair, Sinks};
+use crate::sinks::{GradientTasks, Pair, STREAMED, Sinks};
 use densekd_core::{
     Call, DType, Found, Inputs, Isa, Lent, MapPlan, Outcome, Outputs, Partial, Plan, Segmented, Segments,
     TensorMut,
@@ -14,6 +15,7 @@ use densekd_core::{
 use of_rows::OfRows;
 use overwrite::Overwrite;
 use rayon::prelude::*;
+use room::with_room;
 use rounds::{Rounds, one_at_a_time};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -153,7 +155,8 @@ impl Backend for Cpu {
     }
 
     fn scratch(&self, plan: &Plan, gradients: usize) -> usize {
-        self.threads() * gradients * plan.scratch() * size_of::<f64>()
+        let room = if gradients > 0 { plan.room() * size_of::<f32>() } else { 0 };
+        self.threads() * (gradients * plan.scratch() * size_of::<f64>() + room)
     }
 
     fn submit(&self, submission: Submission<'_>) -> Result<Outcome, BackendError> {
@@ -171,13 +174,15 @@ impl Backend for Cpu {
             }
         };
         let call = Call::new(Inputs::new(plan, teacher, student, mask)?, upstream).with_isa(isa);
+        let keeps = grad_student.as_ref().is_some_and(|to| gains_by_room(to, isa));
+        let room = if keeps { plan.room() } else { 0 };
         let tasks = tasks(plan, (grad_student, grad_teacher), of_rows, self.threads());
         let crew = self.crew_of(plan, tasks.len());
         let partials = self.spread(crew, || -> Result<Vec<Vec<Partial>>, densekd_core::Error> {
             if crew == Crew::Caller || one_at_a_time(&plan.segments(), self.threads()) {
-                tasks.into_iter().map(|task| task.run(&call)).collect()
+                tasks.into_iter().map(|task| task.run(&call, room)).collect()
             } else {
-                tasks.into_par_iter().map(|task| task.run(&call)).collect()
+                tasks.into_par_iter().map(|task| task.run(&call, room)).collect()
             }
         })?;
         let mut total = Partial::default();
@@ -200,6 +205,12 @@ impl Backend for Cpu {
     }
 }
 
+/// Whether a gradient is sooner there where its parts were kept. Stores past the caches take as long as the widest vectors do
+/// to make it anew, which goes on beside them; in bursts they would be waited for.
+fn gains_by_room(gradient: &TensorMut<'_>, isa: Isa) -> bool {
+    isa != Isa::Avx512 || gradient.len() * gradient.dtype().size() < STREAMED
+}
+
 /// Cuts the outputs along the plan's jobs.
 fn tasks<'a>(
     plan: &Plan,
@@ -218,7 +229,12 @@ fn tasks<'a>(
 }
 
 impl Task<'_> {
-    fn run(mut self, call: &Call<'_>) -> Result<Vec<Partial>, densekd_core::Error> {
+    /// Runs its jobs, in so much room.
+    fn run(self, call: &Call<'_>, room: usize) -> Result<Vec<Partial>, densekd_core::Error> {
+        with_room(room, |room| self.run_in(call, room))
+    }
+
+    fn run_in(mut self, call: &Call<'_>, room: &mut [f32]) -> Result<Vec<Partial>, densekd_core::Error> {
         let mut scratch = vec![0.0; self.sinks.scratch()];
         let mut partials = Vec::with_capacity(self.jobs.len());
         for job in self.jobs {
@@ -230,7 +246,8 @@ impl Task<'_> {
             }
             let (grad_student, grad_teacher) = self.sinks.whole();
             let scratch = &mut scratch[..];
-            let outputs = Outputs { grad_student, grad_teacher, scratch, ..of_rows.outputs() };
+            let room = &mut room[..];
+            let outputs = Outputs { grad_student, grad_teacher, scratch, room, ..of_rows.outputs() };
             partials.push(call.run(job, outputs)?);
         }
         Ok(partials)

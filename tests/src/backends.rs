@@ -62,6 +62,7 @@ impl Backend for Sequential {
                 Statistics::Read(from) => KeptStatistics::Read(from),
             },
             scratch: &mut scratch,
+            room: &mut [],
         };
         let loss = (plan, teacher, mask, upstream);
         Ok(match student {

@@ -36,7 +36,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         pair: (&N, &D),
         outputs: &mut Outputs<'_>,
         scale: f64,
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
     ) -> Option<Partial> {
         let memory = self.memory.filter(|_| self.is_of_columns(job))?;
         let axis = self.plan.row_len();
@@ -58,7 +58,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         pair: (&N, &D),
         outputs: &mut Outputs<'_>,
         scale: f64,
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
     ) -> Partial {
         let tau = self.plan.recipe().options().tau;
         let mut buffers = Buffers::<SIZE>::new();
@@ -221,7 +221,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         wanted: Wanted,
         pair: (&N, &D),
         (outputs, scale): (&mut Outputs<'_>, f64),
-        bench: &mut Bench<R>,
+        bench: &mut Bench<'_, R>,
     ) -> Partial {
         let lanes = row..row + 1;
         let mut statistics = [of; TILE];

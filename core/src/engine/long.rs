@@ -340,7 +340,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let mut states = [N::State::default(); TILE];
         let mut bench = Bench::new();
         let done = self.column_statistics(lanes.clone(), &mut found).unwrap_or_else(|| {
-            self.vector_statistics(lanes.clone(), normalize, &mut found, &mut bench.short)
+            self.vector_statistics(lanes.clone(), normalize, &mut found, (&mut bench.short, &mut bench.kept))
         });
         for (state, of) in states.iter_mut().zip(&found).filter(|(_, of)| of.is_regular()) {
             *state = normalize.known(of).unwrap_or_default();

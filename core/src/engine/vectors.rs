@@ -6,7 +6,7 @@ use crate::access::{LentCells, Place, Sink};
 use crate::arithmetic::Arithmetic;
 use crate::normalize::Normalize;
 use crate::plan::TILE;
-use crate::row::{Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
+use crate::row::{Kept, Lanes, RowStatistics, ShortRows, VectorGradient, VectorStatistics};
 use core::ops::Range;
 
 /// The part of a slice that begins at a lane.
@@ -53,7 +53,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         lanes: Range<usize>,
         normalize: &N,
         to: &mut [RowStatistics; TILE],
-        short: &mut ShortRows,
+        (short, kept): (&mut ShortRows, &mut Kept<'_>),
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -62,7 +62,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         let summed = lanes.clone().take_while(|&row| self.plan.is_summed(row)).count();
         let (from, len) = (self.place(lanes.start, self.entries.start).index, self.entries.len());
         let to = to.get_mut(..summed).unwrap_or_default();
-        let lanes = VectorStatistics { tau, teacher, student, from, len, to, short }.run_on(isa);
+        let lanes = VectorStatistics { tau, teacher, student, from, len, to, short, kept }.run_on(isa);
         Done { lanes, overflowed: false }
     }
 
@@ -72,7 +72,7 @@ impl<R: Arithmetic> Rows<'_, R> {
         normalize: &N,
         statistics: &[RowStatistics; TILE],
         scale: f64,
-        (sink, short): (&mut dyn Sink, &mut ShortRows),
+        (sink, short, kept): (&mut dyn Sink, &mut ShortRows, &mut Kept<'_>),
     ) -> Done {
         let Some((tau, Memory { teacher, student, isa })) = self.in_vectors(normalize) else {
             return Done::NONE;
@@ -82,7 +82,8 @@ impl<R: Arithmetic> Rows<'_, R> {
         let statistics = statistics.get(..lanes.len()).unwrap_or_default();
         let scale = scale / tau.get();
         let (lanes, overflowed) = self.at_first_entry(sink, |sink| {
-            VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short }.run_on(isa)
+            VectorGradient { tau, teacher, student, place, len, statistics, scale, sink, short, kept }
+                .run_on(isa)
         });
         Done { lanes, overflowed }
     }

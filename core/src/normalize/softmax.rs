@@ -74,9 +74,11 @@ impl Normalize for Softmax {
         let per_quarter = per_quarter(self.temperature);
         let normal = (1e-37..1e37).contains(&scale.abs()) || R::UNIT < R::one();
         match statistics.kind {
-            Kind::Near if normal => regular::<R, true>(statistics, per_quarter, block, scale, f, out),
+            kind if kind.is_near() && normal => {
+                regular::<R, true>(statistics, per_quarter, block, scale, f, out);
+            }
             Kind::Full if normal => regular::<R, false>(statistics, per_quarter, block, scale, f, out),
-            Kind::Near | Kind::Full | Kind::Deep | Kind::Careful => {
+            Kind::Near | Kind::SweptNear | Kind::SweptTiny | Kind::Full | Kind::Deep | Kind::Careful => {
                 if !widened(statistics, per_quarter, block, scale, f, out) {
                     let row = Regular::<f64>::new(statistics, per_quarter);
                     careful(block, scale, f, out, |t, s| row.guarded(t, s));

@@ -16,4 +16,6 @@ pub(crate) use statistics::Kind;
 pub use statistics::{RowStatistics, RowSums};
 pub use sweep::Workspace;
 pub(crate) use sweep::{BLOCK, BlockSum, Reference};
-pub(crate) use vector::{Gradient as VectorGradient, Lanes, ShortRows, Statistics as VectorStatistics};
+pub(crate) use vector::{
+    Gradient as VectorGradient, Kept, Lanes, ShortRows, Statistics as VectorStatistics, are_short, kept_room,
+};

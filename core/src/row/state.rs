@@ -5,7 +5,7 @@ mod merge;
 mod spread;
 
 use super::part::{Part, conclusive, snap};
-use super::statistics::{Kind, RowStatistics};
+use super::statistics::RowStatistics;
 use super::sweep::{BLOCK, Reference, Workspace, maxima};
 use crate::Temperature;
 use crate::arithmetic::Arithmetic;
@@ -159,7 +159,7 @@ impl RowState {
     pub(crate) fn known(statistics: &RowStatistics) -> Self {
         let RowStatistics { m, z, d, l, kl: k, kind } = *statistics;
         let part = Part { m, z, d, l, k };
-        let spread = if kind == Kind::Near { Spread::NEAR } else { Spread::UNKNOWN };
+        let spread = if kind.is_near() { Spread::NEAR } else { Spread::UNKNOWN };
         Self { m, d, z, e: z * libm::expm1(l), g: part.g(), spread, seen: Seen::MANY, ..Self::new() }
     }
 

@@ -16,6 +16,11 @@ pub(crate) enum Kind {
     Single,
     /// All log-ratios within 1: one exponential an entry.
     Near,
+    /// The same of a row that one sweep about one reference has found: its gradient is made of what that sweep knew of each
+    /// entry.
+    SweptNear,
+    /// The same where all log-ratios are within 1/8 bit of that reference.
+    SweptTiny,
     /// Any finite row.
     Full,
     /// Any finite row, whose divergence sits so far below its largest entry that the last digits of `f32`'s exponents
@@ -25,6 +30,13 @@ pub(crate) enum Kind {
     Careful,
     /// A row in which the student is -inf where the teacher is not: two separate references.
     Split,
+}
+
+impl Kind {
+    /// Whether all log-ratios are within 1.
+    pub(crate) const fn is_near(self) -> bool {
+        matches!(self, Self::Near | Self::SweptNear | Self::SweptTiny)
+    }
 }
 
 /// The statistics of one row pair: what the gradient needs of the whole row. 48 bytes.
@@ -89,7 +101,7 @@ impl RowStatistics {
             Kind::NotANumber => (nothing(f64::INFINITY), nothing(f64::INFINITY), 0.0),
             Kind::Zero | Kind::Single => (nothing(f64::NEG_INFINITY), nothing(f64::NEG_INFINITY), 0.0),
             Kind::Split => ((d, self.l), (m, self.z), d - m + tau.get() * libm::log(self.l / self.z)),
-            Kind::Near | Kind::Full | Kind::Deep | Kind::Careful => {
+            Kind::Near | Kind::SweptNear | Kind::SweptTiny | Kind::Full | Kind::Deep | Kind::Careful => {
                 ((m + log_ratio, self.z), (m, self.z), log_ratio)
             }
         };
@@ -121,7 +133,7 @@ impl RowStatistics {
 
     /// Whether each entry may be evaluated in `f32` about one reference.
     pub(crate) fn is_regular(&self) -> bool {
-        matches!(self.kind, Kind::Near | Kind::Full)
+        self.kind.is_near() || self.kind == Kind::Full
     }
 
     /// Whether the student is -inf throughout while the teacher is not.

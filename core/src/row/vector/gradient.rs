@@ -1,7 +1,9 @@
 //! The gradient of a row pair's KL divergence to the student's logits, from the row's statistics.
 
+use super::entry::{Again, Entry, Far, Full, Kept as KeptEntry, Near};
+use super::kept::Kept;
 use super::maps::{Halves, Maps, Singles};
-use super::position::{Constants, position as careful, q_near};
+use super::position::Folded;
 use super::reference::{Reference, exp, single};
 use super::{EXACT_FROM, Lanes, MILDEST, STEEPEST, ShortRows, short};
 use crate::Temperature;
@@ -12,7 +14,7 @@ use crate::row::statistics::{Kind, RowStatistics};
 use crate::simd::{Four, Simd, Stored, Vectors, foresee_page, on};
 
 /// `scale * (q - p)` of neighbouring rows whose statistics are about one reference.
-pub(crate) struct Gradient<'a, 's> {
+pub(crate) struct Gradient<'a, 's, 'm> {
     pub(crate) tau: Temperature,
     pub(crate) teacher: Tensor<'a>,
     pub(crate) student: Tensor<'a>,
@@ -24,6 +26,7 @@ pub(crate) struct Gradient<'a, 's> {
     pub(crate) scale: f64,
     pub(crate) sink: &'s mut dyn Sink,
     pub(crate) short: &'s mut ShortRows,
+    pub(crate) kept: &'s mut Kept<'m>,
 }
 
 /// Entries that are stored at a time where the sink has no memory to lend.
@@ -33,7 +36,7 @@ const BUFFER: usize = 1024;
 pub(super) const SMALLEST: f64 = 1e-30;
 pub(super) const LARGEST: f64 = 1e30;
 
-impl Vectors for Gradient<'_, '_> {
+impl Vectors for Gradient<'_, '_, '_> {
     /// Which rows were written, and whether a finite number of them became infinite.
     type Output = (Lanes, bool);
 
@@ -54,7 +57,7 @@ impl Vectors for Gradient<'_, '_> {
     }
 }
 
-impl Gradient<'_, '_> {
+impl Gradient<'_, '_, '_> {
     /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
     #[inline(never)]
     pub(crate) fn run_on(self, isa: Isa) -> (Lanes, bool) {
@@ -64,10 +67,11 @@ impl Gradient<'_, '_> {
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(mut self, l: L, c: f64, mut maps: M) -> (Lanes, bool) {
         let mut buffer = [0.0_f32; BUFFER];
+        let folded = &Folded::new(c);
         let (mut done, mut overflowed) = (0, false);
         for (i, statistics) in self.statistics.iter().enumerate() {
             if let Some(row) = RowReference::new::<L>(c, statistics, self.scale) {
-                overflowed |= self.row(l, &mut maps, &row, &mut buffer);
+                overflowed |= self.row(l, &mut maps, (&row, folded, i), &mut buffer);
                 done |= 1 << i;
             }
             self.place.row += 1;
@@ -81,10 +85,11 @@ impl Gradient<'_, '_> {
         &mut self,
         l: L,
         maps: &mut M,
-        row: &RowReference,
+        (row, folded, lane): (&RowReference, &Folded, usize),
         buffer: &mut [f32; BUFFER],
     ) -> bool {
-        let Self { place, len, sink, .. } = self;
+        let Self { place, len, sink, kept, .. } = self;
+        let kept = kept.entries(lane).filter(|_| matches!(row.form, Form::Swept { .. }));
         let (mut from, mut overflowed) = (0, false);
         // A gradient of another type than the maps is rounded by the sink.
         let fits = |to: &TensorMut<'_>| [DType::F32, M::E::DTYPE].contains(&to.dtype());
@@ -95,13 +100,15 @@ impl Gradient<'_, '_> {
             let lent = sink.lend(place, *len - from).filter(|lent| fits(&lent.cells));
             let is_lent = lent.is_some();
             let (to, pass) = if let Some(LentCells { cells, streams }) = lent {
-                (cells, Pass { row, streams })
+                (cells, Pass { row, folded, kept: None, streams })
             } else {
                 let n = (*len - from).min(BUFFER);
                 let to = TensorMut::F32(buffer.get_mut(..n).unwrap_or_default());
-                (to, Pass { row, streams: false })
+                (to, Pass { row, folded, kept: None, streams: false })
             };
             let n = to.len();
+            let kept = kept.and_then(|(w, excess)| excess.get(from..from + n).zip(w.get(from..from + n)));
+            let pass = Pass { kept, ..pass };
             let range = place.index..place.index + n;
             overflowed |= match to {
                 TensorMut::F32(to) => pass.run(l, maps, range, to),
@@ -121,15 +128,17 @@ impl Gradient<'_, '_> {
 const FAR: f64 = 0.5;
 
 /// What a row's gradient is measured from.
-struct RowReference {
-    at: Reference,
+pub(super) struct RowReference {
+    pub(super) at: Reference,
     form: Form,
     /// Less the rest of the log-ratio, in nats and two terms: in one it would be off the same way everywhere.
-    less: (f32, f32),
+    pub(super) less: (f32, f32),
     /// What w (e^r - 1) is multiplied by.
-    factor: f32,
+    pub(super) factor: f32,
     /// What the teacher's own exponentials are.
-    fix: f32,
+    pub(super) fix: f32,
+    /// What w (e^r - 1), in units of the inputs and about the sweep's log-ratio, and w are multiplied by.
+    pub(super) parts: (f32, f32),
 }
 
 /// How an entry is evaluated.
@@ -137,6 +146,8 @@ struct RowReference {
 enum Form {
     /// By one exponential, |r| being at most 1; differences are exact or not.
     Near { exact: bool },
+    /// Of what one sweep has made; all |r| are tiny or not.
+    Swept { tight: bool },
     /// By two where some |p - q| is about as large as any q, which the pass itself sees, else with care for each.
     Full { far: bool },
 }
@@ -150,25 +161,33 @@ impl RowReference {
         }
         let RowStatistics { m, z, d, l: rest, kl, kind } = *statistics;
         let (m, d) = (4.0 * m, 4.0 * d);
-        let exact = kind != Kind::Near || d.abs() * c > EXACT_FROM * libm::sqrt(2.0 * kl);
-        let form = match kind {
-            Kind::Near => Form::Near { exact },
-            _ => Form::Full { far: kl >= FAR },
+        let is_exact = d.abs() * c > EXACT_FROM * libm::sqrt(2.0 * kl);
+        let (form, exact) = match kind {
+            Kind::Near => (Form::Near { exact: is_exact }, is_exact),
+            Kind::SweptNear => (Form::Swept { tight: false }, false),
+            Kind::SweptTiny => (Form::Swept { tight: true }, false),
+            _ => (Form::Full { far: kl >= FAR }, true),
         };
         let at = Reference::new::<L>(c, single(m), d, exact);
         let factor = -scale * at.shift / z;
         // What D lost with its second term.
         let rest = rest + c * (d - at.d());
         let holds = (SMALLEST..=LARGEST).contains(&factor.abs());
-        let fix = single(at.fix * exp(-rest));
+        let share = exp(-rest);
+        let fix = single(at.fix * share);
+        let parts = (single(factor * share * c), single(-factor * share * libm::expm1(rest)));
         let less = (single(-rest), single(-rest - f64::from(single(-rest))));
-        holds.then_some(Self { at, form, less, factor: single(factor), fix })
+        holds.then_some(Self { at, form, less, factor: single(factor), fix, parts })
     }
 }
 
 /// A pass over a row, or a piece of it.
+#[derive(Clone, Copy)]
 struct Pass<'r> {
     row: &'r RowReference,
+    folded: &'r Folded,
+    /// What the sweep has kept of it: w (e^r - 1), and w.
+    kept: Option<(&'r [f32], &'r [f32])>,
     /// Whether the gradient is written past the caches.
     streams: bool,
 }
@@ -183,19 +202,32 @@ impl Pass<'_> {
         range: core::ops::Range<usize>,
         to: &mut [O],
     ) -> bool {
+        let Self { row, folded, kept, .. } = *self;
+        let tile = Four::of(l);
+        if let Some(kept) = kept {
+            let peaks = self.piece(l, KeptEntry::new(tile, row), kept, to);
+            return peaks.overflows::<O>();
+        }
         let most = maps.most_lent();
         let mut start = range.start;
         let mut overflowed = false;
         for to in to.chunks_mut(most) {
             let pair = maps.pair(l, start..start + to.len());
             let peaks = match self.row.form {
-                Form::Near { exact: false } => self.piece::<L, M::E, O, true, false, false>(l, pair, to),
-                Form::Near { exact: true } => self.piece::<L, M::E, O, true, true, false>(l, pair, to),
+                Form::Swept { tight: false } => {
+                    self.piece(l, Again::<_, false>::new(tile, row, folded), pair, to)
+                }
+                Form::Swept { tight: true } => {
+                    self.piece(l, Again::<_, true>::new(tile, row, folded), pair, to)
+                }
+                Form::Near { exact: false } => self.piece(l, Near::<_, false>::new(tile, row), pair, to),
+                Form::Near { exact: true } => self.piece(l, Near::<_, true>::new(tile, row), pair, to),
                 Form::Full { far } => {
-                    let tried = far.then(|| self.piece::<L, M::E, O, false, false, true>(l, pair, to));
+                    // No closure: one is not inlined.
+                    let tried = if far { Some(self.piece(l, Far::new(tile, row), pair, to)) } else { None };
                     match tried {
                         Some(peaks) if peaks.are_far() => peaks,
-                        _ => self.piece::<L, M::E, O, false, true, false>(l, pair, to),
+                        _ => self.piece(l, Full::new(tile, row), pair, to),
                     }
                 }
             };
@@ -206,17 +238,14 @@ impl Pass<'_> {
     }
 
     #[inline(always)]
-    fn piece<L: Simd, E: Stored, O: Stored, const NEAR: bool, const EXACT: bool, const FAR: bool>(
+    fn piece<L: Simd, F: Entry<Four<L>>, E: Stored, O: Stored>(
         &self,
         l: L,
+        entry: F,
         (t, s): (&[E], &[E]),
         to: &mut [O],
     ) -> Peaks {
         let tile = Four::of(l);
-        let row = self.row;
-        let constants = Constants::new(tile, &row.at);
-        let (fix, factor) = (tile.splat(row.fix), tile.splat(row.factor));
-        let less = (tile.splat(row.less.0), tile.splat(row.less.1));
         let head = if self.streams { to.as_ptr().align_offset(LINE).min(to.len()) } else { 0 };
         let (first_t, t) = t.split_at_checked(head).unwrap_or_default();
         let (first_s, s) = s.split_at_checked(head).unwrap_or_default();
@@ -229,13 +258,11 @@ impl Pass<'_> {
         let (mut largest, mut weight, mut sizes, mut weights) = (zero, zero, zero, zero);
         while let (Some(t), Some(s), Some(to)) = (whole.0.next(), whole.1.next(), whole.2.next()) {
             foresee_page(l, to);
-            let (t, s) = (E::load(tile, t), E::load(tile, s));
-            let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
-            let v = factor * excess;
-            if FAR || O::IS_HALF {
+            let (w, v) = entry.at(tile, E::load(tile, t), E::load(tile, s));
+            if F::IS_TRIED || O::IS_HALF {
                 largest = tile.largest_magnitude_of_four(largest, v);
             }
-            if FAR {
+            if F::IS_TRIED {
                 weight = tile.largest_of_four(weight, w);
                 sizes = sizes + tile.sum_of_four(tile.abs(v));
                 weights = weights + tile.sum_of_four(w);
@@ -244,9 +271,7 @@ impl Pass<'_> {
         }
         for (t, s, to) in [(first_t, first_s, first), (last_t, last_s, whole.2.into_remainder())] {
             if !to.is_empty() {
-                let (t, s) = (E::load(tile, t), E::load(tile, s));
-                let (w, excess) = position::<_, NEAR, EXACT, FAR>(tile, (t, s), &constants, less, fix);
-                let v = factor * excess;
+                let (w, v) = entry.at(tile, E::load(tile, t), E::load(tile, s));
                 let present = |v| tile.select(tile.first(to.len()), v, tile.splat(0.0));
                 largest = tile.largest_magnitude_of_four(largest, present(v));
                 weight = tile.largest_of_four(weight, present(w));
@@ -256,7 +281,7 @@ impl Pass<'_> {
         if self.streams {
             l.fence();
         }
-        let unit = row.factor.abs();
+        let unit = self.row.factor.abs();
         Peaks {
             largest: l.largest(largest),
             weight: unit * l.largest(weight),
@@ -285,29 +310,5 @@ impl Peaks {
     /// Whether a finite number became infinite.
     fn overflows<O: Stored>(self) -> bool {
         O::IS_HALF && !(self.largest < O::LIMIT)
-    }
-}
-
-/// w, and w (e^r - 1) about the final log-ratio.
-#[inline(always)]
-fn position<L: Simd, const NEAR: bool, const EXACT: bool, const FAR: bool>(
-    l: L,
-    (t, s): (L::V, L::V),
-    constants: &Constants<L>,
-    less: (L::V, L::V),
-    fix: L::V,
-) -> (L::V, L::V) {
-    if FAR {
-        let w = l.exp2(constants.student(s));
-        return (w, fix * l.exp2(constants.teacher(t)) - w);
-    }
-    let r = constants.ratio::<EXACT>(t, s, less);
-    if NEAR {
-        let w = l.exp2(constants.student(s));
-        let u = w * r;
-        (w, l.fma(u * r, q_near(l, r), u))
-    } else {
-        let at = careful(l, (t, s, r), constants, fix).0;
-        (at.w, at.excess)
     }
 }

@@ -15,9 +15,10 @@
 //!
 //! How a block is walked: [`steps`](super::steps); how terms are added: [`sums`](super::sums).
 
-use super::position::{Constants, Folded, position};
+use super::kept::Planes;
+use super::position::{Constants, Folded, excess, position};
 use super::reference::Reference;
-use super::steps::{Mask, Steps, Tile, sweep_block};
+use super::steps::{Made, Mask, Steps, Tile, sweep_block};
 use super::sums::{Accumulator, Sums};
 use crate::simd::{Simd, Stored, Twice};
 
@@ -34,7 +35,8 @@ pub(super) enum Kind {
     Coarse,
 }
 
-/// Sweeps a block as this kind; the kind under which it holds if that is another.
+/// Sweeps a block as this kind; the kind under which it holds if that is another. What its gradient is made of is kept
+/// where the kind has one exponential, differences are not exact, and there is room.
 #[inline(always)]
 pub(super) fn sweep<L: Simd, E: Stored>(
     l: L,
@@ -42,17 +44,26 @@ pub(super) fn sweep<L: Simd, E: Stored>(
     pair: (&[E], &[E]),
     at: &Reference,
     folded: &Folded,
+    planes: Option<Planes<'_>>,
 ) -> Result<Sums, Kind> {
-    match (kind, at.exact) {
-        (Kind::Tiny, false) => near::<L, E, true, false>(l, pair, at, folded),
-        (Kind::Tiny, true) => near::<L, E, true, true>(l, pair, at, folded),
-        (Kind::Near, false) => near::<L, E, false, false>(l, pair, at, folded),
-        (Kind::Near, true) => near::<L, E, false, true>(l, pair, at, folded),
-        (Kind::Coarse, false) => coarse::<L, E, false>(l, pair, at),
-        (Kind::Coarse, true) => coarse::<L, E, true>(l, pair, at),
-        (Kind::Full, false) => Ok(full::<L, E, false>(l, pair, at)),
-        (Kind::Full, true) => Ok(full::<L, E, true>(l, pair, at)),
+    match (kind, at.exact, planes) {
+        (Kind::Tiny, false, Some(to)) => near::<L, E, true, false>(l, pair, to, at, folded),
+        (Kind::Tiny, false, None) => near::<L, E, true, false>(l, pair, nowhere(), at, folded),
+        (Kind::Tiny, true, _) => near::<L, E, true, true>(l, pair, nowhere(), at, folded),
+        (Kind::Near, false, Some(to)) => near::<L, E, false, false>(l, pair, to, at, folded),
+        (Kind::Near, false, None) => near::<L, E, false, false>(l, pair, nowhere(), at, folded),
+        (Kind::Near, true, _) => near::<L, E, false, true>(l, pair, nowhere(), at, folded),
+        (Kind::Coarse, false, _) => coarse::<L, E, false>(l, pair, at),
+        (Kind::Coarse, true, _) => coarse::<L, E, true>(l, pair, at),
+        (Kind::Full, false, _) => Ok(full::<L, E, false>(l, pair, at)),
+        (Kind::Full, true, _) => Ok(full::<L, E, true>(l, pair, at)),
     }
+}
+
+/// No planes.
+#[inline(always)]
+fn nowhere<'k>() -> Planes<'k> {
+    (&mut [], &mut [])
 }
 
 /// Bits, 0 or more, above which no exponent of a block is whose largest exponential is this.
@@ -76,11 +87,13 @@ const LOW: f64 = 0.531;
 fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
     l: L,
     (t, s): (&[E], &[E]),
+    to: Planes<'_>,
     at: &Reference,
     folded: &Folded,
 ) -> Result<Sums, Kind> {
-    let steps = Near::<L, TIGHT, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), folded };
-    let ([z, m, s2, a, b], [top, top_d, top_u, top_s2]) = sweep_block(l, (t, s), steps).finish();
+    let steps =
+        Near::<L, TIGHT, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), folded: *folded };
+    let ([z, m, s2, a, b], [top, top_d, top_u, top_s2]) = sweep_block(l, (t, s), to, steps).finish();
     let c = at.c;
     let spread = c * top_d;
     let limit = if TIGHT { TINY } else { NEAR };
@@ -120,10 +133,11 @@ fn near<L: Simd, E: Stored, const TIGHT: bool, const EXACT: bool>(
 }
 
 #[derive(Clone, Copy)]
-struct Near<'a, L: Simd, const TIGHT: bool, const EXACT: bool> {
+struct Near<L: Simd, const TIGHT: bool, const EXACT: bool> {
     l: Twice<L>,
     constants: Constants<Twice<L>>,
-    folded: &'a Folded,
+    /// Not lent: what is kept could overwrite it, for all that the compiler knows.
+    folded: Folded,
 }
 
 /// w, d and Q of a tile.
@@ -134,7 +148,7 @@ struct Terms<V> {
     q: V,
 }
 
-impl<L: Simd, const TIGHT: bool, const EXACT: bool> Steps<L, 5, 4> for Near<'_, L, TIGHT, EXACT> {
+impl<L: Simd, const TIGHT: bool, const EXACT: bool> Steps<L, 5, 4> for Near<L, TIGHT, EXACT> {
     /// x and d.
     type Read = (Tile<L>, Tile<L>);
     type Raised = Terms<Tile<L>>;
@@ -156,7 +170,7 @@ impl<L: Simd, const TIGHT: bool, const EXACT: bool> Steps<L, 5, 4> for Near<'_, 
     }
 
     #[inline(always)]
-    fn add(self, Terms { w, d, q }: Self::Raised, sums: &mut Accumulator<L, 5, 4>) {
+    fn add(self, Terms { w, d, q }: Self::Raised, sums: &mut Accumulator<L, 5, 4>) -> Made<L> {
         let l = self.l;
         let u = w * d;
         let u2 = u * d;
@@ -173,6 +187,7 @@ impl<L: Simd, const TIGHT: bool, const EXACT: bool> Steps<L, 5, 4> for Near<'_, 
         *top_d = l.largest_magnitude(*top_d, d);
         *top_u = l.largest_magnitude(*top_u, u);
         *top_s2 = l.0.max(*top_s2, squares);
+        (w, excess(l, self.constants.c, u, y))
     }
 }
 
@@ -189,7 +204,7 @@ fn coarse<L: Simd, E: Stored, const EXACT: bool>(
     at: &Reference,
 ) -> Result<Sums, Kind> {
     let steps = Coarse::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at) };
-    let ([z, u, n, far, size], [top, largest, farthest]) = sweep_block(l, (t, s), steps).finish();
+    let ([z, u, n, far, size], [top, largest, farthest]) = sweep_block(l, (t, s), nowhere(), steps).finish();
     let (u, n) = (at.fix * u, at.fix * n);
     let e = u - z;
     let g = at.c * n - e;
@@ -254,22 +269,24 @@ impl<L: Simd, const EXACT: bool> Steps<L, 5, 3> for Coarse<L, EXACT> {
     }
 
     #[inline(always)]
-    fn add(self, Pairs { w, p, y, d }: Self::Raised, sums: &mut Accumulator<L, 5, 3>) {
+    fn add(self, Pairs { w, p, y, d }: Self::Raised, sums: &mut Accumulator<L, 5, 3>) -> Made<L> {
         let l = self.l;
         let v = p * d;
         let error = l.sum_of_products(l.abs(y), l.fma(self.constants.c, l.abs(v), p));
-        let excess = l.abs(p - w);
+        let excess = p - w;
+        let distance = l.abs(excess);
         let weight = l.sum_of_two(w);
         let [z, u, n, far, size] = &mut sums.group;
         *z = *z + weight;
         *u = *u + l.sum_of_two(p);
         *n = *n + l.sum_of_two(v);
         *far = *far + error;
-        *size = *size + l.sum_of_two(excess);
+        *size = *size + l.sum_of_two(distance);
         let [top, largest, farthest] = &mut sums.peaks;
         *top = l.0.max(*top, weight);
-        *largest = l.largest_of_two(*largest, excess);
+        *largest = l.largest_of_two(*largest, distance);
         *farthest = l.0.max(*farthest, error);
+        (w, excess)
     }
 }
 
@@ -278,7 +295,8 @@ fn full<L: Simd, E: Stored, const EXACT: bool>(l: L, (t, s): (&[E], &[E]), at: &
     #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
     let fix = Twice(l).splat(at.fix as f32);
     let steps = Full::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), fix };
-    let ([z, e, g, far, size], [farthest, spread, largest, top]) = sweep_block(l, (t, s), steps).finish();
+    let ([z, e, g, far, size], [farthest, spread, largest, top]) =
+        sweep_block(l, (t, s), nowhere(), steps).finish();
     let ln2 = core::f64::consts::LN_2;
     Sums { z, e, g, far: far * ln2, farthest: farthest * ln2, is_bound: false, spread, largest, top, size }
 }
@@ -337,7 +355,11 @@ impl<L: Simd, const EXACT: bool> Steps<L, 5, 4> for Full<L, EXACT> {
     }
 
     #[inline(always)]
-    fn add(self, Parts { w, excess, g, error, size }: Self::Raised, sums: &mut Accumulator<L, 5, 4>) {
+    fn add(
+        self,
+        Parts { w, excess, g, error, size }: Self::Raised,
+        sums: &mut Accumulator<L, 5, 4>,
+    ) -> Made<L> {
         let l = self.l;
         let [z, e, sum, far, all] = &mut sums.group;
         *z = *z + l.sum_of_two(w);
@@ -350,5 +372,6 @@ impl<L: Simd, const EXACT: bool> Steps<L, 5, 4> for Full<L, EXACT> {
         *farthest = l.largest_of_two(*farthest, error);
         *spread = l.largest_of_two(*spread, size);
         *largest = l.largest_magnitude(*largest, excess);
+        (w, excess)
     }
 }

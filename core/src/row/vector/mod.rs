@@ -5,7 +5,9 @@
 //! be certified after a few references is `None`, and belongs to the exact arithmetic of
 //! [`RowState`](super::RowState), which also defines what rows with entries that are not finite are worth.
 
+mod entry;
 mod gradient;
+mod kept;
 mod kinds;
 mod maps;
 mod position;
@@ -18,16 +20,18 @@ mod sums;
 mod tests;
 
 pub(crate) use gradient::Gradient;
-pub(crate) use short::Buffers as ShortRows;
+pub(crate) use kept::{Kept, room as kept_room};
+pub(crate) use short::{Buffers as ShortRows, takes as are_short};
 
 use super::part::conclusive;
 use super::state::{FAR, RowState, is_centred};
-use super::statistics::RowStatistics;
+use super::statistics::{Kind as RowKind, RowStatistics};
 use crate::Temperature;
 use crate::arithmetic::log1p_excess;
 use crate::element::Tensor;
 use crate::isa::Isa;
 use crate::simd::{Simd, Vectors, on};
+use kept::Planes;
 use kinds::{COARSE, Kind, NEAR, SHARE, TINY, log2_above, sweep};
 use maps::{Halves, Maps, Singles};
 use position::Folded;
@@ -38,7 +42,7 @@ use sums::{Sums, block};
 pub(crate) type Lanes = u32;
 
 /// The statistics of neighbouring rows, where they can be certified.
-pub(crate) struct Statistics<'a, 's> {
+pub(crate) struct Statistics<'a, 's, 'm> {
     pub(crate) tau: Temperature,
     pub(crate) teacher: Tensor<'a>,
     pub(crate) student: Tensor<'a>,
@@ -48,9 +52,10 @@ pub(crate) struct Statistics<'a, 's> {
     /// One a row.
     pub(crate) to: &'s mut [RowStatistics],
     pub(crate) short: &'s mut ShortRows,
+    pub(crate) kept: &'s mut Kept<'m>,
 }
 
-impl Vectors for Statistics<'_, '_> {
+impl Vectors for Statistics<'_, '_, '_> {
     /// Which rows were certified; the others' statistics are left as they were.
     type Output = Lanes;
 
@@ -72,7 +77,7 @@ impl Vectors for Statistics<'_, '_> {
     }
 }
 
-impl Statistics<'_, '_> {
+impl Statistics<'_, '_, '_> {
     /// On an instruction set. Not generic and not inlined, so that it is compiled once, with this crate.
     #[inline(never)]
     pub(crate) fn run_on(self, isa: Isa) -> Lanes {
@@ -81,10 +86,11 @@ impl Statistics<'_, '_> {
 
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(self, l: L, c: f64, maps: M) -> Lanes {
-        let Self { tau, from, len, to, .. } = self;
+        let Self { tau, from, len, to, kept, .. } = self;
         let folded = &Folded::new(c);
         let mut row = Row { l, c, folded, maps, from, len };
         let mut done = 0;
+        kept.clear();
         // Step by step for all, so that the waits of one row's few numbers are filled with another's; and each step stands
         // once, since all kinds of blocks are compiled into it.
         let mut tries = [const { None }; ROWS];
@@ -98,13 +104,13 @@ impl Statistics<'_, '_> {
                 for (i, (of, sums)) in tries.iter_mut().zip(&mut swept).enumerate() {
                     if let Some(of) = of {
                         row.from = from + i * len;
-                        *sums = row.sweep(of);
+                        *sums = row.sweep(of, kept.planes(i));
                     }
                 }
                 for (i, (to, (of, sums))) in to.iter_mut().zip(tries.iter_mut().zip(&swept)).enumerate() {
                     let Some(at) = of else { continue };
                     let next = match sums {
-                        Ok(sums) => row.judge(&at.at, sums).map(|()| certified(tau, &at.at, sums)),
+                        Ok(swept) => row.judge(&at.at, &swept.sums).map(|()| certified(tau, &at.at, swept)),
                         Err(next) => Err(*next),
                     };
                     match next {
@@ -112,6 +118,7 @@ impl Statistics<'_, '_> {
                             if let Some(statistics) = statistics {
                                 *to = statistics;
                                 done |= 1 << i;
+                                kept.keep(i);
                             }
                             *of = None;
                         }
@@ -233,15 +240,24 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
         Some(Try { at, d, kind, in_full: false })
     }
 
-    /// The row's sums about a reference, which is raised where a block is far above it.
+    /// The row's sums about a reference, which is raised where a block is far above it, and what its gradient is made of
+    /// where it was swept as one.
     #[inline(always)]
-    fn sweep(&mut self, Try { at, kind, in_full, .. }: &mut Try) -> Result<Sums, Move> {
+    fn sweep(
+        &mut self,
+        Try { at, kind, in_full, .. }: &mut Try,
+        mut planes: Option<Planes<'_>>,
+    ) -> Result<Swept, Move> {
         let mut kind = *kind;
         let mut total = Sums::default();
+        let (mut as_one, mut is_one) = (None, !at.exact);
         let mut from = 0;
         while from < self.len {
             let n = (self.len - from).min(block::<L>()).min(self.maps.most());
-            let sums = self.block((from, n), at, &mut kind, *in_full);
+            let to = planes
+                .as_mut()
+                .and_then(|(w, excess)| w.get_mut(from..from + n).zip(excess.get_mut(from..from + n)));
+            let (sums, swept_as) = self.block((from, n), at, &mut kind, *in_full, to);
             if !(sums.z.is_finite() && sums.e.is_finite() && sums.g.is_finite()) {
                 return Err(Move::GiveUp);
             }
@@ -255,12 +271,14 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
                 }
                 total.lower(f64::from(raised.m - at.m) * f64::from(at.bits), at.shift / raised.shift);
                 *at = raised;
+                is_one &= from == 0;
                 continue;
             }
+            is_one &= *as_one.get_or_insert(swept_as) == swept_as;
             total.add(&sums);
             from += n;
         }
-        Ok(total)
+        Ok(Swept { sums: total, as_one: as_one.filter(|_| is_one) })
     }
 
     /// Whether the sums hold about these references.
@@ -302,7 +320,14 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
     }
 
     #[inline(always)]
-    fn block(&mut self, (from, n): (usize, usize), at: &Reference, kind: &mut Kind, in_full: bool) -> Sums {
+    fn block(
+        &mut self,
+        (from, n): (usize, usize),
+        at: &Reference,
+        kind: &mut Kind,
+        in_full: bool,
+        mut to: Option<Planes<'_>>,
+    ) -> (Sums, Kind) {
         let Self { l, folded, maps, .. } = self;
         let start = self.from + from;
         let (t, s) = maps.pair(*l, start..start + n);
@@ -310,18 +335,20 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             if in_full || *kind == Kind::Coarse && n < COARSE {
                 *kind = Kind::Full;
             }
-            match sweep::<L, M::E>(*l, *kind, (t, s), at, folded) {
+            let planes = to.as_mut().map(|(w, excess)| (&mut **w, &mut **excess));
+            match sweep::<L, M::E>(*l, *kind, (t, s), at, folded, planes) {
                 Err(next) => *kind = next,
                 Ok(sums) => {
                     #[cfg(test)]
                     tests::note(*kind, at.exact);
+                    let swept_as = *kind;
                     *kind = match *kind {
                         Kind::Near if sums.spread <= TINY => Kind::Tiny,
                         Kind::Full if sums.spread <= NEAR => Kind::Near,
                         Kind::Full if sums.g >= SHARE * (2.0 * sums.z + sums.e) => Kind::Coarse,
                         same => same,
                     };
-                    return sums;
+                    return (sums, swept_as);
                 }
             }
         }
@@ -346,12 +373,40 @@ fn is_large(sums: &Sums) -> bool {
         && divergence(sums.z, sums.e, sums.g) >= 2.0 * SHARE
 }
 
+/// What a row's sweep has found.
+#[derive(Clone, Copy)]
+struct Swept {
+    sums: Sums,
+    /// What all blocks were swept as, where it was one kind about one reference and differences were not exact.
+    as_one: Option<Kind>,
+}
+
+impl Swept {
+    /// How the row's gradient is made where all log-ratios are near: of what the sweep made, unless the mean that is then
+    /// taken off would be so large beside its largest entry, or the sum of all, that its rounding could show.
+    #[inline(always)]
+    fn kind(&self, kl: f64) -> RowKind {
+        let Sums { z, e, spread, largest, top, .. } = self.sums;
+        let mean = e.abs() / z;
+        let is_centred = mean * top <= 0.5 * largest && mean * spread <= 8.0 * kl;
+        match self.as_one {
+            Some(Kind::Near) if is_centred => RowKind::SweptNear,
+            Some(Kind::Tiny) if is_centred => RowKind::SweptTiny,
+            _ => RowKind::Near,
+        }
+    }
+}
+
 #[inline(always)]
-fn certified(tau: Temperature, at: &Reference, sums: &Sums) -> Option<RowStatistics> {
+fn certified(tau: Temperature, at: &Reference, swept: &Swept) -> Option<RowStatistics> {
+    let sums = &swept.sums;
     let apart = at.d().abs() * at.c > 1e5;
     let [z, e, g] = [sums.z, sums.e, sums.g].map(|x| x * at.shift);
     let state = RowState::swept((f64::from(at.m) * 0.25, at.d() * 0.25), (z, e, g), sums.spread);
-    let statistics = state.finish(tau);
+    let mut statistics = state.finish(tau);
+    if statistics.kind == RowKind::Near {
+        statistics.kind = swept.kind(statistics.kl);
+    }
     (!apart && statistics.is_regular()).then_some(statistics)
 }
 

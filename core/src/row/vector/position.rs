@@ -85,6 +85,7 @@ impl<L: Simd> Constants<L> {
 }
 
 /// The coefficients of Q in units of the inputs: the powers of c are theirs.
+#[derive(Clone, Copy)]
 pub(super) struct Folded {
     tiny: [f32; 4],
     near: [f32; 7],
@@ -109,6 +110,13 @@ fn folded<const N: usize>(c: f64, coefficients: [f64; N]) -> [f32; N] {
         power *= c;
         folded
     })
+}
+
+/// w (e^r - 1) in units of the inputs, c nats each, from w d and w d^2 Q: what a sweep makes and what makes it again must
+/// be the same bits.
+#[inline(always)]
+pub(super) fn excess<L: Simd>(l: L, c: L::V, u: L::V, y: L::V) -> L::V {
+    l.fma(c, y, u)
 }
 
 /// Q(r) on |r| <= 3/2 bits.

@@ -1,12 +1,16 @@
 //! That every kind of block is reached, with and without exact differences, and that rows which cannot be certified are
 //! left to the exact arithmetic.
 #![allow(clippy::cast_possible_truncation, reason = "rows are made in f64")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use super::kinds::Kind;
-use super::{ShortRows, Statistics};
+use super::{Kept, RowKind, ShortRows, Statistics};
 use crate::row::{RowState, RowStatistics};
 use crate::simd::on;
-use crate::{Isa, Temperature};
+use crate::{
+    Call, Inputs, Isa, KeptStatistics, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Slab,
+    Temperature, Upstream,
+};
 use std::cell::RefCell;
 use std::vec::Vec;
 
@@ -44,9 +48,17 @@ fn sweep(isa: Isa, t: &[f32], s: &[f32]) -> (Option<RowStatistics>, Vec<(Kind, b
     SEEN.take();
     let mut to = [RowStatistics::default()];
     let (teacher, student) = (t.into(), s.into());
-    let short = &mut ShortRows::new();
-    let row =
-        Statistics { tau: Temperature::ONE, teacher, student, from: 0, len: t.len(), to: &mut to, short };
+    let (short, kept) = (&mut ShortRows::new(), &mut Kept::nothing());
+    let row = Statistics {
+        tau: Temperature::ONE,
+        teacher,
+        student,
+        from: 0,
+        len: t.len(),
+        to: &mut to,
+        short,
+        kept,
+    };
     let done = on(isa, row);
     ((done == 1).then_some(to[0]), SEEN.take())
 }
@@ -105,6 +117,40 @@ fn equal_rows_are_exactly_equal() {
             for teacher in [&t, &shifted] {
                 let statistics = sweep(isa, teacher, &t).0.map(|statistics| (statistics.kl, statistics.l));
                 assert_eq!(statistics, Some((0.0, 0.0)), "{isa}, {len}");
+            }
+        }
+    }
+}
+
+/// The gradient of neighbouring rows in so much room, and what they were found to be.
+fn gradient(isa: Isa, t: &[f32], s: &[f32], rows: usize, room: &mut [f32]) -> (Vec<u32>, Vec<RowKind>) {
+    let shape = Shape::new([1, rows, 1, t.len() / rows]).unwrap();
+    let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
+    let call = Call::new(Inputs::new(&plan, t, s, Mask::ALL).unwrap(), Upstream::ONE).with_isa(isa);
+    let (mut to, mut found) = (std::vec![0.0_f32; t.len()], std::vec![RowStatistics::default(); rows]);
+    let sink = &mut Slab::new(&mut to, 0);
+    let statistics = KeptStatistics::Write(&mut found);
+    let outputs = Outputs { grad_student: Some(sink), statistics, room, ..Outputs::default() };
+    call.run(0..rows, outputs).unwrap();
+    (to.iter().map(|x| x.to_bits()).collect(), found.iter().map(|found| found.kind).collect())
+}
+
+#[test]
+fn what_a_sweep_has_kept_gives_the_gradient_that_is_made_again() {
+    for isa in Isa::available().filter(|isa| isa.has_vectors()) {
+        for (len, rows) in [(65, 20), (100, 16), (1024, 17), (2100, 3), (9001, 2)] {
+            for (noise, kind) in [(4e-3, RowKind::SweptTiny), (0.4, RowKind::SweptNear), (4.0, RowKind::Full)]
+            {
+                let (t, s) = row(len * rows, noise, 0.0);
+                let room = 2 * rows * len.next_multiple_of(16) + 16;
+                // What stands in it does not matter, nor whether it is enough for all.
+                let mut whole = std::vec![f32::NAN; room];
+                let mut some = std::vec![f32::NAN; room / 2];
+                let (want, kinds) = gradient(isa, &t, &s, rows, &mut []);
+                assert!(kinds.contains(&kind), "{isa}, {len}, {noise}: {kinds:?}");
+                assert_eq!(gradient(isa, &t, &s, rows, &mut whole).0, want, "{isa}, {len}, {noise}");
+                assert_eq!(gradient(isa, &t, &s, rows, &mut some).0, want, "{isa}, {len}, {noise}");
+                assert!(kind == RowKind::Full || whole.iter().any(|x| !x.is_nan()), "{isa}, {len}, {noise}");
             }
         }
     }

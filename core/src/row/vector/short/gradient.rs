@@ -46,8 +46,8 @@ fn address(tensor: Tensor<'_>) -> usize {
 /// Which rows were written, and whether a finite number of them became infinite. Rows whose statistics are not what this
 /// kernel finds are not.
 #[inline(always)]
-pub(in crate::row::vector) fn gradient<L: Simd>(l: L, of: Gradient<'_, '_>) -> (Lanes, bool) {
-    let Gradient { tau, teacher, student, place, len, statistics, scale, sink, short: buffers } = of;
+pub(in crate::row::vector) fn gradient<L: Simd>(l: L, of: Gradient<'_, '_, '_>) -> (Lanes, bool) {
+    let Gradient { tau, teacher, student, place, len, statistics, scale, sink, short: buffers, .. } = of;
     let nats = 1.0 / tau.get();
     let units = Scale::new(l, nats);
     let (mut done, mut overflowed) = (0, false);

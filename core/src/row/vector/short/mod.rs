@@ -35,7 +35,7 @@ pub(crate) const LONGEST: usize = if cfg!(feature = "simd") { 64 } else { 0 };
 
 /// Whether rows of so many entries are taken so.
 #[allow(clippy::absurd_extreme_comparisons, reason = "without vectors, where it is 0, no row is")]
-pub(super) const fn takes(len: usize) -> bool {
+pub(crate) const fn takes(len: usize) -> bool {
     len <= LONGEST
 }
 
@@ -126,8 +126,8 @@ pub(in crate::row) const ATTEMPTS: usize = 4;
 
 /// Which rows were certified; the others' statistics are left as they were.
 #[inline(always)]
-pub(super) fn statistics<L: Simd>(l: L, rows: Statistics<'_, '_>) -> Lanes {
-    let Statistics { tau, teacher, student, mut from, len, to, short: buffers } = rows;
+pub(super) fn statistics<L: Simd>(l: L, rows: Statistics<'_, '_, '_>) -> Lanes {
+    let Statistics { tau, teacher, student, mut from, len, to, short: buffers, .. } = rows;
     let nats = 1.0 / tau.get();
     let scale = Scale::new(l, nats);
     let mut done = 0;

@@ -12,7 +12,7 @@ use super::judge::Open;
 use super::{Buffers, LONGEST};
 use crate::access::{Place, Slab};
 use crate::element::Tensor;
-use crate::row::vector::{Gradient, Statistics};
+use crate::row::vector::{Gradient, Kept, Statistics};
 use crate::row::{Kind, RowStatistics};
 use crate::simd::on;
 use crate::{Isa, Temperature};
@@ -73,14 +73,16 @@ fn run_in<'a>(
     let tau = Temperature::new(tau).unwrap();
     let (teacher, student) = (t.into(), s.into());
     let mut statistics = vec![RowStatistics::default(); teacher.len() / len];
-    let certified =
-        on(isa, Statistics { tau, teacher, student, from: 0, len, to: &mut statistics, short: &mut *short });
+    let (to, kept) = (&mut statistics, &mut Kept::nothing());
+    let certified = on(isa, Statistics { tau, teacher, student, from: 0, len, to, short: &mut *short, kept });
     let pull = |short: &mut Buffers| {
         let mut gradient = vec![UNTOUCHED; teacher.len()];
         let sink = &mut Slab::new(&mut gradient, 0);
         let place = Place { row: 0, from: 0, index: 0, stride: 1 };
         let rows = &statistics;
-        let pull = Gradient { tau, teacher, student, place, len, statistics: rows, scale: 1.0, sink, short };
+        let kept = &mut Kept::nothing();
+        let pull =
+            Gradient { tau, teacher, student, place, len, statistics: rows, scale: 1.0, sink, short, kept };
         let (written, overflowed) = on(isa, pull);
         assert!(!overflowed);
         (gradient, written)
