@@ -27,6 +27,8 @@ const MODES: [ResizeMode; 4] = [
     ResizeMode::Area,
 ];
 const DTYPES: [DType; 3] = [DType::F32, DType::F16, DType::Bf16];
+/// Of maps of which all losses but those over classes are taken.
+const ALL: [DType; 4] = [DType::F32, DType::F16, DType::Bf16, DType::F64];
 const ORDERS: [Order; 2] = [Order::Nchw, Order::Nhwc];
 /// Of losses in `f64`, relative to the value and to a gradient's largest entry.
 const WIDE: f64 = 1e-6;
@@ -146,7 +148,7 @@ proptest! {
         loss in prop::sample::select(&[Loss::Cwd, Loss::Pi, Loss::Mimic, Loss::Pkd, Loss::At, Loss::Dist, Loss::Rkd][..]),
         mode in prop::sample::select(&MODES[..]),
         orders in [prop::sample::select(&ORDERS[..]), prop::sample::select(&ORDERS[..])],
-        dtypes in [prop::sample::select(&DTYPES[..]), prop::sample::select(&DTYPES[..])],
+        dtypes in [prop::sample::select(&ALL[..]), prop::sample::select(&ALL[..])],
         images in 1_usize..4,
         channels in [1_usize..11, 1_usize..11],
         small in [1_usize..9, 1_usize..15],
