@@ -49,11 +49,12 @@ pub(super) fn arithmetic() {
             bits32(of(f32::from_bits(v[0] as u32), f32::from_bits(v[1] as u32)))
         });
     }
-    let f64s: [(&str, Two64); 7] = [
+    let f64s: [(&str, Two64); 8] = [
         ("add.f64", |a, b| a + b),
         ("sub.f64", |a, b| a - b),
         ("sub.rn.f64", |a, b| a - b),
         ("mul.f64", |a, b| a * b),
+        ("mul.rn.f64", |a, b| a * b),
         ("div.rn.f64", |a, b| a / b),
         ("min.f64", least),
         ("max.f64", greatest),
