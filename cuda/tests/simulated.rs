@@ -115,7 +115,12 @@ where
     (Answer { sum, rows, gradients, overflowed }, factor)
 }
 
-fn on_gpu<E: Element>(case: Case, tensors: &Tensors<E>, factor: f64, statistics: KeptStatistics<'_>) -> Answer
+fn on_gpu<E: Element>(
+    case: Case,
+    tensors: &Tensors<E>,
+    factor: f64,
+    statistics: KeptStatistics<'_>,
+) -> Result<Answer, Error>
 where
     for<'a> Tensor<'a>: From<&'a [E]>,
     for<'a> TensorMut<'a>: From<&'a mut [E]>,
@@ -135,8 +140,9 @@ where
         row_values: Some(&mut rows),
         statistics,
     };
-    let Sum { sum, overflowed } = device().submit(call).unwrap();
-    Answer { sum, rows, gradients: gradients.map(|x| x.iter().map(|x| x.widen()).collect()), overflowed }
+    let Sum { sum, overflowed } = device().submit(call)?;
+    let gradients = gradients.map(|x| x.iter().map(|x| x.widen()).collect());
+    Ok(Answer { sum, rows, gradients, overflowed })
 }
 
 /// What may be off.
@@ -192,7 +198,7 @@ where
 {
     let tensors = Tensors::<E>::of(case);
     let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Drop);
-    let found = on_gpu(case, &tensors, factor, KeptStatistics::Drop);
+    let found = on_gpu(case, &tensors, factor, KeptStatistics::Drop).unwrap();
     agree(&E::DTYPE.to_string(), case, &found, &wanted, beyond);
 }
 
@@ -278,20 +284,8 @@ fn rows_of_f64_agree_with_the_core() {
 fn other_rows_of_f64_are_refused() {
     let refused = |options, statistics| {
         let case = Case { options, ..Case::CWD };
-        let plan = case.plan();
-        let tensors = Tensors::<f64>::of(case);
-        let call = HostCall {
-            plan: &plan,
-            teacher: tensors.teacher[..].into(),
-            student: tensors.student[..].into(),
-            mask: None,
-            factor: 1.0,
-            grad_student: None,
-            grad_teacher: None,
-            row_values: None,
-            statistics,
-        };
-        let Err(Error::Unsupported { reason }) = device().submit(call) else { panic!("{options:?}") };
+        let answer = on_gpu(case, &Tensors::<f64>::of(case), 1.0, statistics);
+        let Err(Error::Unsupported { reason }) = answer else { panic!("{options:?}") };
         reason
     };
     let js = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
@@ -397,18 +391,18 @@ fn either_machine_reads_the_statistics_of_the_other() {
                 let tensors = Tensors::<f32>::of(case);
                 let mut kept = vec![RowStatistics::default(); case.plan().rows()];
                 let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Write(&mut kept));
-                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept));
+                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept)).unwrap();
                 agree("of the CPU's", case, &found, &wanted, F32);
 
                 let mut kept = vec![RowStatistics::default(); case.plan().rows()];
-                on_gpu(case, &tensors, factor, KeptStatistics::Write(&mut kept));
+                on_gpu(case, &tensors, factor, KeptStatistics::Write(&mut kept)).unwrap();
                 let (found, _) = on_cpu(case, &tensors, KeptStatistics::Read(&kept));
                 // Its sums are right to 2e-7: so is the logarithm of one in a cross-entropy, and so are the shares'
                 // sum, to which slopes that have a part in common keep it.
                 let value = if options.divergence == Divergence::Ce { 2e-7 } else { 0.0 };
                 let gradient = if case.slack() > 0.0 { 4e-7 * factor } else { 0.0 };
                 agree("of the GPU's", case, &found, &wanted, Beyond { gradient, value, ..F32 });
-                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept));
+                let found = on_gpu(case, &tensors, factor, KeptStatistics::Read(&kept)).unwrap();
                 agree("of its own", case, &found, &wanted, F32);
             }
         }

@@ -78,10 +78,7 @@ impl Cuda {
     {
         let MapHostCall { teacher, student, mut grad_student, mut grad_teacher, .. } = call;
         let (teacher, student) = (teacher.map(widened::<R>), widened::<R>(student));
-        let room = |gradient: &Option<TensorMut<'_>>| {
-            gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()])
-        };
-        let (mut to_student, mut to_teacher) = (room(&grad_student), room(&grad_teacher));
+        let [mut to_student, mut to_teacher] = [grad_student.as_ref(), grad_teacher.as_ref()].map(room::<R>);
         let mut done = self.device.submit_map(MapHostCall {
             plan: call.plan,
             teacher: teacher.as_deref().map(Into::into),
@@ -107,8 +104,7 @@ impl Cuda {
     {
         let HostCall { mut grad_student, mut grad_teacher, .. } = call;
         let (teacher, student) = (widened::<R>(call.teacher), widened::<R>(call.student));
-        let [mut to_student, mut to_teacher] = [&grad_student, &grad_teacher]
-            .map(|gradient| gradient.as_ref().map(|gradient| vec![R::zero(); gradient.len()]));
+        let [mut to_student, mut to_teacher] = [grad_student.as_ref(), grad_teacher.as_ref()].map(room::<R>);
         let mut done = self.device.submit(HostCall {
             teacher: teacher[..].into(),
             student: student[..].into(),
@@ -279,6 +275,11 @@ fn widened<R: Arithmetic>(tensor: Tensor<'_>) -> Vec<R> {
         Tensor::F16(x) => all(x),
         Tensor::Bf16(x) => all(x),
     }
+}
+
+/// Room of another type for a gradient.
+fn room<R: Arithmetic>(gradient: Option<&TensorMut<'_>>) -> Option<Vec<R>> {
+    gradient.map(|gradient| vec![R::zero(); gradient.len()])
 }
 
 /// Whether a finite number became infinite.
