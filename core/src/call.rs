@@ -176,6 +176,29 @@ impl<'a> Call<'a> {
         self.run_with(job, &mut outputs, Student::Kept)
     }
 
+    /// Runs the whole loss on the caller's thread: [`run`] on the instruction set of this call. Every output's slice covers
+    /// all rows of the plan.
+    ///
+    /// # Errors
+    /// As [`run`].
+    ///
+    /// ```
+    /// use densekd_core::{Call, Inputs, Isa, Mask, Order, Outputs, Plan, Recipe, RowOptions, Shape, Upstream};
+    /// let plan = Plan::new(Recipe::new(RowOptions::CWD)?, Shape::new([1, 1, 1, 3])?, Order::Nchw)?;
+    /// let inputs = Inputs::new(&plan, &[0.0_f32, 1.0, 2.0][..], &[0.0_f32; 3][..], Mask::ALL)?;
+    /// let outcome = Call::new(inputs, Upstream::ONE).with_isa(Isa::Plain).run_all(Outputs::default())?;
+    /// assert!(outcome.value() > 0.0);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn run_all(&self, mut outputs: Outputs<'_>) -> Result<Outcome, Error> {
+        outputs.fit(self.plan())?;
+        let mut total = Partial::default();
+        for job in self.plan().jobs() {
+            total.add(self.run(job.clone(), outputs.part(&job))?);
+        }
+        Ok(self.outcome(total))
+    }
+
     /// Runs the segments of one job of long rows ([`Plan::is_cut`], one of [`Plan::jobs`]), side by side where the
     /// backend does: the same bits as [`Self::run`]. Gradients go to what is lent to the segments.
     ///
@@ -350,13 +373,6 @@ pub(crate) fn reborrow<'b>(sink: &'b mut Option<&mut dyn Sink>) -> Option<&'b mu
 /// assert!(gradient.iter().sum::<f32>().abs() < 1e-6);
 /// # Ok::<(), densekd_core::Error>(())
 /// ```
-pub fn run(inputs: &Inputs<'_>, upstream: Upstream, mut outputs: Outputs<'_>) -> Result<Outcome, Error> {
-    let plan = inputs.plan;
-    let call = Call::new(*inputs, upstream);
-    outputs.fit(plan)?;
-    let mut total = Partial::default();
-    for job in plan.jobs() {
-        total.add(call.run(job.clone(), outputs.part(&job))?);
-    }
-    Ok(call.outcome(total))
+pub fn run(inputs: &Inputs<'_>, upstream: Upstream, outputs: Outputs<'_>) -> Result<Outcome, Error> {
+    Call::new(*inputs, upstream).run_all(outputs)
 }

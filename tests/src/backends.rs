@@ -2,15 +2,23 @@
 //! the other memory order.
 
 use crate::engine::{Stored, to_nchw, to_nhwc};
-use densekd::{Backend, BackendError, MapSubmission, Statistics, Student, Submission, Unsupported};
+use densekd::{Backend, BackendError, Cpu, MapSubmission, Statistics, Student, Submission, Unsupported};
 use densekd_core::{
-    Alone, DType, Element, InPlace, Inputs, KeptStatistics, MapCall, MapInputs, MapPlan, Mask, Options,
-    Order, Outcome, Outputs, Plan, Sink, Slab, Tensor, TensorMut, Term, Upstream, run_map,
+    Alone, Call, DType, Element, InPlace, Inputs, Isa, KeptStatistics, MapCall, MapInputs, MapPlan, Mask,
+    Options, Order, Outcome, Outputs, Plan, Sink, Slab, Tensor, TensorMut, Term, Upstream,
 };
 
-/// `densekd_core::run`, which every backend must equal.
+/// `densekd_core::run` on the instruction set that the CPU backend runs on, which every backend must equal.
 #[derive(Debug)]
 pub struct Sequential;
+
+/// The instruction set that the CPU backend runs on.
+///
+/// # Panics
+/// Where `DENSEKD_ISA` names one that this CPU does not have.
+pub fn isa() -> Isa {
+    Cpu::new().isa().unwrap_or_else(|error| panic!("{error}"))
+}
 
 fn sink(tensor: TensorMut<'_>) -> Box<dyn Sink + '_> {
     match tensor {
@@ -29,7 +37,8 @@ fn overwrite<'a, E: Element>(
 ) -> Result<Outcome, densekd_core::Error> {
     // What stands in the copy must not matter.
     let mut copy = vec![E::narrow(f64::NAN); plan.in_place()?];
-    InPlace::<E>::new(plan, teacher, mask, upstream)?.run_all(student, &mut copy, outputs)
+    let loss = InPlace::<E>::new(plan, teacher, mask, upstream)?.with_isa(isa());
+    loss.run_all(student, &mut copy, outputs)
 }
 
 impl Backend for Sequential {
@@ -67,7 +76,8 @@ impl Backend for Sequential {
         let loss = (plan, teacher, mask, upstream);
         Ok(match student {
             Student::Kept(student) => {
-                densekd_core::run(&Inputs::new(plan, teacher, student, mask)?, upstream, outputs)
+                let inputs = Inputs::new(plan, teacher, student, mask)?;
+                Call::new(inputs, upstream).with_isa(isa()).run_all(outputs)
             }
             Student::Overwritten(TensorMut::F32(student)) => overwrite(loss, student, outputs),
             Student::Overwritten(TensorMut::F64(student)) => overwrite(loss, student, outputs),
@@ -92,15 +102,14 @@ impl Backend for Sequential {
         let (mut to_student, mut to_teacher) =
             (submission.grad_student.map(sink), submission.grad_teacher.map(sink));
         let mut state = vec![f64::NAN; plan.scratch()];
-        let outcome = run_map(
-            inputs,
+        let call = MapCall::new(inputs)?.with_isa(isa());
+        let outcome = call.run_all(
             upstream,
             &mut state,
             to_student.as_deref_mut().map(|sink| sink as &mut dyn Sink),
             to_teacher.as_deref_mut().map(|sink| sink as &mut dyn Sink),
         )?;
         if let Some(gradients) = submission.grad_projection {
-            let call = MapCall::new(inputs)?;
             call.measure(&mut state, &Alone)?;
             call.pull_projection((&outcome, upstream), &state, gradients, &Alone)?;
         }

@@ -3,9 +3,10 @@
 
 use densekd::{Backend, Cpu, Statistics, Submission};
 use densekd_core::{
-    Divergence, Element, Inputs, Kl, Mask, Norm, Order, Outputs, Plan, PreparedTeacher, Recipe, RowLoss,
-    RowOptions, RowState, RowStatistics, Shape, Slab, Softmax, Temperature, Upstream, Weight, run,
+    Call, Divergence, Element, Inputs, Kl, Mask, Norm, Order, Outputs, Plan, PreparedTeacher, Recipe,
+    RowLoss, RowOptions, RowState, RowStatistics, Shape, Slab, Softmax, Temperature, Upstream, Weight, run,
 };
+use densekd_tests::backends::isa;
 use proptest::prelude::*;
 use std::num::NonZeroUsize;
 
@@ -22,7 +23,7 @@ fn value_and_gradient(plan: &Plan, t: &[f32], s: &[f32], mask: Mask<'_>) -> (f64
     let inputs = Inputs::new(plan, t, s, mask).unwrap();
     let sink = &mut Slab::new(&mut gradient, 0);
     let outputs = Outputs { grad_student: Some(sink), ..Outputs::default() };
-    let value = run(&inputs, Upstream::ONE, outputs).unwrap().value();
+    let value = Call::new(inputs, Upstream::ONE).with_isa(isa()).run_all(outputs).unwrap().value();
     (value, gradient)
 }
 

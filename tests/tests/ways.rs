@@ -6,7 +6,7 @@ use densekd_core::{
     Normalize, Order, Raw, ReverseKl, RowLoss, RowStatistics, SmoothedCrossEntropy, SmoothedKl, Softmax,
     Temperature, Upstream,
 };
-use densekd_tests::backends::Sequential;
+use densekd_tests::backends::{Sequential, isa};
 use densekd_tests::draws::{Draw, bits, config, draws};
 use densekd_tests::engine::{Got, Runner, Stored, Way, ask, cpu, plan, rounded, row_of};
 use densekd_tests::kind::Kind;
@@ -79,12 +79,13 @@ fn dtype() -> impl Strategy<Value = DType> {
 /// Value and gradient to the student of a map of one row, by the types.
 fn one_row<E: Element>(kind: Kind, case: &Case) -> (f64, Vec<f64>) {
     fn run<E: Element, N: Normalize, D: Diverge<N::Space>>(
-        loss: &RowLoss<N, D>,
+        loss: RowLoss<N, D>,
         case: &Case,
     ) -> (f64, Vec<f64>) {
         let stored = |x: &[f64]| x.iter().map(|&x| E::narrow(x)).collect::<Vec<E>>();
         let (teacher, student) = (stored(&case.teacher), stored(&case.student));
         let mut gradient = vec![E::default(); student.len()];
+        let loss = loss.with_isa(isa());
         let value = loss.gradient(&teacher, &student, Upstream::ONE, &mut gradient).expect("lengths fit");
         assert_eq!(value.to_bits(), loss.value(&teacher, &student).to_bits());
         (value, gradient.iter().map(|g| g.widen()).collect())
@@ -93,15 +94,15 @@ fn one_row<E: Element>(kind: Kind, case: &Case) -> (f64, Vec<f64>) {
     let eps = Epsilon::new(case.options.eps).expect("an epsilon");
     let softmax = Softmax::new(tau);
     match kind {
-        Kind::Kl | Kind::KlAfter => run::<E, _, _>(&RowLoss::new(softmax, Kl), case),
-        Kind::ReverseKl => run::<E, _, _>(&RowLoss::new(softmax, ReverseKl), case),
-        Kind::Js => run::<E, _, _>(&RowLoss::new(softmax, JensenShannon), case),
-        Kind::Ce | Kind::CeAfter => run::<E, _, _>(&RowLoss::new(softmax, CrossEntropy), case),
-        Kind::Mse => run::<E, _, _>(&RowLoss::new(softmax, Mse), case),
-        Kind::KlEps => run::<E, _, _>(&RowLoss::new(softmax, SmoothedKl::new(eps)), case),
-        Kind::CeEps => run::<E, _, _>(&RowLoss::new(softmax, SmoothedCrossEntropy::new(eps)), case),
-        Kind::ChannelMean => run::<E, _, _>(&RowLoss::new(MeanOverPositions::new(tau), Mse), case),
-        Kind::None => run::<E, _, _>(&RowLoss::new(Raw, Mse), case),
+        Kind::Kl | Kind::KlAfter => run::<E, _, _>(RowLoss::new(softmax, Kl), case),
+        Kind::ReverseKl => run::<E, _, _>(RowLoss::new(softmax, ReverseKl), case),
+        Kind::Js => run::<E, _, _>(RowLoss::new(softmax, JensenShannon), case),
+        Kind::Ce | Kind::CeAfter => run::<E, _, _>(RowLoss::new(softmax, CrossEntropy), case),
+        Kind::Mse => run::<E, _, _>(RowLoss::new(softmax, Mse), case),
+        Kind::KlEps => run::<E, _, _>(RowLoss::new(softmax, SmoothedKl::new(eps)), case),
+        Kind::CeEps => run::<E, _, _>(RowLoss::new(softmax, SmoothedCrossEntropy::new(eps)), case),
+        Kind::ChannelMean => run::<E, _, _>(RowLoss::new(MeanOverPositions::new(tau), Mse), case),
+        Kind::None => run::<E, _, _>(RowLoss::new(Raw, Mse), case),
     }
 }
 

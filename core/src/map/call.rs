@@ -333,6 +333,45 @@ impl<'a> MapCall<'a> {
         Ok(())
     }
 
+    /// Runs the whole loss on the caller's thread: [`run_map`] on the instruction set of this call.
+    ///
+    /// # Errors
+    /// As those of [`measure`](Self::measure) and [`pull`](Self::pull).
+    ///
+    /// ```
+    /// use densekd_core::{Isa, Loss, MapCall, MapInputs, Order, Shape, Term, Upstream};
+    /// let shape = Shape::new([1, 1, 2, 2])?;
+    /// let Term::Map(plan) = Term::new(Loss::At.defaults(), shape, shape, Order::Nchw)? else { unreachable!() };
+    /// let (teacher, student) = ([1.0_f32, 2.0, 3.0, 4.0], [4.0_f32, 3.0, 2.0, 1.0]);
+    /// let call = MapCall::new(MapInputs::new(&plan, Some(teacher[..].into()), &student[..])?)?.with_isa(Isa::Plain);
+    /// let outcome = call.run_all(Upstream::ONE, &mut vec![0.0; plan.scratch()], None, None)?;
+    /// assert!(outcome.value() > 0.0);
+    /// # Ok::<(), densekd_core::Error>(())
+    /// ```
+    pub fn run_all(
+        &self,
+        upstream: Upstream,
+        state: &mut [f64],
+        grad_student: Option<&mut dyn Sink>,
+        grad_teacher: Option<&mut dyn Sink>,
+    ) -> Result<Outcome, Error> {
+        let outcome = match (&grad_student, &grad_teacher) {
+            (None, None) => self.value(state, &super::Alone)?,
+            _ => self.measure(state, &super::Alone)?,
+        };
+        let pull = |side, sink: Option<&mut dyn Sink>| -> Result<bool, Error> {
+            let Some(sink) = sink else { return Ok(false) };
+            let mut overflowed = false;
+            for band in self.inputs.plan.bands(side) {
+                overflowed |= self.pull((&outcome, upstream), state, side, band, sink)?;
+            }
+            Ok(overflowed)
+        };
+        let student = pull(Side::Student, grad_student)?;
+        let teacher = pull(Side::Teacher, grad_teacher)?;
+        Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
+    }
+
     fn formula(&self) -> &'a dyn Formula {
         self.inputs.plan.formula()
     }
@@ -368,20 +407,5 @@ pub fn run_map(
     grad_student: Option<&mut dyn Sink>,
     grad_teacher: Option<&mut dyn Sink>,
 ) -> Result<Outcome, Error> {
-    let call = MapCall::new(inputs)?;
-    let outcome = match (&grad_student, &grad_teacher) {
-        (None, None) => call.value(state, &super::Alone)?,
-        _ => call.measure(state, &super::Alone)?,
-    };
-    let pull = |side, sink: Option<&mut dyn Sink>| -> Result<bool, Error> {
-        let Some(sink) = sink else { return Ok(false) };
-        let mut overflowed = false;
-        for band in inputs.plan.bands(side) {
-            overflowed |= call.pull((&outcome, upstream), state, side, band, sink)?;
-        }
-        Ok(overflowed)
-    };
-    let student = pull(Side::Student, grad_student)?;
-    let teacher = pull(Side::Teacher, grad_teacher)?;
-    Ok(Outcome { overflowed: Overflowed { student, teacher }, ..outcome })
+    MapCall::new(inputs)?.run_all(upstream, state, grad_student, grad_teacher)
 }
