@@ -3,22 +3,15 @@
 use crate::status::{DENSEKD_LENGTH, DENSEKD_NULL, DENSEKD_UNALIGNED};
 
 /// The status of a pointer to so many values.
-#[inline(always)]
 fn check<T>(pointer: *const T, len: usize) -> Result<(), i32> {
-    check_bytes(pointer.addr(), len, (size_of::<T>(), align_of::<T>()))
-}
-
-/// One for every type.
-#[inline(never)]
-fn check_bytes(address: usize, len: usize, (size, align): (usize, usize)) -> Result<(), i32> {
-    if address == 0 {
+    if pointer.is_null() {
         return Err(DENSEKD_NULL);
     }
-    if address & (align - 1) != 0 {
+    if !pointer.is_aligned() {
         return Err(DENSEKD_UNALIGNED);
     }
-    let bytes = len.checked_mul(size).filter(|&bytes| isize::try_from(bytes).is_ok());
-    let end = bytes.and_then(|bytes| address.checked_add(bytes));
+    let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| isize::try_from(bytes).is_ok());
+    let end = bytes.and_then(|bytes| pointer.addr().checked_add(bytes));
     end.map(|_| ()).ok_or(DENSEKD_LENGTH)
 }
 
