@@ -25,7 +25,7 @@ fn cuts(rng: &mut Rng, len: usize, most: usize) -> Vec<Range<usize>> {
 /// The divergence, the gradient, and how often the row has been pushed.
 fn taken<T: Row, S: Row>(
     loss: &RowKl<Polynomial>,
-    sample: (T, S),
+    sample: &(T, S),
     pieces: &[Range<usize>],
     piece: impl Fn(Range<usize>) -> (T, S),
 ) -> (f32, Vec<f32>, usize) {
@@ -59,13 +59,13 @@ fn hold<T: Row, S: Row>(tau: f32, len: usize, rng: &mut Rng, piece: impl Fn(Rang
     let mut gradient = vec![7.0; len];
     let kl = loss.gradient(&whole.0, &whole.1, 1.5, &mut gradient);
     let first = rng.usize(0..=len);
-    let one_piece = taken(&loss, piece(0..first), &cuts_at_none(len), &piece);
+    let one_piece = taken(&loss, &piece(0..first), &cuts_at_none(len), &piece);
     for most in [1, 2, 15, 16, 40, 300] {
         let pieces = cuts(rng, len, most);
-        let got = taken(&loss, piece(0..len), &pieces, &piece);
+        let got = taken(&loss, &piece(0..len), &pieces, &piece);
         assert_eq!(bits(&[got.0]), bits(&[kl]), "in memory, and in pieces up to {most}");
         assert_eq!(bits(&got.1), bits(&gradient), "in memory, and in pieces up to {most}");
-        let got = taken(&loss, piece(0..first), &pieces, &piece);
+        let got = taken(&loss, &piece(0..first), &pieces, &piece);
         assert_eq!(bits(&[got.0]), bits(&[one_piece.0]), "one piece, and pieces up to {most}");
         assert_eq!(bits(&got.1), bits(&one_piece.1), "one piece, and pieces up to {most}");
         assert_eq!(got.2, one_piece.2);
@@ -163,7 +163,7 @@ fn rows_in_pieces_are_as_exact_as_in_memory() {
             let RowPair { teacher, student, tau } = ordinary(&mut rng, 1024, noise, shift);
             let loss = RowKl::<Polynomial>::new(tau as f32).unwrap();
             let piece = |range: Range<usize>| (&teacher[range.clone()], &student[range]);
-            let (kl, gradient, times) = taken(&loss, piece(0..64), &cuts(&mut rng, 1024, 128), piece);
+            let (kl, gradient, times) = taken(&loss, &piece(0..64), &cuts(&mut rng, 1024, 128), piece);
             let wide = |row: &[f32]| row.iter().copied().map(f64::from).collect::<Vec<_>>();
             let (teacher, student, tau) = (wide(&teacher), wide(&student), f64::from(tau as f32));
             let want = fast::kl_row(&teacher, &student, tau);
@@ -186,7 +186,7 @@ fn a_row_without_a_sample_is_found_and_one_that_has_not_ended_has_no_gradient() 
     let loss = RowKl::<Polynomial>::new(2.0).unwrap();
     let piece = |range: Range<usize>| (&teacher[range.clone()], &student[range]);
     let want = loss.value(&teacher[..], &student[..]);
-    let (kl, ..) = taken(&loss, piece(0..0), &cuts(&mut rng, 100, 30), piece);
+    let (kl, ..) = taken(&loss, &piece(0..0), &cuts(&mut rng, 100, 30), piece);
     assert!((kl / want - 1.0).abs() < 1e-6, "{kl:e}, not {want:e}");
 
     let mut row = RowPieces::new(&loss, &teacher[..], &student[..]);
