@@ -42,6 +42,9 @@
 // The table has no such row of so many elements.
 #define DENSEKD_ROW 10
 
+// The row is to be pushed once more.
+#define DENSEKD_AGAIN 11
+
 // A row of int8 with one meaning: of a tensor quantised as a whole, or one channel of a map. Its numbers are
 // scale (value - zero_point), as TFLite and CMSIS-NN have it.
 typedef struct densekd_int8_row {
@@ -62,6 +65,12 @@ typedef struct densekd_exp_table {
   // Nobody's but the library's.
   uint64_t opaque[130];
 } densekd_exp_table;
+
+// A row of which pieces have been seen. To be initialised before anything else is asked of it; may be copied.
+typedef struct densekd_row_pieces {
+  // Nobody's but the library's.
+  uint64_t opaque[8];
+} densekd_row_pieces;
 
 // A row of which pieces have been seen. To be initialised before anything else is asked of it; may be copied.
 typedef struct densekd_row_state {
@@ -119,7 +128,7 @@ int32_t densekd_row_kl_gradient_i8_channels(const struct densekd_int8_channels *
 // Makes the table: 256 exponentials, once for a scale and a temperature.
 int32_t densekd_exp_table_init(struct densekd_exp_table *table, float scale, float tau);
 
-// The same by tables, which may be one: two thirds of the cost, a twentieth without an FPU. The error is absolute, at most
+// The same by tables, which may be one: three fifths of the cost, a twentieth without an FPU. The error is absolute, at most
 // len 2^-32 (1 + R) for log-ratios up to R. NaN for more than 2^24 elements.
 int32_t densekd_int8_kl(const struct densekd_exp_table *teacher_table,
                         const struct densekd_exp_table *student_table,
@@ -155,6 +164,137 @@ int32_t densekd_row_kl_gradient_integer_f32(const float *teacher,
                                             float scale,
                                             float *gradient,
                                             float *value);
+
+// After the last piece: `value` = the divergence, or `DENSEKD_AGAIN` where all pieces are to be pushed once more, which is
+// asked for up to nine times.
+int32_t densekd_row_pieces_end(struct densekd_row_pieces *row,
+                               float tau,
+                               float *value);
+
+// Makes `row` one of which these are some elements, those at the same places of both: its first piece, or what stands for it
+// better. A row that they stand for is pushed once, another more often. Every call of one row names the same temperature.
+int32_t densekd_row_pieces_init_f32(struct densekd_row_pieces *row,
+                                    float tau,
+                                    const float *teacher,
+                                    const float *student,
+                                    size_t len);
+
+// Adds `len` elements: all pieces of a row, in order, until `densekd_row_pieces_end`. The bits of what follows are the same
+// wherever the row is cut. `row` lies over no piece.
+int32_t densekd_row_pieces_push_f32(struct densekd_row_pieces *row,
+                                    float tau,
+                                    const float *teacher,
+                                    const float *student,
+                                    size_t len);
+
+// `gradient` = scale (softmax(student / tau) - softmax(teacher / tau)) / tau of a piece, of a row that has ended; pieces may
+// come in any order. It lies neither over the piece nor over `row`. NaN of a row that has not ended.
+int32_t densekd_row_pieces_gradient_f32(const struct densekd_row_pieces *row,
+                                        float tau,
+                                        const float *teacher,
+                                        const float *student,
+                                        size_t len,
+                                        float scale,
+                                        float *gradient);
+
+// As `densekd_row_pieces_init_f32`, of the bits of binary16.
+int32_t densekd_row_pieces_init_f16(struct densekd_row_pieces *row,
+                                    float tau,
+                                    const uint16_t *teacher,
+                                    const uint16_t *student,
+                                    size_t len);
+
+// As `densekd_row_pieces_push_f32`, of the bits of binary16.
+int32_t densekd_row_pieces_push_f16(struct densekd_row_pieces *row,
+                                    float tau,
+                                    const uint16_t *teacher,
+                                    const uint16_t *student,
+                                    size_t len);
+
+// As `densekd_row_pieces_gradient_f32`, of the bits of binary16; the gradient is not rounded to them.
+int32_t densekd_row_pieces_gradient_f16(const struct densekd_row_pieces *row,
+                                        float tau,
+                                        const uint16_t *teacher,
+                                        const uint16_t *student,
+                                        size_t len,
+                                        float scale,
+                                        float *gradient);
+
+// As `densekd_row_pieces_init_f32`, of the upper halves of binary32.
+int32_t densekd_row_pieces_init_bf16(struct densekd_row_pieces *row,
+                                     float tau,
+                                     const uint16_t *teacher,
+                                     const uint16_t *student,
+                                     size_t len);
+
+// As `densekd_row_pieces_push_f32`, of the upper halves of binary32.
+int32_t densekd_row_pieces_push_bf16(struct densekd_row_pieces *row,
+                                     float tau,
+                                     const uint16_t *teacher,
+                                     const uint16_t *student,
+                                     size_t len);
+
+// As `densekd_row_pieces_gradient_f32`, of the upper halves of binary32; the gradient is not rounded to them.
+int32_t densekd_row_pieces_gradient_bf16(const struct densekd_row_pieces *row,
+                                         float tau,
+                                         const uint16_t *teacher,
+                                         const uint16_t *student,
+                                         size_t len,
+                                         float scale,
+                                         float *gradient);
+
+// As `densekd_row_pieces_init_f32`, of int8 each: the descriptions are of these elements.
+int32_t densekd_row_pieces_init_i8(struct densekd_row_pieces *row,
+                                   float tau,
+                                   const struct densekd_int8_row *teacher,
+                                   const struct densekd_int8_row *student,
+                                   size_t len);
+
+// As `densekd_row_pieces_push_f32`, of int8 each: the descriptions are of the piece.
+int32_t densekd_row_pieces_push_i8(struct densekd_row_pieces *row,
+                                   float tau,
+                                   const struct densekd_int8_row *teacher,
+                                   const struct densekd_int8_row *student,
+                                   size_t len);
+
+// As `densekd_row_pieces_gradient_f32`, of int8 each: to the numbers, not to the steps.
+int32_t densekd_row_pieces_gradient_i8(const struct densekd_row_pieces *row,
+                                       float tau,
+                                       const struct densekd_int8_row *teacher,
+                                       const struct densekd_int8_row *student,
+                                       size_t len,
+                                       float scale,
+                                       float *gradient);
+
+// As `densekd_row_pieces_init_f32`, of a row of a teacher's table from its element `start` on, at the table's temperature.
+int32_t densekd_row_pieces_init_teacher_f32(struct densekd_row_pieces *row,
+                                            const uint8_t *table,
+                                            size_t size,
+                                            size_t index,
+                                            size_t start,
+                                            const float *student,
+                                            size_t len);
+
+// As `densekd_row_pieces_push_f32`, beside `len` elements of a row of a teacher's table from `start` on.
+int32_t densekd_row_pieces_push_teacher_f32(struct densekd_row_pieces *row,
+                                            const uint8_t *table,
+                                            size_t size,
+                                            size_t index,
+                                            size_t start,
+                                            const float *student,
+                                            size_t len);
+
+// As `densekd_row_pieces_gradient_f32`, beside `len` elements of a row of a teacher's table from `start` on. It does not lie over
+// the table.
+int32_t densekd_row_pieces_gradient_teacher_f32(const struct densekd_row_pieces *row,
+                                                const uint8_t *table,
+                                                size_t size,
+                                                size_t index,
+                                                size_t start,
+                                                const float *student,
+                                                size_t len,
+                                                float scale,
+                                                float *gradient);
 
 // `value` = KL(softmax(teacher / tau) || softmax(student / tau)) of `len` elements each. 0 elements have value 0, and
 // their pointers are not looked at. `value` may lie anywhere.

@@ -67,7 +67,7 @@ unsafe fn stored<'a, S>(pointer: *const S) -> Result<&'a S, i32> {
 ///
 /// # Safety
 /// As of [`stored`], for both.
-unsafe fn rows<'a, S>(
+pub(crate) unsafe fn rows<'a, S>(
     teacher: *const S,
     student: *const S,
     len: usize,
@@ -185,7 +185,7 @@ unsafe fn by_tables<'a>(teacher: *const ExpTable, student: *const ExpTable) -> R
     Int8Kl::new(teacher, unsafe { stored(student.cast())? }).ok_or(DENSEKD_TABLES)
 }
 
-/// The same by tables, which may be one: two thirds of the cost, a twentieth without an FPU. The error is absolute, at most
+/// The same by tables, which may be one: three fifths of the cost, a twentieth without an FPU. The error is absolute, at most
 /// len 2^-32 (1 + R) for log-ratios up to R. NaN for more than 2^24 elements.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn densekd_int8_kl(

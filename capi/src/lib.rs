@@ -10,6 +10,7 @@ mod int8;
 mod integer;
 mod maximum;
 mod memory;
+mod pieces;
 mod row;
 mod status;
 mod stream;

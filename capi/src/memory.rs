@@ -67,8 +67,15 @@ pub(crate) unsafe fn one<'a, T>(pointer: *mut T) -> Result<&'a mut T, i32> {
 }
 
 /// Whether so many values here and so many there have a byte in common.
+#[inline(always)]
 pub(crate) fn overlaps<T, U>((a, a_len): (*const T, usize), (b, b_len): (*const U, usize)) -> bool {
-    let end = |at: usize, len: usize, size: usize| at.saturating_add(len.saturating_mul(size));
-    let (a_end, b_end) = (end(a.addr(), a_len, size_of::<T>()), end(b.addr(), b_len, size_of::<U>()));
-    a_len > 0 && b_len > 0 && a.addr() < b_end && b.addr() < a_end
+    let bytes = |len: usize, size: usize| len.saturating_mul(size);
+    meet((a.addr(), bytes(a_len, size_of::<T>())), (b.addr(), bytes(b_len, size_of::<U>())))
+}
+
+/// One for every pair of types. What has no bytes meets nothing.
+#[inline(never)]
+fn meet((a, a_bytes): (usize, usize), (b, b_bytes): (usize, usize)) -> bool {
+    // How far each begins behind the other, or around all of memory.
+    b.wrapping_sub(a) < a_bytes && b_bytes > 0 || a.wrapping_sub(b) < b_bytes && a_bytes > 0
 }

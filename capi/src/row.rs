@@ -31,7 +31,7 @@ impl<E: Element> Stored for *const E {
     }
 }
 
-fn loss(tau: f32) -> Result<RowKl<Polynomial>, i32> {
+pub(crate) fn loss(tau: f32) -> Result<RowKl<Polynomial>, i32> {
     RowKl::new(tau).ok_or(DENSEKD_TEMPERATURE)
 }
 

@@ -24,6 +24,8 @@ pub const DENSEKD_RANGE: i32 = 8;
 pub const DENSEKD_TABLE: i32 = 9;
 /// The table has no such row of so many elements.
 pub const DENSEKD_ROW: i32 = 10;
+/// The row is to be pushed once more.
+pub const DENSEKD_AGAIN: i32 = 11;
 
 /// What a status says: a text of static life, for any number.
 #[unsafe(no_mangle)]
@@ -40,6 +42,7 @@ pub extern "C" fn densekd_status_text(status: i32) -> *const c_char {
         DENSEKD_RANGE => c"the row is none that integers hold",
         DENSEKD_TABLE => c"the bytes are no table of a teacher's rows",
         DENSEKD_ROW => c"the table has no such row of so many elements",
+        DENSEKD_AGAIN => c"the row is to be pushed once more",
         _ => c"no status of densekd",
     };
     text.as_ptr()

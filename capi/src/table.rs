@@ -27,7 +27,7 @@ unsafe fn open<'a>(table: *const u8, size: usize) -> Result<(&'a [u8], TeacherTa
 }
 
 /// A row where it lies.
-struct InFlash<'t> {
+pub(crate) struct InFlash<'t> {
     bytes: &'t [u8],
     row: TableRow<'t>,
 }
@@ -52,6 +52,22 @@ unsafe fn row<'t>(table: *const u8, size: usize, row: usize, len: usize) -> Resu
     // SAFETY: the caller's promise.
     let (bytes, table) = unsafe { open(table, size)? };
     let found = table.row(row).filter(|_| table.entries() == len).ok_or(DENSEKD_ROW)?;
+    Ok((InFlash { bytes, row: found }, table.tau()))
+}
+
+/// Some elements of a row of a table, from `start` on, and the temperature.
+///
+/// # Safety
+/// As of [`open`].
+pub(crate) unsafe fn part<'t>(
+    table: *const u8,
+    size: usize,
+    (index, start, len): (usize, usize, usize),
+) -> Result<(InFlash<'t>, f32), i32> {
+    // SAFETY: the caller's promise.
+    let (bytes, table) = unsafe { open(table, size)? };
+    let end = start.checked_add(len).ok_or(DENSEKD_ROW)?;
+    let found = table.row(index).and_then(|row| row.part(start..end)).ok_or(DENSEKD_ROW)?;
     Ok((InFlash { bytes, row: found }, table.tau()))
 }
 

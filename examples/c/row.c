@@ -1,6 +1,7 @@
 /* A row's loss and gradient, at once and in pieces. */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "densekd.h"
 
@@ -13,6 +14,83 @@ static int check(int32_t status, const char *what)
         return 1;
     }
     return 0;
+}
+
+/* What a transfer brings at once: anything from nothing to 40 elements. */
+static size_t piece(size_t left)
+{
+    static uint32_t state = 1;
+    size_t length;
+    state = state * 1664525U + 1013904223U;
+    length = (state >> 16) % 41U;
+    return length < left ? length : left;
+}
+
+/* A row that does not fit into memory: its pieces for the loss, and once more for the gradient. */
+static int in_pieces(void)
+{
+    enum { LENGTH = 300 };
+    static float teacher[LENGTH], student[LENGTH], whole[LENGTH], gradient[LENGTH];
+    static int8_t steps[LENGTH];
+    const float tau = 4.0F;
+    float value = -1.0F, in_memory = -2.0F;
+    densekd_row_pieces row;
+    int32_t status;
+    size_t at, length;
+    int wrong = 0;
+    int i;
+
+    for (i = 0; i < LENGTH; i++) {
+        teacher[i] = (float)(i * 37 % 64) / 8.0F;
+        student[i] = teacher[i] + (float)(i * 29 % 16) / 8.0F;
+        steps[i] = (int8_t)(i * 53 % 256 - 128);
+    }
+
+    /* Of the row in memory a sample is all of it: the same numbers to the last bit. */
+    wrong |= check(densekd_row_kl_gradient_f32(teacher, student, LENGTH, tau, 16.0F, whole, &in_memory), "row");
+    wrong |= check(densekd_row_pieces_init_f32(&row, tau, teacher, student, LENGTH), "init");
+    do {
+        for (at = 0; at < LENGTH; at += length) {
+            length = piece(LENGTH - at);
+            wrong |= check(densekd_row_pieces_push_f32(&row, tau, teacher + at, student + at, length), "push");
+        }
+        status = densekd_row_pieces_end(&row, tau, &value);
+    } while (status == DENSEKD_AGAIN);
+    wrong |= check(status, "end");
+    for (at = 0; at < LENGTH; at += length) {
+        length = piece(LENGTH - at);
+        status = densekd_row_pieces_gradient_f32(&row, tau, teacher + at, student + at, length, 16.0F, gradient + at);
+        wrong |= check(status, "gradient");
+    }
+    printf("KL %.8f in pieces, %.8f in memory\n", (double)value, (double)in_memory);
+    wrong |= memcmp(&value, &in_memory, sizeof value) != 0 || memcmp(gradient, whole, sizeof whole) != 0;
+
+    /* int8, whose sample is its first piece: the same wherever it is cut. */
+    for (i = 0; i < 2; i++) {
+        const densekd_int8_row sample[2] = {{steps, 0.05F, 0}, {steps + 1, 0.05F, 3}};
+        wrong |= check(densekd_row_pieces_init_i8(&row, tau, &sample[0], &sample[1], 40), "init");
+        do {
+            for (at = 0; at < LENGTH - 1; at += length) {
+                const densekd_int8_row part[2] = {{steps + at, 0.05F, 0}, {steps + 1 + at, 0.05F, 3}};
+                length = piece(LENGTH - 1 - at);
+                wrong |= check(densekd_row_pieces_push_i8(&row, tau, &part[0], &part[1], length), "push");
+            }
+            status = densekd_row_pieces_end(&row, tau, &value);
+        } while (status == DENSEKD_AGAIN);
+        wrong |= check(status, "end");
+        for (at = 0; at < LENGTH - 1; at += length) {
+            const densekd_int8_row part[2] = {{steps + at, 0.05F, 0}, {steps + 1 + at, 0.05F, 3}};
+            length = piece(LENGTH - 1 - at);
+            status = densekd_row_pieces_gradient_i8(&row, tau, &part[0], &part[1], length, 16.0F, gradient + at);
+            wrong |= check(status, "gradient");
+        }
+        if (i == 1) {
+            wrong |= memcmp(&value, &in_memory, sizeof value) != 0 || memcmp(gradient, whole, sizeof whole - 4) != 0;
+        }
+        in_memory = value;
+        memcpy(whole, gradient, sizeof whole);
+    }
+    return wrong;
 }
 
 int main(void)
@@ -53,7 +131,8 @@ int main(void)
     wrong |= check(densekd_row_state_push_f32(&row, tau, teacher, student, 2), "first piece");
     wrong |= check(densekd_row_state_push_f32(&row, tau, teacher + 2, student + 2, CLASSES - 2), "second piece");
     wrong |= check(densekd_row_state_value(&row, tau, &pushed), "value");
-    printf("KL %.8f in pieces\n", pushed);
+    printf("KL %.8f of two pieces in double\n", pushed);
+    wrong |= in_pieces();
 
     /* int8 as a network stores it, and by tables of exponentials that are made once for a scale. */
     wrong |= check(densekd_row_kl_gradient_i8(&quantized[0], &quantized[1], CLASSES, tau, tau * tau, gradient, &careful), "int8");

@@ -48,8 +48,8 @@ impl ExpTable {
     }
 }
 
-/// The KL divergence of int8 rows of known scales, as [`super::RowKl`] of [`super::Quantized`] rows has it, at two thirds of
-/// the cost and at a twentieth without a floating-point unit.
+/// The KL divergence of int8 rows of known scales, as [`super::RowKl`] of [`super::Quantized`] rows has it, at three
+/// fifths of the cost and at a twentieth without a floating-point unit.
 ///
 /// A softmax does not see a constant added to its row: zero points are not asked for. Sums are exact, in integers, so that
 /// nothing is off but the tables' entries, by 2^-33. *Error* of the value: at most `n 2^-32 (1 + R)`, absolute, of n entries
@@ -92,10 +92,13 @@ fn below(top: i8, x: i8) -> u8 {
     top.wrapping_sub(x).cast_unsigned()
 }
 
+#[inline(never)]
 fn largest(row: &[i8]) -> i8 {
-    // In words, which cores compare.
-    let top =
-        row.iter().map(|&x| i32::from(x)).fold(i32::from(i8::MIN), |top, x| if x > top { x } else { top });
+    // In words, which cores compare; four at a time, for less of a loop.
+    let larger = |top: i32, x: i8| if i32::from(x) > top { i32::from(x) } else { top };
+    let (fours, rest) = row.as_chunks::<4>();
+    let top = rest.iter().fold(i32::from(i8::MIN), |top, &x| larger(top, x));
+    let top = fours.iter().fold(top, |top, &[a, b, c, d]| larger(larger(larger(larger(top, a), b), c), d));
     #[allow(clippy::cast_possible_truncation, reason = "one of the row's")]
     (top as i8)
 }
@@ -133,16 +136,24 @@ impl<'t> Int8Kl<'t> {
         let tops = (largest(teacher), largest(student));
         let mut sums = Sums { tops, p: 0, w: 0, p_teacher: 0, p_student: 0 };
         // Apart from the others, all of which a core's registers then hold.
-        for &s in student {
-            sums.w += u64::from(self.student.at(below(tops.1, s)));
+        let term = |s| u64::from(self.student.at(below(tops.1, s)));
+        let (fours, rest) = student.as_chunks::<4>();
+        for &[a, b, c, d] in fours {
+            sums.w += term(a) + term(b) + term(c) + term(d);
         }
+        for &s in rest {
+            sums.w += term(s);
+        }
+        let mut above = 0;
         for (&t, &s) in teacher.iter().zip(student) {
-            let (t, s) = (below(tops.0, t), below(tops.1, s));
+            let t = below(tops.0, t);
             let p = self.teacher.at(t);
             sums.p += u64::from(p);
             sums.p_teacher += wide::by_byte(p, t);
-            sums.p_student += wide::by_byte(p, s);
+            // Above the least int8: what does not ask for the largest entry.
+            above += wide::by_byte(p, s.cast_unsigned() ^ 0x80);
         }
+        sums.p_student = sums.p * u64::from(tops.1.cast_unsigned() ^ 0x80) - above;
         sums
     }
 

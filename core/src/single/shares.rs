@@ -2,6 +2,12 @@
 
 use super::wide;
 
+/// Whether the core multiplies floats.
+const HAS_FLOATS: bool = !cfg!(any(
+    all(target_arch = "arm", target_abi = "eabi"),
+    all(target_arch = "riscv32", not(target_feature = "f"))
+));
+
 /// What an exponential of 0 is as an integer.
 pub(super) const ONE: u32 = u32::MAX;
 
@@ -30,11 +36,16 @@ impl Shares {
         let bits = p.min(w).checked_ilog2()?;
         // The factor is from 1/2 to 1 times 2^power.
         let power = (factor.to_bits() >> 23 & 0xff).wrapping_sub(126);
-        let digits = f64::from(f32::from_bits(factor.to_bits() & 0x007f_ffff | 126 << 23));
-        // 2^(31 + bits) over a sum is at most 2^31, and so is its product's upper half with an entry.
-        let numerator = f64::from_bits(u64::from(1023 + 31 + bits) << 52) * digits;
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "up to 2^31")]
-        let [of_p, of_w] = [p, w].map(|sum| (numerator / real(sum) + 0.5) as u32);
+        let digits = u64::from(factor.to_bits() & 0x007f_ffff | 0x0080_0000);
+        // Digits times 2^(7 + bits) over a sum is at most 2^31, and so is its product's upper half with an entry. Of sums as many
+        // bits are taken as leave the smaller 31 of them.
+        let down = bits.saturating_sub(30);
+        let numerator = digits << (bits - down) << 9;
+        let share = |sum: u64| {
+            #[allow(clippy::cast_possible_truncation, reason = "up to 2^31")]
+            numerator.checked_div(sum >> down).map(|share| ((share + 2) >> 2) as u32)
+        };
+        let (of_p, of_w) = (share(p)?, share(w)?);
         let exponent = power.wrapping_add(1).wrapping_sub(bits) << 23;
         // A bit that is added above all others turns the sign.
         let unit = exponent.wrapping_add(factor.to_bits() & 1 << 31);
@@ -45,12 +56,12 @@ impl Shares {
     #[inline(always)]
     pub(super) fn difference(&self, p: u32, w: u32) -> f32 {
         let difference = wide::high(w, self.of_w).wrapping_sub(wide::high(p, self.of_p)).cast_signed();
-        if difference == 0 {
-            return 0.0;
-        }
         #[allow(clippy::cast_precision_loss, reason = "the rounding that the gradient's type has")]
         let number = difference as f32;
-        f32::from_bits(number.to_bits().wrapping_add(self.unit))
+        if HAS_FLOATS {
+            return number * f32::from_bits(1.0_f32.to_bits().wrapping_add(self.unit));
+        }
+        if difference == 0 { 0.0 } else { f32::from_bits(number.to_bits().wrapping_add(self.unit)) }
     }
 
     /// After all entries.

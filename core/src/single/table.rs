@@ -2,6 +2,7 @@
 
 use super::Row;
 use core::fmt;
+use core::ops::Range;
 use half::f16;
 
 /// How a [`TeacherTable`] stores a log-probability.
@@ -226,6 +227,15 @@ impl Stored {
 pub struct TableRow<'a> {
     stored: Stored,
     numbers: &'a [u8],
+}
+
+impl<'a> TableRow<'a> {
+    /// Some of its entries: what stands beside a piece of the student's. None beyond the end.
+    pub fn part(&self, entries: Range<usize>) -> Option<TableRow<'a>> {
+        let size = self.stored.bytes();
+        let bytes = entries.start.checked_mul(size)?..entries.end.checked_mul(size)?;
+        Some(TableRow { stored: self.stored, numbers: self.numbers.get(bytes)? })
+    }
 }
 
 impl Row for TableRow<'_> {

@@ -62,11 +62,13 @@ pub(crate) fn sees_a_rise(core: &str, counts: &mut Counts) -> Result<()> {
 }
 
 /// What is measured: the row's name in the table, and the board's.
-const ROWS: [(&str, &str); 12] = [
+const ROWS: [(&str, &str); 14] = [
     ("loss and gradient", "gradient"),
     ("loss alone", "value"),
     ("loss and gradient, rows that are near", "near-gradient"),
     ("loss alone, rows that are near", "near-value"),
+    ("loss and gradient, rows that are saturated", "saturated-gradient"),
+    ("loss alone, rows that are saturated", "saturated-value"),
     ("loss and gradient, libm's functions", "libm-gradient"),
     ("loss alone, libm's functions", "libm-value"),
     ("loss and gradient, near, libm's functions", "libm-near-gradient"),
@@ -81,7 +83,7 @@ fn tables(counts: &Counts) -> String {
     let mut text = String::from(
         "# What a row costs on a microcontroller\n\n\
          Written by `cargo xtask embedded --bless`: a row of 512 elements in `densekd_core::single`, of `f32` but where it says more, built with \
-         `opt-level = \"s\"`,\non a simulated board. Instructions an element (counts, not cycles), and bytes of stack.\n\n",
+         `opt-level = \"s\"`,\non a simulated board. Instructions an element (counts, not cycles), and bytes of stack below the caller's.\n\n",
     );
     let cores = || TARGETS.iter().filter(|target| target.board.is_some()).map(|target| target.core);
     let _ = writeln!(text, "| row | {} |", cores().collect::<Vec<_>>().join(" | "));
