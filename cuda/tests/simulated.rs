@@ -416,7 +416,7 @@ fn either_machine_reads_the_statistics_of_the_other() {
             ([1, 2, 45, 96], 3.0, false),
         ] {
             for to_teacher in [false, true] {
-                let case = Case { options, shape, distance, to_teacher, masked, ..Case::CWD };
+                let case = Case { options, shape, masked, to_teacher, distance, ..Case::CWD };
                 let tensors = Tensors::<f32>::of(case);
                 let mut kept = vec![RowStatistics::default(); case.plan().rows()];
                 let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Write(&mut kept));
