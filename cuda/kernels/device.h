@@ -33,9 +33,22 @@ DEVICE float exchange(u32 members, float value, u32 flip) {
     return __nvvm_shfl_sync_bfly_f32(members, value, flip, 31);
 }
 
+// Whether it holds for all lanes of `members`, which meet here.
+DEVICE bool all_of(u32 members, bool holds) { return __nvvm_vote_all_sync(members, holds); }
+
+// Keeps what follows on this way: constants of one of two ways are set before they part otherwise, for both.
+DEVICE void stay() { asm volatile(""); }
+
 // 2^x and log2 x to about 2 ulp; 2^-inf = 0, log2 0 = -inf.
 DEVICE float exp2_approx(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 DEVICE float log2_approx(float x) { return __nvvm_lg2_approx_ftz_f(x); }
+
+#if __CUDA_ARCH__ >= 800
+// Two numbers rounded to f16, to bf16, by one instruction; NaN is 0x7fff.
+#define ROUNDS_PAIRS
+DEVICE u32 halves(float low, float high) { return __builtin_bit_cast(u32, __nvvm_ff2f16x2_rn(high, low)); }
+DEVICE u32 brain_halves(float low, float high) { return __builtin_bit_cast(u32, __nvvm_ff2bf16x2_rn(high, low)); }
+#endif
 
 // a * b rounded by itself, never as a part of a fused sum.
 DEVICE float product(float a, float b) { return __nvvm_mul_rn_f(a, b); }

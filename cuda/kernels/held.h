@@ -22,6 +22,19 @@ template <class T> struct Pack {
             return number(2 * i).stored | (u32)number(2 * i + 1).stored << 16;
     }
 
+    // Of numbers yet to be rounded.
+    template <class Of> DEVICE static Pack rounded_of(Of number) {
+        Pack pack;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            if constexpr (WIDTH == 4)
+                pack.words[i] = bits<u32>(number(i));
+            else
+                pack.words[i] = rounded_pair(T{}, number(2 * i), number(2 * i + 1));
+        }
+        return pack;
+    }
+
     // The next word in the place of the first, and so round; four times is none.
     DEVICE void turn() { words = {words[1], words[2], words[3], words[0]}; }
 
@@ -70,6 +83,17 @@ template <class T, class Team, int PACKS> struct Held {
         for (int pack = 0; pack < PACKS; pack++) {
             const int first = first_of(pack);
             const Pack<T> t = read(teacher, first), s = read(student, first);
+            if (!task.mask && first >= 0 && first + WIDTH <= length) {
+                bool is_plain = true;
+#pragma unroll
+                for (int i = 0; i < WIDTH; i++)
+                    is_plain = is_plain && load(t[i]) < INFINITE && load(s[i]) < INFINITE;
+                if (is_plain) {
+                    stored().t[pack][thread] = t.words, stored().s[pack][thread] = s.words;
+                    counted |= ((1u << WIDTH) - 1) << pack * WIDTH;
+                    continue;
+                }
+            }
             u32 counts = 0, inside = 0;
 #pragma unroll
             for (int i = 0; i < WIDTH; i++) {
@@ -78,11 +102,12 @@ template <class T, class Team, int PACKS> struct Held {
                 if (counts_at[from + first + i]) counts |= 1u << i;
             }
             const u32 present = task.is_after ? inside : counts;
-            const auto clean = [&](int i) {
-                return present >> i & 1 ? Logits::of(load(t[i]), load(s[i])) : Logits::nothing();
+            const auto clean = [&](T x, int i) {
+                if (!(present >> i & 1)) return infinite(T{}, true);
+                return load(t[i]) < INFINITE && load(s[i]) < INFINITE ? x : infinite(T{}, false);
             };
-            stored().t[pack][thread] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).t); }).words;
-            stored().s[pack][thread] = Pack<T>::of([&](int i) { return rounded(T{}, clean(i).s); }).words;
+            stored().t[pack][thread] = Pack<T>::of([&](int i) { return clean(t[i], i); }).words;
+            stored().s[pack][thread] = Pack<T>::of([&](int i) { return clean(s[i], i); }).words;
             counted |= counts << pack * WIDTH;
         }
     }

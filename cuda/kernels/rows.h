@@ -1,7 +1,7 @@
 // Rows that lie together in memory: channels of NCHW, positions of NHWC.
 //
 //     length, f32    f16, bf16     a row is held by           kernels
-//     to 64          to 128        8 lanes                    lanes8
+//     to 64          to 128        8 lanes, or 4 (f32)        lanes8; short, of rows of which the state says all
 //     to 512         to 1024       a warp                     lanes32
 //     to 1024                      a warp, or else a block    warp; of rows of which the state says all
 //     to 4096        to 8192       a block                    block
@@ -11,7 +11,7 @@
 // Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradients leave in one
 // launch.
 #pragma once
-#include "swift.h"
+#include "steady.h"
 
 namespace rows {
 
@@ -66,17 +66,39 @@ template <class Form, class T> DEVICE void by_warps(const Task &task) {
     }
 }
 
+// Calls f for the parts of this block: a row, where the part begins, how many entries it has, and its number.
+template <class T, class F> DEVICE void each_stretch(const Task &task, F f) {
+    constexpr u64 CAPACITY = Held<T, Block<THREADS>, 4>::CAPACITY;
+    const u64 all = task.rows * task.parts_of_row;
+    for (u64 i = block_index(); i < all; i += block_count()) {
+        const u64 row = i / task.parts_of_row, from = i % task.parts_of_row * CAPACITY, rest = task.length - from;
+        f(row, from, (int)(rest < CAPACITY ? rest : CAPACITY), i);
+    }
+}
+
 // Calls f for the parts of this block, each with its entries, its row and its number.
 template <class T, class F> DEVICE void each_part(const Task &task, F f) {
     using Team = Block<THREADS>;
-    using Entries = Held<T, Team, 4>;
-    const u64 all = task.rows * task.parts_of_row;
-    for (u64 i = block_index(); i < all; i += block_count()) {
-        const u64 row = i / task.parts_of_row, from = i % task.parts_of_row * Entries::CAPACITY;
-        const u64 rest = task.length - from;
+    each_stretch<T>(task, [&](u64 row, u64 from, int length, u64 part) INLINE {
         const Team team;
-        f(team, Entries(task, team, row, from, (int)(rest < Entries::CAPACITY ? rest : Entries::CAPACITY)), row, i);
-    }
+        f(team, Held<T, Team, 4>(task, team, row, from, length), row, part);
+    });
+}
+
+// Writes the gradient of a row of which the state says all.
+template <class T> DEVICE void each_gradient(const Task &task) {
+    using Team = Block<THREADS>;
+    const bool is_plain = ::is_plain<T>(task);
+    each_stretch<T>(task, [&](u64 row, u64 from, int length, u64 part) INLINE {
+        const Steady<T, Team> steady(task, row);
+        if (is_plain && steady.is_ordinary()) {
+            steady.write(task, row * task.length + from, length);
+        } else {
+            const Team team;
+            const Held<T, Team, 4> held(task, team, row, from, length);
+            GradientsOfPart<Settled<T>>{task}(team, held, row, part);
+        }
+    });
 }
 
 } // namespace rows

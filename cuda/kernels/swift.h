@@ -5,8 +5,10 @@
 //
 //     w = e^((s - s_max) / tau),   r = (t - s) / tau - D,   x = w (e^r - 1),   G = sum (r x - (x - w r)),   E = sum x
 //
-// D comes from the sums of both weights, so that E is nothing but their rounding. What the second words would have
-// added is bounded by those sums (`is_certain`). Of any other row nothing is written: the careful form takes it.
+// D is the student's mean of the differences: the teacher needs no exponentials of its own where no r is beyond 1/2, and E
+// is half of their variance then. Elsewhere D comes from the sums of both weights, and E is nothing but their rounding.
+// What the second words would have added is bounded by those sums (`is_certain`). Of any other row nothing is written:
+// the careful form takes it.
 #pragma once
 #include "held.h"
 
@@ -19,6 +21,20 @@ DEVICE float second_order_near(float r) {
     return q;
 }
 
+// c(e) of maths.h on -1/32 <= e <= 3/16, to 7e-8, likewise.
+DEVICE float correction_near(float e) {
+    constexpr float C[6] = {0.5f, -0.666669071f, 0.750011146f, -0.797759533f, 0.789357305f, -0.548398852f};
+    float q = C[5];
+#pragma unroll
+    for (int i = 4; i >= 0; i--) q = __builtin_fmaf(q, e, C[i]);
+    return e * e * q;
+}
+
+// Sums, and the largest for the last of three.
+struct SumsAndLargest {
+    DEVICE static float of(int i, float a, float b) { return i < 2 ? a + b : __builtin_fmaxf(a, b); }
+};
+
 // Exponents of 2 about a row's largest logit, in one operation a logit; `rest` is what that logit's own is then.
 struct Exponents {
     float per_bit, top, rest;
@@ -30,11 +46,29 @@ struct Exponents {
     DEVICE float about_top(float sum) const { return sum * exp2_approx(-rest); }
 };
 
+DEVICE constexpr float largest(f32) { return 3e38f; }
+DEVICE constexpr float largest(f16) { return 65000.0f; }
+DEVICE constexpr float largest(bf16) { return 3e38f; }
+
+// Beyond, a scale is no longer one of ordinary size.
+constexpr float LEAST = 1e-30f, MOST = 1e30f;
+
+DEVICE bool has_scale(float x) { return x == 0.0f || (__builtin_fabsf(x) > LEAST && __builtin_fabsf(x) < MOST); }
+
+// Whether all of a task's rows lie on 16-byte boundaries, each entry counts, and no gradient overflows.
+template <class T> DEVICE bool is_plain(const Task &task) {
+    const bool is_aligned = ((u64)task.teacher | (u64)task.student | (u64)task.to_student) % 16 == 0;
+    // No gradient is as large as the scale.
+    const float scale = __builtin_fabsf(task.mantissa * task.power);
+    const bool has_room = scale < largest(T{}) && task.power > LEAST;
+    return is_aligned && !task.mask && task.length % Pack<T>::WIDTH == 0 && has_room;
+}
+
 template <class T, class Team, int PACKS> struct Swift {
     static constexpr int WIDTH = Pack<T>::WIDTH;
     static_assert(PACKS * WIDTH <= 32);
-    // Beyond, a product of roundings is no small share of e^r, and a scale no longer one of ordinary size.
-    static constexpr float FARTHEST = 16.0f, LEAST = 1e-30f, MOST = 1e30f;
+    // Beyond, a product of roundings is no small share of e^r.
+    static constexpr float FARTHEST = 16.0f;
 
     const Task &task;
     const Team &team;
@@ -45,11 +79,7 @@ template <class T, class Team, int PACKS> struct Swift {
 
     // Whether rows of this task may be done so, whatever is in them.
     DEVICE static bool suits(const Task &task) {
-        const bool is_aligned = ((u64)task.teacher | (u64)task.student | (u64)task.to_student) % 16 == 0;
-        const bool is_plain = !task.mask && !task.is_known && task.divergence == KL && task.summed == task.rows;
-        // No gradient is as large as the scale: then none overflows.
-        const float scale = __builtin_fabsf(task.mantissa * task.power);
-        return is_aligned && is_plain && task.length % WIDTH == 0 && scale < largest(T{}) && task.power > LEAST;
+        return is_plain<T>(task) && !task.is_known && task.divergence == KL && task.summed == task.rows;
     }
 
     DEVICE Swift(const Task &task, const Team &team, u64 row)
@@ -60,7 +90,7 @@ template <class T, class Team, int PACKS> struct Swift {
     DEVICE bool has_written(u64 row) {
         const u32x4 *const teacher = (const u32x4 *)((const T *)task.teacher + start);
         const u32x4 *const student = (const u32x4 *)((const T *)task.student + start);
-        float top[2] = {-INFINITE, -INFINITE};
+        float top[1] = {-INFINITE};
 #pragma unroll
         for (int pack = 0; pack < PACKS; pack++) {
             if (has(pack)) {
@@ -68,73 +98,89 @@ template <class T, class Team, int PACKS> struct Swift {
 #pragma unroll
                 for (int i = 0; i < WIDTH; i++) {
                     a[pack][i] = load(t[i]), b[pack][i] = load(s[i]);
-                    top[0] = larger(top[0], a[pack][i]), top[1] = larger(top[1], b[pack][i]);
+                    top[0] = larger(top[0], b[pack][i]);
                 }
             } else {
                 // Not the numbers of the row before, which would be kept through all that comes between.
+                stay();
 #pragma unroll
                 for (int i = 0; i < WIDTH; i++) a[pack][i] = b[pack][i] = 0.0f;
             }
         }
         team.max(top);
         const Temperature k = task.temperature;
-        const Exponents of_t(top[0], k.per_bit), of_s(top[1], k.per_bit);
+        const Exponents of_s(top[0], k.per_bit);
         // Not of an infinite one, nor where a rounding of it is a factor.
-        if (!(__builtin_fabsf(of_t.top) + __builtin_fabsf(of_s.top) < 1e6f)) return false;
+        if (!(__builtin_fabsf(of_s.top) < 1e6f)) return false;
 
+        float top_of_teacher[1] = {-INFINITE}, of_teacher[1] = {0.0f};
+        if (task.whole) {
+            each([&](float &t, float &) INLINE { top_of_teacher[0] = larger(top_of_teacher[0], t); });
+            team.max(top_of_teacher);
+            const Exponents of_t(top_of_teacher[0], k.per_bit);
+            each([&](float &t, float &) INLINE { of_teacher[0] += of_t.weight(t); });
+            team.sum(of_teacher);
+            of_teacher[0] = of_t.about_top(of_teacher[0]);
+        }
+
+        // Of the student: the sum, and that of differences.
         float weights[2] = {0.0f, 0.0f};
-        each([&](float &t, float &s) INLINE {
-            const float of_teacher = of_t.weight(t), difference = t - s;
-            weights[0] += of_teacher, s = of_s.weight(s), t = difference;
-            weights[1] += s;
-        });
-        team.sum(weights);
-        const Pair apart = sum_of(of_t.top, -of_s.top);
-        const float ratio = log2_approx(weights[0]) - log2_approx(weights[1]);
-        const float reference = ((apart.high + ratio) + apart.low) / k.per_bit, nats = reference * k.per_nat;
-
         float least = INFINITE, most = -INFINITE;
-        each([&](float &d, float &) INLINE {
-            d = __builtin_fmaf(d, k.per_nat, -nats);
+        each([&](float &t, float &s) INLINE {
+            const float d = t - s;
+            t = d, s = of_s.weight(s);
+            weights[0] += s, weights[1] = __builtin_fmaf(s, d, weights[1]);
             least = __builtin_fminf(least, d), most = larger(most, d);
         });
-        const bool is_near = least >= -0.5f && most <= 0.5f;
-        // Of e^r - 1: the sum, that of its squares, and G.
+        team.sum(weights);
+        const float z = weights[0];
+        float nats = weights[1] / z * k.per_nat; // D
+        const auto beyond_it = [&](float d) INLINE { return __builtin_fmaf(d, k.per_nat, -nats); };
+        const bool is_near = team.all(beyond_it(least) >= -0.5f && beyond_it(most) <= 0.5f);
+
+        // Of e^r - 1: the sum, G, and the largest of both signs.
         float sums[3] = {0.0f, 0.0f, 0.0f};
-        const auto add = [&](float &r, float x, float bregman) INLINE {
-            sums[0] += x, sums[1] = __builtin_fmaf(x, x, sums[1]), sums[2] += bregman;
-            r = x;
+        const auto add = [&](float &d, float x, float bregman) INLINE {
+            sums[0] += x, sums[1] += bregman, sums[2] = larger(sums[2], __builtin_fabsf(x));
+            d = x;
         };
         if (is_near) {
-            each([&](float &r, float &w) INLINE {
+            each([&](float &d, float &w) INLINE {
+                const float r = beyond_it(d);
                 const float first = w * r, second = first * (r * second_order_near(r)), x = first + second;
-                add(r, x, __builtin_fmaf(r, x, -second));
+                add(d, x, __builtin_fmaf(r, x, -second));
             });
         } else {
-            each([&](float &r, float &w) INLINE {
+            float both[1] = {0.0f};
+            each([&](float &d, float &w) INLINE { both[0] += w * exp2_approx(beyond_it(d) * LOG2_E); });
+            team.sum(both);
+            nats += log2_approx(both[0] / z) * LN_2;
+            each([&](float &d, float &w) INLINE {
+                const float r = beyond_it(d);
                 const float first = w * r, second = first * (r * second_order(r)), near = first + second;
                 const float p = w * exp2_approx(r * LOG2_E), far = p - w;
                 const bool is_far = !(__builtin_fabsf(r) <= 1.0f);
-                add(r, is_far ? far : near, is_far ? __builtin_fmaf(r, p, -far) : __builtin_fmaf(r, near, -second));
+                add(d, is_far ? far : near, is_far ? __builtin_fmaf(r, p, -far) : __builtin_fmaf(r, near, -second));
             });
             // NaN: found by all of the team in the sums.
-            if (!(most <= FARTHEST)) sums[0] = __builtin_nanf("");
+            if (!(beyond_it(most) <= FARTHEST)) sums[0] = __builtin_nanf("");
         }
-        team.sum(sums);
+        team.template reduce<SumsAndLargest>(sums);
 
-        const float excess = sums[0] / weights[1], beyond = 1.0f + excess;
-        const float kl = larger(sums[2] / (weights[1] * beyond) - 0.5f * excess * excess, 0.0f);
-        const float per_weight = -task.mantissa / (weights[1] * beyond) * task.power;
-        const bool is_small = __builtin_fabsf(excess) <= 1e-3f && excess * excess <= 1e-4f * kl;
-        if (!is_small || !is_certain(kl, nats, sums[1], weights[1])) return false;
+        const float excess = sums[0] / z, beyond = 1.0f + excess, per_share = 1.0f / (z * beyond);
+        const float correction = correction_near(excess), kl = larger(sums[1] * per_share - correction, 0.0f);
+        const float per_weight = -task.mantissa * per_share * task.power;
+        // As far as `correction_near` goes, and where little cancels.
+        const bool is_small = excess >= -0.03125f && excess <= 0.1875f && correction <= 0.25f * kl;
+        if (!is_small || !is_certain(kl, nats, sums[2], excess)) return false;
         if (task.to_student && !has_scale(per_weight)) return false;
 
         if (team.lane() == 0) {
             task.values[row] = kl;
             if (task.whole) {
-                const float rest = __builtin_fmaf(reference, k.per_nat, -nats);
-                const float log1p = excess - 0.5f * excess * excess;
-                task.whole[row] = {top[0], top[1], of_t.about_top(weights[0]), of_s.about_top(weights[1]),
+                const float reference = nats * k.tau, rest = __builtin_fmaf(reference, k.per_nat, -nats);
+                const float log1p = __builtin_fmaf(excess, 1.0f / beyond, correction);
+                task.whole[row] = {top_of_teacher[0], top[0], of_teacher[0], of_s.about_top(z),
                                    shifted({reference, 0.0f}, (log1p - rest) * k.tau), kl, 0.0f};
             }
         }
@@ -143,23 +189,15 @@ template <class T, class Team, int PACKS> struct Swift {
     }
 
   private:
-    DEVICE static constexpr float largest(f32) { return 3e38f; }
-    DEVICE static constexpr float largest(f16) { return 65000.0f; }
-    DEVICE static constexpr float largest(bf16) { return 3e38f; }
-
-    DEVICE static bool has_scale(float x) {
-        return x == 0.0f || (__builtin_fabsf(x) > LEAST && __builtin_fabsf(x) < MOST);
-    }
-
     // Whether the value, and each gradient beside the row's largest, are right to 1e-6 whatever t - s was rounded by.
     //
     // That is at most 2^-25 of D, and of r, which is as small beside r as any rounding. Let u = 2^-25 |D| / 1e-6 and TV
     // the sum of |p - q|, which is at most v = sqrt(2 KL). The value is off by less than 2^-25 |D| TV: at most 1e-6 of
-    // itself where 2 u <= v. A gradient p - q = x / z is off by less than 2^-25 |D| w / z, with w <= 1; the largest x is
-    // at least sum x^2 / (z TV).
-    DEVICE static bool is_certain(float kl, float nats, float squares, float z) {
-        const float u = 0.03f * __builtin_fabsf(nats), v_squared = 2.0f * kl, at_least = u * z;
-        return 4.0f * u * u <= v_squared && at_least * at_least * v_squared <= squares * squares;
+    // itself where 2 u <= v. A gradient p - q = (x - E w) / (z (1 + E)), with E a multiple of z here, is off by less than
+    // 2^-25 |D| w / z, and w <= 1: the largest is at least the largest |x| without |E|, as a share of z (1 + E).
+    DEVICE static bool is_certain(float kl, float nats, float largest, float excess) {
+        const float u = 0.03f * __builtin_fabsf(nats);
+        return 2.0f * u * u <= kl && u * (1.0f + excess) <= largest - __builtin_fabsf(excess);
     }
 
     DEVICE bool has(int pack) const { return pack * Team::SIZE < packs; }
@@ -183,9 +221,9 @@ template <class T, class Team, int PACKS> struct Swift {
             const auto number = [&](int i) INLINE {
                 // Adding 0 turns -0 into 0.
                 const float apart = __builtin_fmaf(-excess, b[pack][i], a[pack][i]);
-                return rounded(T{}, __builtin_fmaf(apart, per_weight, 0.0f));
+                return __builtin_fmaf(apart, per_weight, 0.0f);
             };
-            to[pack * Team::SIZE] = Pack<T>::of(number).words;
+            to[pack * Team::SIZE] = Pack<T>::rounded_of(number).words;
         });
     }
 };

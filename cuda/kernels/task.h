@@ -89,18 +89,37 @@ DEVICE float load(bf16 x) { return bits<float>((u32)x.stored << 16); }
 
 // Round to nearest, ties to even.
 DEVICE float rounded(float, float x) { return x; }
+#ifdef ROUNDS_PAIRS
+DEVICE u32 rounded_pair(f16, float low, float high) { return halves(low, high); }
+DEVICE u32 rounded_pair(bf16, float low, float high) { return brain_halves(low, high); }
+DEVICE f16 rounded(f16 type, float x) { return {(u16)rounded_pair(type, x, 0.0f)}; }
+DEVICE bf16 rounded(bf16 type, float x) { return {(u16)rounded_pair(type, x, 0.0f)}; }
+#else
 DEVICE f16 rounded(f16, float x) { return {bits<u16>((_Float16)x)}; }
 DEVICE bf16 rounded(bf16, float x) {
     const u32 word = bits<u32>(x);
     return {x != x ? (u16)0x7fff : (u16)((word + 0x7fff + (word >> 16 & 1)) >> 16)};
 }
+// Two numbers in a word, the first in its lower half.
+template <class T> DEVICE u32 rounded_pair(T type, float low, float high) {
+    return rounded(type, low).stored | (u32)rounded(type, high).stored << 16;
+}
+#endif
+
+DEVICE float infinite(float, bool is_negative) { return is_negative ? -INFINITE : INFINITE; }
+DEVICE f16 infinite(f16, bool is_negative) { return {(u16)(is_negative ? 0xfc00 : 0x7c00)}; }
+DEVICE bf16 infinite(bf16, bool is_negative) { return {(u16)(is_negative ? 0xff80 : 0x7f80)}; }
+
+// The least number that is rounded to infinity: halfway from the largest to what would follow.
+DEVICE constexpr float overflow_of(f32) { return INFINITE; }
+DEVICE constexpr float overflow_of(f16) { return 65520.0f; }
+DEVICE constexpr float overflow_of(bf16) { return 0x1.ffp127f; }
 
 // Rounded; whether it is infinite then.
 template <class T> DEVICE T stored_as(float x, bool &is_infinite) {
+    is_infinite |= __builtin_fabsf(x) >= overflow_of(T{});
     // Adding 0 turns -0 into 0.
-    const T stored = rounded(T{}, x + 0.0f);
-    is_infinite |= __builtin_fabsf(load(stored)) == INFINITE;
-    return stored;
+    return rounded(T{}, x + 0.0f);
 }
 
 // A finite gradient, scaled once, before it is rounded.

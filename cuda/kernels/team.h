@@ -2,12 +2,13 @@
 #pragma once
 #include "device.h"
 
+// What is made of two numbers, by their place among those that are reduced at once.
 struct Larger {
-    DEVICE static float of(float a, float b) { return __builtin_fmaxf(a, b); }
-    DEVICE static double of(double a, double b) { return __builtin_fmax(a, b); }
+    DEVICE static float of(int, float a, float b) { return __builtin_fmaxf(a, b); }
+    DEVICE static double of(int, double a, double b) { return __builtin_fmax(a, b); }
 };
 struct Plus {
-    template <class Value> DEVICE static Value of(Value a, Value b) { return a + b; }
+    template <class Value> DEVICE static Value of(int, Value a, Value b) { return a + b; }
 };
 
 template <class Derived> struct Reduces {
@@ -35,13 +36,19 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
     DEVICE explicit Lanes(u32 thread = thread_index()) : thread(thread) {}
     DEVICE u32 lane() const { return thread % LANES; }
 
+    // Whether it holds for all.
+    DEVICE bool all(bool holds) const { return all_of(members(), holds); }
+
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
-        const u32 first = thread % 32 / LANES * LANES;
-        const u32 members = (LANES == 32 ? ~0u : (1u << LANES % 32) - 1) << first;
 #pragma unroll
         for (int flip = LANES / 2; flip > 0; flip /= 2)
 #pragma unroll
-            for (int i = 0; i < N; i++) values[i] = Op::of(values[i], exchange(members, values[i], flip));
+            for (int i = 0; i < N; i++) values[i] = Op::of(i, values[i], exchange(members(), values[i], flip));
+    }
+
+  private:
+    DEVICE u32 members() const {
+        return (LANES == 32 ? ~0u : (1u << LANES % 32) - 1) << thread % 32 / LANES * LANES;
     }
 };
 
@@ -53,6 +60,17 @@ template <int THREADS> struct Block : Reduces<Block<THREADS>> {
 
     DEVICE explicit Block(u32 thread = thread_index()) : thread(thread) {}
     DEVICE u32 lane() const { return thread; }
+
+    // Whether it holds for all.
+    DEVICE bool all(bool holds) const {
+        SHARED u8 of_warp[WARPS];
+        const bool of_own = Lanes<32>(thread).all(holds);
+        if (thread % 32 == 0) of_warp[thread / 32] = of_own;
+        barrier();
+        const bool of_all = Lanes<32>(thread).all(of_warp[thread % WARPS]);
+        barrier();
+        return of_all;
+    }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
         SHARED Value of_warp[N][WARPS];
@@ -67,7 +85,7 @@ template <int THREADS> struct Block : Reduces<Block<THREADS>> {
             values[i] = of_warp[i][thread % WARPS];
 #pragma unroll
             for (int flip = WARPS / 2; flip > 0; flip /= 2)
-                values[i] = Op::of(values[i], exchange(~0u, values[i], flip));
+                values[i] = Op::of(i, values[i], exchange(~0u, values[i], flip));
         }
         barrier();
     }

@@ -181,7 +181,8 @@ template <class T> struct Summed {
             if (!x.has_q) return {INFINITE, 1.0f, INFINITE};
             // The logarithm of the student's sum comes last, see `value`.
             const float below = (of.row.s - logits.s) * of.k.per_nat;
-            return {x.p * below, 1.0f, below + logarithm(of.row.student, 0.0f)};
+            // Nor is it any part of the gradient where all entries count.
+            return {x.p * below, 1.0f, task.is_after ? below + logarithm(of.row.student, 0.0f) : below};
         }
         case REVERSE_KL: return {divergence_at(x.q, x.p, -x.ratio, -x.excess), -x.ratio, 0.0f};
         case JS: return {half_of_both(x), 0.5f * log_over_mixture(x.ratio), 0.5f * log_over_mixture(-x.ratio)};

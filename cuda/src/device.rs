@@ -16,6 +16,8 @@ pub(crate) struct Properties {
     pub(crate) capability: (i32, i32),
     pub(crate) memory: usize,
     pub(crate) multiprocessors: u32,
+    /// What its kernels were compiled for.
+    pub(crate) kernels: &'static str,
 }
 
 /// A GPU. Cheap to keep, dear to open: the driver compiles the kernels at their first use.
@@ -188,6 +190,12 @@ impl Device {
     /// Its compute capability, major and minor.
     pub const fn compute_capability(&self) -> (i32, i32) {
         self.properties.capability
+    }
+
+    /// What its kernels were compiled for: `sm_80` on devices of compute capability 8.0 and later with a driver of CUDA
+    /// 11.0 or later, where rows of `f16` and `bf16` have kernels of their own, else `sm_70`.
+    pub const fn kernels(&self) -> &'static str {
+        self.properties.kernels
     }
 
     /// Bytes of its memory.

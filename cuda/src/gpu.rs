@@ -10,6 +10,7 @@ use crate::Error;
 use crate::device::Properties;
 use crate::driver::{describe, last_code, library};
 use crate::kernel::{Kernel, Source};
+use crate::text::{BASE, Target};
 use cust::context::Context;
 use cust::device::{Device, DeviceAttribute};
 use cust::error::{CudaError, CudaResult};
@@ -20,38 +21,6 @@ use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-/// The least driver that reads the kernels' PTX 6.3: of CUDA 10.0.
-const DRIVER: i32 = 10_000;
-/// The least device that they are made for.
-const CAPABILITY: (i32, i32) = (7, 0);
-
-impl Source {
-    const COUNT: usize = 17;
-
-    /// What `cargo xtask ptx` made of the file.
-    const fn ptx(self) -> &'static str {
-        match self {
-            Self::Rows => include_str!("../ptx/rows.ptx"),
-            Self::Columns => include_str!("../ptx/columns.ptx"),
-            Self::Terms => include_str!("../ptx/terms.ptx"),
-            Self::Wide => include_str!("../ptx/wide.ptx"),
-            Self::Whole => include_str!("../ptx/whole.ptx"),
-            Self::Vectors => include_str!("../ptx/vectors.ptx"),
-            Self::Energy => include_str!("../ptx/energy.ptx"),
-            Self::Classes => include_str!("../ptx/classes.ptx"),
-            Self::Dist => include_str!("../ptx/dist.ptx"),
-            Self::La => include_str!("../ptx/la.ptx"),
-            Self::Ho => include_str!("../ptx/ho.ptx"),
-            Self::Pa => include_str!("../ptx/pa.ptx"),
-            Self::Rkd => include_str!("../ptx/rkd.ptx"),
-            Self::Ifvd => include_str!("../ptx/ifvd.ptx"),
-            Self::Resize => include_str!("../ptx/resize.ptx"),
-            Self::Project => include_str!("../ptx/project.ptx"),
-            Self::Labels => include_str!("../ptx/labels.ptx"),
-        }
-    }
-}
-
 /// A device with its primary context, the modules loaded so far, and what is kept between submissions.
 #[derive(Debug)]
 pub(crate) struct Gpu {
@@ -59,6 +28,7 @@ pub(crate) struct Gpu {
     pool: Pool,
     lost: OnceLock<Error>,
     ordinal: i32,
+    target: Target,
     /// After the others, which need it to be freed.
     context: Context,
 }
@@ -75,13 +45,15 @@ pub(crate) fn count() -> Result<u32, Error> {
     named("cuDeviceGetCount", Device::num_devices())
 }
 
-fn start() -> Result<(), Error> {
+/// The driver's version.
+fn start() -> Result<i32, Error> {
     library().map_err(|reason| Error::NoDevice { reason: reason.to_owned() })?;
     named("cuInit", cust::init(cust::CudaFlags::empty()))?;
     let mut found = 0;
     // SAFETY: `found` outlives the call.
     status("cuDriverGetVersion", unsafe { sys::cuDriverGetVersion(&raw mut found) })?;
-    if found < DRIVER { Err(Error::DriverTooOld { found, wanted: DRIVER }) } else { Ok(()) }
+    let wanted = BASE.driver;
+    if found < wanted { Err(Error::DriverTooOld { found, wanted }) } else { Ok(found) }
 }
 
 /// The context of before, current again when this goes.
@@ -110,24 +82,28 @@ impl Drop for Before {
 impl Gpu {
     /// Takes a share of the device's primary context.
     pub(crate) fn open(ordinal: u32) -> Result<(Self, Properties), Error> {
-        let devices = count()?;
+        let driver = start()?;
+        let devices = named("cuDeviceGetCount", Device::num_devices())?;
         if ordinal >= devices {
             return Err(Error::NoDevice { reason: format!("device {ordinal} of {devices}") });
         }
         let device = named("cuDeviceGet", Device::get_device(ordinal))?;
         let attribute = |which| named("cuDeviceGetAttribute", device.get_attribute(which));
+        let capability = (
+            attribute(DeviceAttribute::ComputeCapabilityMajor)?,
+            attribute(DeviceAttribute::ComputeCapabilityMinor)?,
+        );
+        let target = Target::of(capability, driver);
         let properties = Properties {
             name: named("cuDeviceGetName", device.name())?,
-            capability: (
-                attribute(DeviceAttribute::ComputeCapabilityMajor)?,
-                attribute(DeviceAttribute::ComputeCapabilityMinor)?,
-            ),
+            capability,
             memory: named("cuDeviceTotalMem", device.total_memory())?,
             multiprocessors: attribute(DeviceAttribute::MultiprocessorCount)?.max(1).unsigned_abs(),
+            kernels: target.name,
         };
-        if properties.capability < CAPABILITY {
-            let (name, found) = (properties.name, properties.capability);
-            return Err(Error::DeviceTooOld { name, found, wanted: CAPABILITY });
+        if properties.capability < BASE.capability {
+            let (name, found, wanted) = (properties.name, properties.capability, BASE.capability);
+            return Err(Error::DeviceTooOld { name, found, wanted });
         }
         // The bindings make the context current, too.
         let before = Before::keep()?;
@@ -135,7 +111,7 @@ impl Gpu {
         drop(before);
         let (modules, pool, lost) = (Default::default(), Pool::default(), OnceLock::new());
         let ordinal = device.as_raw();
-        Ok((Self { modules, pool, lost, ordinal, context }, properties))
+        Ok((Self { modules, pool, lost, ordinal, target, context }, properties))
     }
 
     /// Makes the context current for this thread.
@@ -357,7 +333,8 @@ impl Entered<'_> {
         if let Some(module) = cell.get() {
             return Ok(module);
         }
-        let module = self.note(named("cuModuleLoadData", Module::from_ptx(source.ptx(), &[])))?;
+        let module =
+            self.note(named("cuModuleLoadData", Module::from_ptx(source.ptx(self.gpu.target), &[])))?;
         // Where another thread was first, its module is used, and this one unloaded.
         Ok(cell.get_or_init(|| module))
     }

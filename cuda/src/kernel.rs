@@ -1,4 +1,4 @@
-//! The kernels by name, and the text that they are compiled from.
+//! The kernels by name.
 
 use densekd_core::DType;
 
@@ -6,6 +6,8 @@ use densekd_core::DType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Rows,
+    /// Rows of `f16` and `bf16`.
+    Halves,
     Columns,
     Terms,
     Wide,
@@ -27,7 +29,16 @@ pub(crate) enum Source {
 impl Source {
     /// Whether there are kernels for `f64` in it.
     const fn has_f64(self) -> bool {
-        !matches!(self, Self::Rows | Self::Columns | Self::Terms | Self::Whole | Self::Classes | Self::Labels)
+        !matches!(
+            self,
+            Self::Rows
+                | Self::Halves
+                | Self::Columns
+                | Self::Terms
+                | Self::Whole
+                | Self::Classes
+                | Self::Labels
+        )
     }
 }
 
@@ -75,12 +86,14 @@ impl Kernel {
     pub(crate) const PROJECT_CLOSE: Self = Self { source: Source::Project, name: "densekd_project_close" };
 }
 
-/// The forms of one kernel for each type of numbers.
+/// The forms of one kernel for each type of numbers; those of `f16` and `bf16` may have a source of their own.
 macro_rules! typed {
-    ($($(#[$doc:meta])* $constant:ident: $source:ident $name:literal;)*) => {$(
-        $(#[$doc])*
+    (@halves $source:ident) => { Source::$source };
+    (@halves $source:ident $halves:ident) => { Source::$halves };
+    ($($constant:ident: $source:ident $(or $halves:ident)? $name:literal;)*) => {$(
         pub(crate) const $constant: Typed = Typed {
             source: Source::$source,
+            halves: typed!(@halves $source $($halves)?),
             names: [
                 concat!($name, "_f32"),
                 concat!($name, "_f16"),
@@ -95,16 +108,18 @@ macro_rules! typed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typed {
     source: Source,
+    /// That of `f16` and `bf16`.
+    halves: Source,
     names: [&'static str; 4],
 }
 
 impl Typed {
     typed! {
-        ROWS_LANES8: Rows "densekd_rows_lanes8";
-        ROWS_LANES32: Rows "densekd_rows_lanes32";
-        ROWS_BLOCK: Rows "densekd_rows_block";
+        ROWS_SHORT: Rows or Halves "densekd_rows_short";
+        ROWS_LANES32: Rows or Halves "densekd_rows_lanes32";
+        ROWS_BLOCK: Rows or Halves "densekd_rows_block";
         ROWS_PARTS: Rows "densekd_rows_parts";
-        ROWS_GRADIENT: Rows "densekd_rows_gradient";
+        ROWS_GRADIENT: Rows or Halves "densekd_rows_gradient";
         COLUMNS_SHORT: Columns "densekd_columns_short";
         COLUMNS_PARTS: Columns "densekd_columns_parts";
         COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
@@ -169,13 +184,13 @@ impl Typed {
     /// The one for a type; `None` for a type without kernels.
     pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
         let [f32, f16, bf16, f64] = self.names;
-        let name = match dtype {
-            DType::F32 => f32,
-            DType::F16 => f16,
-            DType::Bf16 => bf16,
-            DType::F64 if self.source.has_f64() => f64,
+        let (source, name) = match dtype {
+            DType::F32 => (self.source, f32),
+            DType::F16 => (self.halves, f16),
+            DType::Bf16 => (self.halves, bf16),
+            DType::F64 if self.source.has_f64() => (self.source, f64),
             _ => return None,
         };
-        Some(Kernel { source: self.source, name })
+        Some(Kernel { source, name })
     }
 }

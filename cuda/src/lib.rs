@@ -48,6 +48,8 @@ mod resize;
 mod rkd;
 mod states;
 mod task;
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod text;
 mod timing;
 mod vectors;
 mod way;

@@ -162,7 +162,10 @@ impl Strategy {
         }
         let (kernel, rows) = match inner {
             2.. => (of_need(Typed::COLUMNS_SHORT, Typed::TERMS_COLUMNS_SHORT), threads),
-            _ if length <= 16 * pack => (of_need(Typed::ROWS_LANES8, Typed::TERMS_ROWS_LANES8), threads / 8),
+            _ if length <= 16 * pack => {
+                let lanes = if dtype == DType::F32 && need == Need::Settled { 4 } else { 8 };
+                (of_need(Typed::ROWS_SHORT, Typed::TERMS_ROWS_LANES8), threads / lanes)
+            }
             _ if length <= 128 * pack => {
                 (of_need(Typed::ROWS_LANES32, Typed::TERMS_ROWS_LANES32), threads / 32)
             }
@@ -244,9 +247,9 @@ mod tests {
     #[test]
     fn a_row_is_held_by_as_few_threads_as_hold_it() {
         let rows = |positions, dtype| strategy(RowOptions::CWD, [1, 2, 1, positions], Order::Nchw, dtype);
-        assert_eq!(rows(64, DType::F32), Some("densekd_rows_lanes8_f32"));
+        assert_eq!(rows(64, DType::F32), Some("densekd_rows_short_f32"));
         assert_eq!(rows(65, DType::F32), Some("densekd_rows_lanes32_f32"));
-        assert_eq!(rows(65, DType::F16), Some("densekd_rows_lanes8_f16"));
+        assert_eq!(rows(65, DType::F16), Some("densekd_rows_short_f16"));
         assert_eq!(rows(512, DType::F32), Some("densekd_rows_lanes32_f32"));
         assert_eq!(rows(1024, DType::F32), Some("densekd_rows_warp_f32"));
         assert_eq!(rows(1025, DType::F32), Some("densekd_rows_block_f32"));
@@ -262,7 +265,7 @@ mod tests {
     fn interleaved_rows_are_columns() {
         let names = |options, order, c, m| strategy(options, [2, c, 1, m], order, DType::F32);
         assert_eq!(names(RowOptions::PI, Order::Nchw, 19, 100), Some("densekd_columns_short_f32"));
-        assert_eq!(names(RowOptions::PI, Order::Nhwc, 19, 100), Some("densekd_rows_lanes8_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nhwc, 19, 100), Some("densekd_rows_short_f32"));
         assert_eq!(names(RowOptions::CWD, Order::Nhwc, 19, 129), Some("densekd_columns_parts_f32"));
     }
 

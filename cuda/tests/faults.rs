@@ -306,6 +306,21 @@ fn driver_and_device_must_do(simulated: &Simulated) {
     simulated.reset();
     simulated.set("CAPABILITY", "6.1").unwrap();
     assert!(matches!(Device::open(0), Err(Error::DeviceTooOld { found: (6, 1), .. })));
+    // The best of the kernels, for what is there.
+    for (capability, driver, kernels) in [
+        ("7.0", "10000", "sm_70"),
+        ("7.5", "12040", "sm_70"),
+        ("8.0", "10020", "sm_70"),
+        ("8.0", "11000", "sm_80"),
+        ("9.0", "12040", "sm_80"),
+        ("12.0", "12080", "sm_80"),
+    ] {
+        simulated.set("CAPABILITY", capability).unwrap();
+        simulated.set("DRIVER", driver).unwrap();
+        let device = Device::open(0).unwrap();
+        assert_eq!(device.kernels(), kernels, "{capability}");
+        a_row_of_halves(&device).unwrap();
+    }
     simulated.set("CAPABILITY", "8.0").unwrap();
     simulated.set("DRIVER", "9020").unwrap();
     assert!(matches!(Device::open(0), Err(Error::DriverTooOld { found: 9020, .. })));
@@ -313,6 +328,24 @@ fn driver_and_device_must_do(simulated: &Simulated) {
     assert!(matches!(Device::open(7), Err(Error::NoDevice { .. })));
     simulated.set("COUNT", "0").unwrap();
     assert!(matches!(Device::open(0), Err(Error::NoDevice { .. })));
+}
+
+/// By kernels of which there are two texts.
+fn a_row_of_halves(device: &Device) -> Result<(), Error> {
+    let plan = cwd([1, 2, 2, 4]);
+    let (teacher, student) = ([half::bf16::ONE; 16], [half::bf16::ZERO; 16]);
+    device.submit(HostCall {
+        plan: &plan,
+        teacher: teacher[..].into(),
+        student: student[..].into(),
+        mask: None,
+        factor: 1.0,
+        grad_student: None,
+        grad_teacher: None,
+        row_values: None,
+        statistics: KeptStatistics::Drop,
+    })?;
+    Ok(())
 }
 
 fn codes_keep_their_numbers(simulated: &Simulated) {

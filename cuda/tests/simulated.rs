@@ -9,8 +9,8 @@ use densekd_core::{
     Overflowed, Plan, Recipe, RowOptions, RowStatistics, Samples, Shape, Slab, Temperature, Tensor,
     TensorMut, Upstream, run,
 };
-use densekd_cuda::{Error, HostCall, Sum};
-use device::device;
+use densekd_cuda::{Device, Error, HostCall, Sum};
+use device::{device, older};
 use half::{bf16, f16};
 
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +125,20 @@ where
     for<'a> Tensor<'a>: From<&'a [E]>,
     for<'a> TensorMut<'a>: From<&'a mut [E]>,
 {
+    on(device(), case, tensors, factor, statistics)
+}
+
+fn on<E: Element>(
+    device: &Device,
+    case: Case,
+    tensors: &Tensors<E>,
+    factor: f64,
+    statistics: KeptStatistics<'_>,
+) -> Result<Answer, Error>
+where
+    for<'a> Tensor<'a>: From<&'a [E]>,
+    for<'a> TensorMut<'a>: From<&'a mut [E]>,
+{
     let plan = case.plan();
     let mut rows = vec![-1.0; plan.rows()];
     let mut gradients = [0; 2].map(|_| vec![E::default(); plan.shape().len()]);
@@ -140,7 +154,7 @@ where
         row_values: Some(&mut rows),
         statistics,
     };
-    let Sum { sum, overflowed } = device().submit(call)?;
+    let Sum { sum, overflowed } = device.submit(call)?;
     let gradients = gradients.map(|x| x.iter().map(|x| x.widen()).collect());
     Ok(Answer { sum, rows, gradients, overflowed })
 }
@@ -200,6 +214,11 @@ where
     let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Drop);
     let found = on_gpu(case, &tensors, factor, KeptStatistics::Drop).unwrap();
     agree(&E::DTYPE.to_string(), case, &found, &wanted, beyond);
+    // Numbers of 16 bits have a second text.
+    if let (2, Some(older)) = (size_of::<E>(), older()) {
+        let found = on(older, case, &tensors, factor, KeptStatistics::Drop).unwrap();
+        agree(&format!("{} on an older device", E::DTYPE), case, &found, &wanted, beyond);
+    }
 }
 
 fn all_types(case: Case) {
@@ -222,7 +241,7 @@ fn rows_of_every_length_agree_with_the_core() {
 #[test]
 fn plain_rows_agree_with_the_core_whether_they_are_certain_or_not() {
     let one = Temperature::ONE;
-    for width in [16, 64, 200, 1000, 1024, 2048, 4096] {
+    for width in [16, 64, 200, 1000, 1024, 2048, 4096, 8200] {
         let options = RowOptions { tau: one, ..RowOptions::CWD };
         let case = Case { options, shape: [1, 3, 1, width], ..Case::CWD };
         for distance in [8.0, 3.0, 1.0, 0.3, 0.1, 1e-2, 1e-4, 0.0] {
@@ -359,7 +378,9 @@ fn every_divergence_and_both_gradients_agree_with_the_core() {
 #[test]
 fn what_is_not_finite_means_what_it_means_to_the_core() {
     for options in all_options() {
-        for shape in [[2, 2, 1, 1], [2, 3, 1, 2], [2, 3, 1, 19], [1, 9, 10, 20], [1, 2, 45, 97]] {
+        for shape in
+            [[2, 2, 1, 1], [2, 3, 1, 2], [2, 3, 1, 19], [1, 9, 10, 20], [1, 2, 45, 97], [1, 9, 64, 65]]
+        {
             for masked in [false, true] {
                 let case = Case { options, shape, masked, to_teacher: true, strange: true, ..Case::CWD };
                 compare::<f32>(case, F32);
@@ -385,9 +406,17 @@ fn samples_but_the_first_count_for_nothing() {
 fn either_machine_reads_the_statistics_of_the_other() {
     let softmax = |options: &RowOptions| matches!(options.norm, Norm::Channel | Norm::Spatial);
     for options in all_options().into_iter().filter(softmax) {
-        for (shape, distance) in [([2, 5, 4, 5], 1.0), ([1, 2, 45, 97], 1e-2), ([1, 131, 3, 3], 3.0)] {
+        for (shape, distance, masked) in [
+            ([2, 5, 4, 5], 1.0, true),
+            ([1, 2, 45, 97], 1e-2, true),
+            ([1, 131, 3, 3], 3.0, true),
+            // Plain, of which either side is close to the other or not.
+            ([1, 2, 10, 20], 1.0, false),
+            ([1, 2, 10, 20], 8.0, false),
+            ([1, 2, 45, 96], 3.0, false),
+        ] {
             for to_teacher in [false, true] {
-                let case = Case { options, shape, distance, to_teacher, masked: true, ..Case::CWD };
+                let case = Case { options, shape, masked, to_teacher, distance, ..Case::CWD };
                 let tensors = Tensors::<f32>::of(case);
                 let mut kept = vec![RowStatistics::default(); case.plan().rows()];
                 let (wanted, factor) = on_cpu(case, &tensors, KeptStatistics::Write(&mut kept));

@@ -154,14 +154,14 @@ fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
     fn elsewhere(i: usize) -> f32 {
         teacher(i) + 10.0
     }
-    for (team, dims, divergence) in [
-        ("lanes8", [4, 16, 8, 8], Divergence::Js),
-        ("lanes32", [1, 16, 16, 32], Divergence::Kl),
-        ("warp", [1, 16, 32, 32], Divergence::Kl),
-        ("block", [1, 4, 64, 64], Divergence::ReverseKl),
+    for (settled, team, dims, divergence) in [
+        ("short", "lanes8", [4, 16, 8, 8], Divergence::Js),
+        ("lanes32", "lanes32", [1, 16, 16, 32], Divergence::Kl),
+        ("warp", "warp", [1, 16, 32, 32], Divergence::Kl),
+        ("block", "block", [1, 4, 64, 64], Divergence::ReverseKl),
     ] {
         let rows = |name: String, options, of| a_row_is_read(device, simulated, &name, (dims, options), of);
-        let settled = || format!("densekd_rows_{team}_f32");
+        let settled = || format!("densekd_rows_{settled}_f32");
         assert_eq!(rows(settled(), RowOptions::CWD, [teacher, student]), 1, "{team}");
         assert_eq!(rows(settled(), RowOptions::CWD, [teacher, elsewhere]), 2, "{team}");
         if team != "warp" {

@@ -26,24 +26,13 @@ struct Row {
 }
 
 impl Row {
-    fn elements(&self) -> f64 {
-        #[allow(clippy::cast_precision_loss, reason = "tensors of a test")]
-        let elements = self.case.dims.iter().product::<usize>() as f64;
-        elements
-    }
-
-    #[allow(clippy::cast_precision_loss, reason = "counts of a test")]
-    fn each(&self, count: u64) -> f64 {
-        count as f64 / self.elements()
-    }
-
     fn instructions(&self) -> f64 {
-        self.each(self.counted.instructions)
+        self.case.each(self.counted.instructions)
     }
 
     /// Of memory, in whole sectors.
     fn bytes(&self) -> f64 {
-        self.each(32 * self.counted.sectors)
+        self.case.each(32 * self.counted.sectors)
     }
 }
 
@@ -63,8 +52,18 @@ pub(crate) fn run(check: bool) -> Result<()> {
     for case in cases::all() {
         rows.push(measured(case, &simulated, &names, &assembled)?);
     }
+    let mut halves = Vec::new();
+    for case in cases::of_halves() {
+        let on = |capability| {
+            simulated.reset();
+            simulated.set("CAPABILITY", capability)?;
+            let launched = launched(case, &simulated, &names)?;
+            anyhow::Ok(launched.iter().map(|(_, counted)| counted.instructions).sum())
+        };
+        halves.push((case, [on("7.5")?, on("8.0")?]));
+    }
     let triton = fs::read_to_string(root().join("cuda/model/triton.json"))?;
-    let fresh = page::page(&rows, &serde_json::from_str(&triton)?);
+    let fresh = page::page(&rows, &halves, &serde_json::from_str(&triton)?);
     let path = root().join("cuda/MODEL.md");
     if check {
         let found = fs::read_to_string(&path)?;
@@ -75,6 +74,18 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
+/// The kernels that a case launches on the device as it is set, and what is counted of each.
+fn launched<'n>(
+    case: cases::Case,
+    simulated: &Simulated,
+    names: &'n [String],
+) -> Result<Vec<(&'n String, Counters)>> {
+    // The natural order of blocks and no errors of approximations: counts that repeat.
+    simulated.set("SEED", "0")?;
+    case.run(&Device::open(0)?)?;
+    Ok(names.iter().map(|name| (name, simulated.counters(name))).filter(|(_, c)| c.launches > 0).collect())
+}
+
 fn measured(
     case: cases::Case,
     simulated: &Simulated,
@@ -82,11 +93,7 @@ fn measured(
     assembled: &[BTreeMap<String, Assembled>; ARCHITECTURES.len()],
 ) -> Result<Row> {
     simulated.reset();
-    // The natural order of blocks and no errors of approximations: counts that repeat.
-    simulated.set("SEED", "0")?;
-    case.run(&Device::open(0)?)?;
-    let mut launched: Vec<(&String, Counters)> =
-        names.iter().map(|name| (name, simulated.counters(name))).filter(|(_, c)| c.launches > 0).collect();
+    let mut launched = launched(case, simulated, names)?;
     launched.sort_by_key(|(_, counted)| std::cmp::Reverse(counted.instructions));
     let mut counted = Counters::default();
     for (_, of_kernel) in &launched {

@@ -156,6 +156,15 @@ DEVICE float exchange(u32 members, float value, u32 flip) {
     return device::fibers[device::current ^ flip].shown;
 }
 
+DEVICE bool all_of(u32 members, bool holds) {
+    float all = holds;
+    for (u32 flip = 1; flip < 32 && members >> (device::current % 32 ^ flip) & 1; flip *= 2)
+        all = std::fmin(all, exchange(members, all, flip));
+    return all > 0.0f;
+}
+
+DEVICE void stay() {}
+
 DEVICE float exp2_approx(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 DEVICE float log2_approx(float x) { return std::log2(x); }
 DEVICE float product(float a, float b) { return a * b; }

@@ -1,5 +1,6 @@
 // The kernels of rows against a plain evaluation in long double.
 #include "../columns.cu"
+#include "../halves.cu"
 #include "../rows.cu"
 #include "../terms.cu"
 #include "../whole.cu"
@@ -122,7 +123,7 @@ struct Wanted {
 };
 
 struct Kernels {
-    void (*lanes8)(Task), (*lanes32)(Task), (*block)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task),
+    void (*few)(Task), (*lanes32)(Task), (*block)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task),
         (*column_parts)(Task), (*column_gradient)(Task);
     void (*warp)(Task); // or null
 };
@@ -143,7 +144,7 @@ static void run(const Kernels &settled, const Kernels *summed, u64 pack, Task &t
         if (!task.is_of_numbers()) task.whole = room.whole.data();
         launch(2,
                apart                                    ? last.column
-               : task.length <= 16 * pack               ? last.lanes8
+               : task.length <= 16 * pack               ? last.few
                : task.length <= 128 * pack              ? last.lanes32
                : last.warp && task.length <= 256 * pack ? last.warp
                                                         : last.block,
@@ -244,12 +245,12 @@ template <class T> static void one(const char *type, const Kernels (&kernels)[2]
     expect("total", total, sum, 1e-12L * std::fabs((real)sum));
 }
 
-#define FAMILY(PREFIX, T, WARP)                                                                          \
-    {PREFIX##rows_lanes8_##T,     PREFIX##rows_lanes32_##T,  PREFIX##rows_block_##T,                     \
+#define FAMILY(PREFIX, FEW, T, WARP)                                                                     \
+    {PREFIX##rows_##FEW##_##T,    PREFIX##rows_lanes32_##T,  PREFIX##rows_block_##T,                     \
      PREFIX##rows_parts_##T,      PREFIX##rows_gradient_##T, PREFIX##columns_short_##T,                  \
      PREFIX##columns_parts_##T,   PREFIX##columns_gradient_##T, WARP}
 #define OF(T, WARP)                                                                                      \
-    { FAMILY(densekd_, T, WARP), FAMILY(densekd_terms_, T, nullptr) }
+    { FAMILY(densekd_, short, T, WARP), FAMILY(densekd_terms_, lanes8, T, nullptr) }
 
 // A teacher and a student in one of several ways to differ.
 static Case form_of(int form) {

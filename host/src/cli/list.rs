@@ -129,7 +129,7 @@ fn gpu(
     match opened {
         Ok(device) => {
             let (major, minor) = device.compute_capability();
-            let (name, memory) = (device.name(), device.total_memory());
+            let (name, memory, kernels) = (device.name(), device.total_memory(), device.kernels());
             let found = json!({
                 "name": "cuda",
                 "available": true,
@@ -137,9 +137,12 @@ fn gpu(
                 "device": name,
                 "compute_capability": [major, minor],
                 "memory": memory,
+                "kernels": kernels,
             });
-            let details =
-                format!("{number}: {name}, compute capability {major}.{minor}, {} MiB", memory >> 20);
+            let details = format!(
+                "{number}: {name}, compute capability {major}.{minor}, {} MiB, kernels for {kernels}",
+                memory >> 20
+            );
             ("ready", details, found)
         }
         Err(error) => {

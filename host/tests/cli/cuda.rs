@@ -8,11 +8,21 @@ fn on_gpu(words: &[&str]) -> Run {
     densekd_on(densekd_device::library(), words.iter().map(Into::into).collect())
 }
 
+/// A GPU of before compute capability 8.0.
+fn on_older(words: &[&str]) -> Run {
+    let environment = [
+        ("DENSEKD_CUDA_LIBRARY", densekd_device::library().as_os_str()),
+        ("DENSEKD_DEVICE_CAPABILITY", OsStr::new("7.5")),
+    ];
+    densekd_with(&environment, words.iter().map(Into::into).collect())
+}
+
 #[test]
 fn a_gpu_is_listed_with_its_name() {
     assert!(on_gpu(&["list", "backends"]).text().contains("simulated device"));
     let list = on_gpu(&["list", "backends", "--json"]).json();
-    assert_eq!(list[1]["available"], true);
+    assert_eq!((&list[1]["available"], &list[1]["kernels"]), (&true.into(), &"sm_80".into()));
+    assert!(on_older(&["list", "backends"]).text().contains("kernels for sm_70"));
     let missing = run!["list", "backends", "--json"].json();
     assert_eq!((&missing[1]["available"], &missing[1]["code"]), (&false.into(), &"no_device".into()));
 }
@@ -204,8 +214,10 @@ fn without_a_gpu_auto_is_the_cpu() {
 
 #[test]
 fn the_test_vectors_pass_on_the_gpu() {
-    let report = on_gpu(&["selftest", "--backend", "cuda", "--json"]).json();
-    assert_eq!(report["failed"], 0, "{report}");
-    assert_eq!(report["passed"], 140);
-    assert_eq!(report["unsupported"].as_array().map(Vec::len), Some(0), "{report}");
+    for on in [on_gpu, on_older] {
+        let report = on(&["selftest", "--backend", "cuda", "--json"]).json();
+        assert_eq!(report["failed"], 0, "{report}");
+        assert_eq!(report["passed"], 140);
+        assert_eq!(report["unsupported"].as_array().map(Vec::len), Some(0), "{report}");
+    }
 }

@@ -8,7 +8,7 @@ use densekd_core::{
 use densekd_cuda::{
     AdaptedHostCall, AdaptedHostLoss, AdaptedHostMap, AdapterPlan, Device, HostCall, MapHostCall,
 };
-use half::f16;
+use half::{bf16, f16};
 
 /// A loss.
 #[derive(Clone, Copy)]
@@ -33,14 +33,33 @@ pub(super) struct Case {
     pub(super) pulls: bool,
 }
 
+/// Maps whose channels are rows of 64, 512, 1024, 4096 and 16,384 entries.
+const LENGTHS: [[usize; 4]; 5] =
+    [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 128, 128]];
+
+/// Rows of which there are kernels for two generations of devices.
+pub(super) fn of_halves() -> impl Iterator<Item = Case> {
+    let of = Of::Rows(RowOptions::CWD);
+    LENGTHS.into_iter().flat_map(move |dims| {
+        [DType::F16, DType::Bf16].map(|dtype| Case {
+            name: "cwd",
+            of,
+            order: Order::Nchw,
+            dims,
+            student: dims,
+            dtype,
+            pulls: true,
+        })
+    })
+}
+
 /// All cases: rows of KL divergence by length, then a form of every other family.
 pub(super) fn all() -> Vec<Case> {
     let (nchw, nhwc) = (Order::Nchw, Order::Nhwc);
     let js = RowOptions { divergence: Divergence::Js, ..RowOptions::CWD };
-    let lengths = [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 128, 128]];
     let long = [[1, 1, 128, 256], [1, 1, 256, 256], [1, 1, 512, 1024]];
     let mut shapes: Vec<(&str, Of, Order, [[usize; 4]; 2])> = Vec::new();
-    for dims in lengths.into_iter().chain(long) {
+    for dims in LENGTHS.into_iter().chain(long) {
         shapes.push(("cwd", Of::Rows(RowOptions::CWD), nchw, [dims; 2]));
     }
     let alike = [
@@ -92,10 +111,17 @@ impl Case {
         each(teachers * numbers(self.dims) + students)
     }
 
+    /// What a count comes to for an element of the map that the loss has.
+    #[allow(clippy::cast_precision_loss, reason = "counts of a test")]
+    pub(super) fn each(&self, count: u64) -> f64 {
+        count as f64 / self.dims.iter().product::<usize>() as f64
+    }
+
     pub(super) fn run(&self, device: &Device) -> Result<()> {
         let [teacher, student] = [self.dims, self.student].map(|dims| dims.iter().product());
         match self.dtype {
             DType::F16 => self.run_on::<f16>(device, &numbers(teacher, 1), &numbers(student, 2)),
+            DType::Bf16 => self.run_on::<bf16>(device, &numbers(teacher, 1), &numbers(student, 2)),
             _ => self.run_on::<f32>(device, &numbers(teacher, 1), &numbers(student, 2)),
         }
     }

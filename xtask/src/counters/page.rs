@@ -1,6 +1,6 @@
 //! The page: tables of what was counted, and what follows for a device.
 
-use super::Row;
+use super::{Row, cases::Case};
 use densekd_core::DType;
 use serde::Deserialize;
 use std::fmt::Write as _;
@@ -88,7 +88,7 @@ fn percent(share: f64) -> String {
 const HEAD: &str = include_str!("page.md");
 
 /// The whole page.
-pub(super) fn page(rows: &[Row], triton: &Triton) -> String {
+pub(super) fn page(rows: &[Row], halves: &[(Case, [u64; 2])], triton: &Triton) -> String {
     let mut losses = String::new();
     for row in rows {
         line(&mut losses, row);
@@ -100,6 +100,7 @@ pub(super) fn page(rows: &[Row], triton: &Triton) -> String {
     });
     HEAD.replace("{devices}", &devices.join("\n"))
         .replace("{losses}", losses.trim_end())
+        .replace("{halves}", of_halves(halves).trim_end())
         .replace("{goal}", goal(rows).trim_end())
         .replace("{triton}", &triton.triton)
         .replace("{peers}", beside(rows, triton).trim_end())
@@ -128,6 +129,17 @@ fn line(table: &mut String, row: &Row) {
         row.counted.bank_conflicts,
         shares.join(" / "),
     );
+}
+
+/// What the kernels for either generation of devices take for rows of 16 bits.
+fn of_halves(halves: &[(Case, [u64; 2])]) -> String {
+    let mut lines = String::new();
+    for (case, counts) in halves {
+        let [older, later] = counts.map(|count| case.each(count));
+        let (length, dtype) = (case.length(), case.dtype.name());
+        let _ = writeln!(lines, "| {length} | {dtype} | {older:.1} | {later:.1} |");
+    }
+    lines
 }
 
 /// Where the goal of 30 instructions an element holds.

@@ -1,5 +1,6 @@
 //! What the assembler makes of the PTX: registers, spills, width of loads and stores.
 
+use super::Text;
 use super::tools::Assembler;
 use anyhow::{Result, ensure};
 use std::collections::BTreeMap;
@@ -21,9 +22,9 @@ pub(crate) struct Assembled {
 }
 
 /// Fails where a kernel spills, uses local memory, or reads rows in less than 16 bytes.
-pub(super) fn run(tools: &Assembler, ptx: &Path) -> Result<()> {
-    for architecture in ARCHITECTURES {
-        for (name, kernel) in assemble(tools, ptx, architecture)? {
+pub(super) fn run(tools: &Assembler, text: Text) -> Result<()> {
+    for architecture in ARCHITECTURES.into_iter().filter(|architecture| text.suits(architecture)) {
+        for (name, kernel) in assemble(tools, &text.committed(), architecture)? {
             let Assembled { registers, loads, stores, .. } = kernel;
             println!(
                 "sm_{architecture} {name}: {registers} registers, 16-byte loads {loads}, stores {stores}"

@@ -94,9 +94,13 @@ impl Settings {
 
     /// The newest PTX that the driver takes.
     pub(crate) fn newest_ptx(&self) -> (u32, u32) {
-        let (major, minor) = (self.driver / 1000, self.driver % 1000 / 10);
-        // From CUDA 11 on the numbers run in parallel.
-        (major as u32 - 4, minor as u32)
+        let (major, minor) = ((self.driver / 1000) as u32, (self.driver % 1000 / 10) as u32);
+        match major {
+            // 6.0 was of CUDA 9.0, 6.3 of CUDA 10.0; from CUDA 11 on the numbers run in parallel.
+            ..=9 => (6, minor),
+            10 => (6, 3 + minor),
+            _ => (major - 4, minor),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn note(text: &str) {
 
 #[test]
 fn every_shipped_form_is_held_against_plain_rust() {
-    let tables: [fn(); 22] = [
+    let tables: [fn(); 23] = [
         integer::sums_products_and_quotients,
         integer::one_operand,
         integer::shifts_stop_at_the_width,
@@ -48,6 +48,7 @@ fn every_shipped_form_is_held_against_plain_rust() {
         approx::errors_are_those_that_are_allowed,
         lanes::each_lane_loops_as_often_as_it_must,
         lanes::exchanges,
+        lanes::votes,
         lanes::atomics_leave_what_each_says,
         checks::races_in_shared_memory,
         checks::shared_memory_has_bounds_and_values,
