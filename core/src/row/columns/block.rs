@@ -196,7 +196,7 @@ impl Meanwhile for Ahead<'_> {
     fn step<L: Simd>(&mut self, l: L) {
         let Range { start, end } = self.entries;
         let middle = start + (end - start) / 2;
-        let entries = if self.next % 2 == 0 { start..middle } else { middle..end };
+        let entries = if self.next.is_multiple_of(2) { start..middle } else { middle..end };
         if let Some(of) = self.tensors.get(self.next / 2) {
             self.walk.ask(l, *of, entries);
             self.next += 1;
