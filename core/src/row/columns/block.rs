@@ -5,7 +5,7 @@ use crate::access::{LentCells, Place, Sink};
 use crate::element::{Tensor, TensorMut};
 use crate::mask::Mask;
 use crate::row::two_terms::{Pair, Scale, two_difference};
-use crate::row::vector::short::Pull;
+use crate::row::vector::short::{Meanwhile, Pull};
 use crate::simd::{Line, Simd, Stored};
 use core::iter::Zip;
 use core::ops::Range;
@@ -83,6 +83,26 @@ impl Walk<'_> {
         n
     }
 
+    /// Asks for a range of entries of a tensor.
+    #[inline(always)]
+    fn ask<L: Simd>(&self, l: L, of: Tensor<'_>, entries: Range<usize>) {
+        match of {
+            Tensor::F32(x) => self.prefetch(l, x, entries),
+            Tensor::F16(x) => self.prefetch(l, x, entries),
+            Tensor::Bf16(x) => self.prefetch(l, x, entries),
+            Tensor::F64(_) => {}
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch<L: Simd, E: Stored>(&self, l: L, of: &[E], entries: Range<usize>) {
+        let mut at = self.at(entries.start).index;
+        for _ in entries {
+            l.prefetch(of, at);
+            at += self.place.stride;
+        }
+    }
+
     /// Writes the gradient of a range of entries, 0 where one does not count; whether a finite number became infinite.
     #[inline(always)]
     pub(super) fn emit<L: Simd>(
@@ -138,6 +158,49 @@ impl Walk<'_> {
         }
         // An infinity that was one before it was rounded was no number: its row was not certified.
         E::IS_HALF && l.any(l.not(l.less(peak, l.splat(E::LIMIT))))
+    }
+}
+
+/// Lines that are read when those at hand are done. Memory is asked for them between the steps of these: at once, and when
+/// they are needed, either would wait for the other.
+pub(super) struct Ahead<'a> {
+    walk: Walk<'a>,
+    tensors: [Tensor<'a>; 2],
+    entries: Range<usize>,
+    next: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// The neighbours so many rows further.
+    #[inline(always)]
+    pub(super) fn new(walk: Walk<'a>, tensors: [Tensor<'a>; 2], entries: Range<usize>, rows: usize) -> Self {
+        let Place { row, index, .. } = walk.place;
+        let place = Place { row: row + rows, index: index + rows, ..walk.place };
+        Self { walk: Walk { place, ..walk }, tensors, entries, next: 0 }
+    }
+
+    /// Asks for what is left.
+    #[inline(always)]
+    pub(super) fn rest<L: Simd>(&mut self, l: L) {
+        while self.next < STEPS {
+            self.step(l);
+        }
+    }
+}
+
+/// Steps in which they are asked for: a half of either tensor in each.
+const STEPS: usize = 4;
+
+impl Meanwhile for Ahead<'_> {
+    #[inline(always)]
+    fn step<L: Simd>(&mut self, l: L) {
+        let Range { start, end } = self.entries;
+        let middle = start + (end - start) / 2;
+        let entries = if self.next.is_multiple_of(2) { start..middle } else { middle..end };
+        if let Some(of) = self.tensors.get(self.next / 2) {
+            self.walk.ask(l, *of, entries);
+            self.next += 1;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What becomes of a vector of rows, and rows of one block, which are a batch of short ones.
 
-use super::block::Entries;
+use super::block::{Ahead, Entries};
 use super::find::{batch, live};
 use super::{Done, Lines, Tile};
 use crate::row::statistics::{Kind, RowStatistics};
@@ -10,7 +10,8 @@ use crate::simd::Simd;
 use core::ops::Range;
 
 impl Tile<'_, '_> {
-    /// Values of a vector of rows that were copied to these lines, statistics where they are kept, and the gradient.
+    /// Values of a vector of rows that were copied to these lines, statistics where they are kept, and the gradient. Rows
+    /// that will be copied next lie `together` rows further.
     #[inline(always)]
     pub(super) fn find_copied<L: Simd>(
         &mut self,
@@ -18,12 +19,15 @@ impl Tile<'_, '_> {
         scale: &Scale<L>,
         rows: (usize, usize),
         lines: Range<usize>,
+        together: usize,
         done: &mut Done,
     ) {
         let any = !lines.is_empty();
         let (wanted, nats) = (if any { self.wanted(rows) } else { 0 }, self.nats());
+        let mut ahead = Ahead::new(self.walk(rows), [self.teacher, self.student], 0..self.axis, together);
         let (batch, parts) = &mut batch(&mut self.lines, lines, 0);
-        certify(l, scale, nats, wanted, batch, parts);
+        certify(l, scale, nats, wanted, batch, parts, &mut ahead);
+        ahead.rest(l);
         self.close(l, rows, any, done);
     }
 

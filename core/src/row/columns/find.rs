@@ -1,10 +1,11 @@
 //! What a vector of rows is worth that are longer than a block.
 
-use super::block::{Head, Piece, Walk};
+use super::block::{Ahead, Head, Piece, Walk};
 use super::{BLOCK, Done, Lines, Tile};
 use crate::row::two_terms::{Pair, Scale, two_difference};
 use crate::row::vector::short::{
-    ATTEMPTS, Batch, LANES, Moments, Open, Parts, References, Sums, depth, judge, measure, opposed, sweep,
+    ATTEMPTS, Batch, LANES, Meanwhile, Moments, Open, Parts, References, Sums, depth, judge, measure,
+    opposed, sweep,
 };
 use crate::simd::Simd;
 use core::ops::Range;
@@ -77,7 +78,7 @@ pub(super) fn blocks(axis: usize, stride: usize) -> impl Iterator<Item = Piece> 
     })
 }
 
-impl Tile<'_, '_> {
+impl<'a> Tile<'a, '_> {
     /// Values of a vector of rows, statistics where they are kept, and the gradient where all of its parts are.
     #[inline(always)]
     pub(super) fn find<L: Simd>(&mut self, l: L, scale: &Scale<L>, rows: (usize, usize), done: &mut Done) {
@@ -113,12 +114,17 @@ impl Tile<'_, '_> {
             let mut kept = 0;
             for piece in blocks(self.axis, self.place.stride) {
                 let lines = 0..fill(l, self, &walk, &piece);
+                let mut ahead = self.after(&walk, &piece.entries, L::WIDTH);
+                ahead.step(l);
                 let head = self.head(l, lines.clone());
                 at.deep = head.depth(l, scale, at.m);
                 top = l.max(top, head.top);
+                ahead.step(l);
                 let (block, _) = &mut batch(&mut self.lines, lines.clone(), kept);
                 let moments = measure(l, scale, &at, block);
+                ahead.step(l);
                 let sums = swept(l, scale, &at, offset, moments.is_near(l, scale, offset), block);
+                ahead.rest(l);
                 whole.add(l, &moments, &sums);
                 kept += if keeps { lines.len() } else { 0 };
             }
@@ -134,6 +140,17 @@ impl Tile<'_, '_> {
             }
         }
         self.close(l, rows, n > 0, done);
+    }
+
+    /// What is read after a block: the one behind it, or the first of the next vector of so many rows.
+    #[inline(always)]
+    fn after(&self, walk: &Walk<'a>, block: &Range<usize>, rows: usize) -> Ahead<'a> {
+        let tensors = [self.teacher, self.student];
+        if block.end < self.axis {
+            Ahead::new(*walk, tensors, block.end..(block.end + BLOCK).min(self.axis), 0)
+        } else {
+            Ahead::new(*walk, tensors, 0..BLOCK.min(self.axis), rows)
+        }
     }
 
     /// Copies rows of one block; how many entries of each count.

@@ -1,11 +1,11 @@
 //! Rows that interleave in memory (`inner > 1`), one row a lane.
 //!
-//! A vector of neighbouring rows is copied, block by block, into lines that stay in the nearest cache. Rows of one block
-//! are from there on a batch of [short rows](super::vector::short), which are transposed where these are copied. Of
-//! longer ones a sample says the references, and each block is copied, measured and swept in turn. The gradient is made of
-//! what the sweep has left of every entry, or, where that is too much to be kept, of what a sweep about the row's own
-//! log-ratio leaves. What a row is worth depends on nothing else in its vector; what cannot be certified is left to the
-//! engine.
+//! A vector of neighbouring rows is copied, block by block, into lines that stay in the nearest cache. Lines lie apart, which
+//! no machine foresees: what is copied next is asked for while what is at hand is worked on. Rows of one block are from there
+//! on a batch of [short rows](super::vector::short), which are transposed where these are copied. Of longer ones a sample says
+//! the references, and each block is copied, measured and swept in turn. The gradient is made of what the sweep has left of
+//! every entry, or, where that is too much to be kept, of what a sweep about the row's own log-ratio leaves. What a row is
+//! worth depends on nothing else in its vector; what cannot be certified is left to the engine.
 
 mod block;
 mod close;
@@ -161,7 +161,7 @@ impl Vectors for Tile<'_, '_> {
         let all = self.told == Told::All;
         let rows = self.values.len();
         // Rows of one block are copied as many at a time as there is room for.
-        let together = (L::WIDTH * (BLOCK / self.axis.max(1))).max(L::WIDTH);
+        let together = (L::WIDTH * (BLOCK / self.axis.max(1))).clamp(L::WIDTH, TILE);
         for group in (0..rows).step_by(together) {
             let end = (group + together).min(rows);
             let entries = if self.is_one_block() && !all { self.copy(l, (group, end - group)) } else { 0 };
@@ -171,7 +171,7 @@ impl Vectors for Tile<'_, '_> {
                     self.recall(here, &mut done);
                 } else if self.is_one_block() {
                     let lines = i * self.axis..i * self.axis + entries;
-                    self.find_copied(l, &scale, here, lines, &mut done);
+                    self.find_copied(l, &scale, here, lines, together, &mut done);
                 } else {
                     self.find(l, &scale, here, &mut done);
                 }

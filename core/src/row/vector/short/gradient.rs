@@ -61,7 +61,7 @@ pub(in crate::row::vector) fn gradient<L: Simd>(l: L, of: Gradient<'_, '_, '_>) 
         let (mut batch, parts) = buffers.batch(len);
         if !is_kept {
             fill(l, (teacher, student), from, &mut batch);
-            certify(l, &units, nats, all, &mut batch, parts);
+            certify(l, &units, nats, all, &mut batch, parts, &mut ());
         }
         let pull = parts.found.pull(l, scale);
         // Lanes beyond the last row have found something, too.

@@ -138,13 +138,25 @@ pub(super) fn statistics<L: Simd>(l: L, rows: Statistics<'_, '_, '_>) -> Lanes {
     for (i, to) in to.chunks_mut(L::WIDTH).enumerate() {
         let (mut batch, parts) = buffers.batch(len);
         fill(l, (teacher, student), from, &mut batch);
-        certify(l, &scale, nats, !(!0 << to.len()), &mut batch, parts);
+        certify(l, &scale, nats, !(!0 << to.len()), &mut batch, parts, &mut ());
         parts.found.keep(to);
         done |= parts.found.certified << (i * L::WIDTH);
         buffers.origin = Some(Origin::new(tau, (teacher, student), from, len));
         from += len * L::WIDTH;
     }
     done
+}
+
+/// What is done beside a batch, some of it between its steps.
+pub(in crate::row) trait Meanwhile {
+    /// Does some of it.
+    fn step<L: Simd>(&mut self, l: L);
+}
+
+/// Nothing.
+impl Meanwhile for () {
+    #[inline(always)]
+    fn step<L: Simd>(&mut self, _: L) {}
 }
 
 /// Leaves what is known of the rows that are asked for, and w and p - w, or p less its share of w where they are far.
@@ -156,12 +168,15 @@ pub(in crate::row) fn certify<L: Simd>(
     asked: Lanes,
     batch: &mut Batch<'_>,
     Parts { found, expects_apart }: &mut Parts,
+    meanwhile: &mut impl Meanwhile,
 ) {
     found.clear();
+    meanwhile.step(l);
     // Which is tried first depends on the batch before: what a lane is worth does not.
     let mut apart = if *expects_apart { Some(Apart::find(l, scale, nats, batch)) } else { None };
     if apart.as_ref().is_none_or(|apart| apart.certified & asked != asked) {
         let mut at = References::new(l, batch);
+        meanwhile.step(l);
         let mut moments = measure(l, scale, &at, batch);
         let mut open = Open::new(l, scale, &at, &moments, asked);
         open.sparing(l, &at);
@@ -175,6 +190,7 @@ pub(in crate::row) fn certify<L: Simd>(
         if far != 0 {
             core::mem::swap(&mut batch.excess, &mut batch.other);
         }
+        meanwhile.step(l);
         for _ in 0..=ATTEMPTS {
             if open.again == 0 {
                 break;
