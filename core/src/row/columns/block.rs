@@ -83,19 +83,9 @@ impl Walk<'_> {
         n
     }
 
-    /// Asks for a range of entries of a tensor.
+    /// Asks for a range of entries of a map.
     #[inline(always)]
-    fn ask<L: Simd>(&self, l: L, of: Tensor<'_>, entries: Range<usize>) {
-        match of {
-            Tensor::F32(x) => self.prefetch(l, x, entries),
-            Tensor::F16(x) => self.prefetch(l, x, entries),
-            Tensor::Bf16(x) => self.prefetch(l, x, entries),
-            Tensor::F64(_) => {}
-        }
-    }
-
-    #[inline(always)]
-    fn prefetch<L: Simd, E: Stored>(&self, l: L, of: &[E], entries: Range<usize>) {
+    fn ask<L: Simd>(&self, l: L, of: &[f32], entries: Range<usize>) {
         let mut at = self.at(entries.start).index;
         for _ in entries {
             l.prefetch(of, at);
@@ -162,7 +152,8 @@ impl Walk<'_> {
 }
 
 /// Lines that are read when those at hand are done. Memory is asked for them between the steps of these: at once, and when
-/// they are needed, either would wait for the other.
+/// they are needed, either would wait for the other. Not of small maps, which caches hold, nor of halves: there it takes
+/// longer than it saves.
 pub(super) struct Ahead<'a> {
     walk: Walk<'a>,
     tensors: [Tensor<'a>; 2],
@@ -176,7 +167,9 @@ impl<'a> Ahead<'a> {
     pub(super) fn new(walk: Walk<'a>, tensors: [Tensor<'a>; 2], entries: Range<usize>, rows: usize) -> Self {
         let Place { row, index, .. } = walk.place;
         let place = Place { row: row + rows, index: index + rows, ..walk.place };
-        Self { walk: Walk { place, ..walk }, tensors, entries, next: 0 }
+        let bytes =
+            tensors.iter().map(|x| if let Tensor::F32(x) = x { size_of_val(*x) } else { 0 }).sum::<usize>();
+        Self { walk: Walk { place, ..walk }, tensors, entries, next: if bytes < LARGE { STEPS } else { 0 } }
     }
 
     /// Asks for what is left.
@@ -188,6 +181,9 @@ impl<'a> Ahead<'a> {
     }
 }
 
+/// Bytes of maps that no cache near a core holds.
+const LARGE: usize = 1 << 24;
+
 /// Steps in which they are asked for: a half of either tensor in each.
 const STEPS: usize = 4;
 
@@ -197,10 +193,10 @@ impl Meanwhile for Ahead<'_> {
         let Range { start, end } = self.entries;
         let middle = start + (end - start) / 2;
         let entries = if self.next.is_multiple_of(2) { start..middle } else { middle..end };
-        if let Some(of) = self.tensors.get(self.next / 2) {
-            self.walk.ask(l, *of, entries);
-            self.next += 1;
+        if let Some(Tensor::F32(of)) = self.tensors.get(self.next / 2) {
+            self.walk.ask(l, of, entries);
         }
+        self.next += 1;
     }
 }
 
