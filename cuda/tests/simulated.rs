@@ -414,6 +414,8 @@ fn either_machine_reads_the_statistics_of_the_other() {
             ([1, 2, 10, 20], 1.0, false),
             ([1, 2, 10, 20], 8.0, false),
             ([1, 2, 45, 96], 3.0, false),
+            // Rows of one entry among them.
+            ([1, 1, 45, 96], 1.0, false),
         ] {
             for to_teacher in [false, true] {
                 let case = Case { options, shape, masked, to_teacher, distance, ..Case::CWD };

@@ -78,8 +78,8 @@ pub struct RowStatistics {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RowSums {
     /// A reference near the largest of the teacher's logits, in their unit, and the sum of e^((t - reference) / tau).
-    /// The reference is infinite in a row of NaN, and -inf in one that has nothing to compare: no counted entry or
-    /// one, or a teacher that is -inf throughout.
+    /// The reference is infinite in a row of NaN, and -inf in one that has nothing to compare: no counted entry, one
+    /// whose two logits are more than a million nats apart, or a teacher that is -inf throughout.
     pub teacher: (f64, f64),
     /// The same of the student.
     pub student: (f64, f64),
@@ -90,6 +90,9 @@ pub struct RowSums {
     pub kl: f64,
 }
 
+/// Nats that a log-ratio may have beside which the last digits of entries still matter little.
+const APART: f64 = 1e6;
+
 impl RowStatistics {
     /// The row's sums, at the temperature of its plan; `None` where the statistics were never filled.
     pub fn sums(&self, tau: Temperature) -> Option<RowSums> {
@@ -99,11 +102,18 @@ impl RowStatistics {
         let (teacher, student, log_ratio) = match self.kind {
             Kind::Unset => return None,
             Kind::NotANumber => (nothing(f64::INFINITY), nothing(f64::INFINITY), 0.0),
-            Kind::Zero | Kind::Single => (nothing(f64::NEG_INFINITY), nothing(f64::NEG_INFINITY), 0.0),
-            Kind::Split => ((d, self.l), (m, self.z), d - m + tau.get() * libm::log(self.l / self.z)),
-            Kind::Near | Kind::SweptNear | Kind::SweptTiny | Kind::Full | Kind::Deep | Kind::Careful => {
-                ((m + log_ratio, self.z), (m, self.z), log_ratio)
+            Kind::Zero => (nothing(f64::NEG_INFINITY), nothing(f64::NEG_INFINITY), 0.0),
+            Kind::Single if !(log_ratio.abs() / tau.get() <= APART) => {
+                (nothing(f64::NEG_INFINITY), nothing(f64::NEG_INFINITY), 0.0)
             }
+            Kind::Split => ((d, self.l), (m, self.z), d - m + tau.get() * libm::log(self.l / self.z)),
+            Kind::Single
+            | Kind::Near
+            | Kind::SweptNear
+            | Kind::SweptTiny
+            | Kind::Full
+            | Kind::Deep
+            | Kind::Careful => ((m + log_ratio, self.z), (m, self.z), log_ratio),
         };
         Some(RowSums { teacher, student, log_ratio, kl: self.kl })
     }
@@ -119,7 +129,7 @@ impl RowStatistics {
             return Self { kind: Kind::Zero, ..Self::default() };
         }
         // Rows that one reference and a log-ratio do not hold.
-        if !(log_ratio.abs() / tau.get() <= 1e6 && kl <= 1e3) {
+        if !(log_ratio.abs() / tau.get() <= APART && kl <= 1e3) {
             return Self { m: 0.25 * s, z: of_s, d: 0.25 * t, l: of_t, kl, kind: Kind::Split };
         }
         Self { m: 0.25 * s, z: of_s, d: 0.25 * log_ratio, l: 0.0, kl, kind: Kind::Careful }
@@ -139,5 +149,31 @@ impl RowStatistics {
     /// Whether the student is -inf throughout while the teacher is not.
     pub(crate) fn student_is_empty(&self) -> bool {
         self.kind == Kind::Split && self.m == f64::NEG_INFINITY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::RowState;
+
+    #[test]
+    fn a_row_of_one_entry_is_told_from_one_of_none() {
+        let tau = Temperature::ONE;
+        let of = |teacher: &[f64], student: &[f64]| {
+            let mut row = RowState::new();
+            row.push(tau, teacher, student);
+            let statistics = row.finish(tau);
+            (statistics, statistics.sums(tau).expect("a finished row"))
+        };
+        let (none, sums) = of(&[], &[]);
+        assert_eq!((none.kind, sums.teacher.0), (Kind::Zero, f64::NEG_INFINITY));
+        for (t, s) in [(3.0, -1.0), (0.0, 0.0), (4e5, -4e5)] {
+            let (one, sums) = of(&[t], &[s]);
+            assert_eq!((one.kind, sums.kl), (Kind::Single, 0.0));
+            assert_eq!((sums.teacher, sums.student, sums.log_ratio), ((t, 1.0), (s, 1.0), t - s));
+        }
+        let (apart, sums) = of(&[1e30], &[-1e30]);
+        assert_eq!((apart.kind, sums.teacher.0), (Kind::Single, f64::NEG_INFINITY));
     }
 }

@@ -39,7 +39,8 @@ impl RowState {
         if !seen.has(Seen::SEVERAL) {
             part.k = 0.0;
             if self.lone_z == 0.0 {
-                return RowStatistics { kind: Kind::Single, ..blank };
+                let Part { m, z, d, l, k: kl } = part;
+                return RowStatistics { m, z, d, l, kl, kind: Kind::Single };
             }
         }
         let scale = per_quarter(tau);
