@@ -168,13 +168,13 @@ impl RowReference {
             Kind::SweptTiny => (Form::Swept { tight: true }, false),
             _ => (Form::Full { far: kl >= FAR }, true),
         };
-        let at = Reference::new(c, single(m), d, exact);
-        let factor = -scale * at.shift::<L>() / z;
+        let at = Reference::new::<L>(c, single(m), d, exact);
+        let factor = -scale * at.shift / z;
         // What D lost with its second term.
         let rest = rest + c * (d - at.d());
         let holds = (SMALLEST..=LARGEST).contains(&factor.abs());
         let share = exp(-rest);
-        let fix = single(at.fix::<L>() * share);
+        let fix = single(at.fix * share);
         let parts = (single(factor * share * c), single(-factor * share * libm::expm1(rest)));
         let less = (single(-rest), single(-rest - f64::from(single(-rest))));
         holds.then_some(Self { at, form, less, factor: single(factor), fix, parts })

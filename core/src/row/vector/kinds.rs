@@ -205,8 +205,7 @@ fn coarse<L: Simd, E: Stored, const EXACT: bool>(
 ) -> Result<Sums, Kind> {
     let steps = Coarse::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at) };
     let ([z, u, n, far, size], [top, largest, farthest]) = sweep_block(l, (t, s), nowhere(), steps).finish();
-    let fix = at.fix::<L>();
-    let (u, n) = (fix * u, fix * n);
+    let (u, n) = (at.fix * u, at.fix * n);
     let e = u - z;
     let g = at.c * n - e;
     // The gradient asks the same of E, whose terms may be small where one far entry makes up G.
@@ -294,7 +293,7 @@ impl<L: Simd, const EXACT: bool> Steps<L, 5, 3> for Coarse<L, EXACT> {
 #[inline(always)]
 fn full<L: Simd, E: Stored, const EXACT: bool>(l: L, (t, s): (&[E], &[E]), at: &Reference) -> Sums {
     #[allow(clippy::cast_possible_truncation, reason = "rounding to the nearest f32 is what is asked for")]
-    let fix = Twice(l).splat(at.fix::<L>() as f32);
+    let fix = Twice(l).splat(at.fix as f32);
     let steps = Full::<L, EXACT> { l: Twice(l), constants: Constants::new(Twice(l), at), fix };
     let ([z, e, g, far, size], [farthest, spread, largest, top]) =
         sweep_block(l, (t, s), nowhere(), steps).finish();

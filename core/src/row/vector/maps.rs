@@ -20,8 +20,8 @@ pub(super) trait Maps {
     /// A range of both.
     fn pair<L: Simd>(&mut self, l: L, range: Range<usize>) -> (&[Self::E], &[Self::E]);
 
-    /// Takes a sample of the row of `len` entries that begins there.
-    fn sample(&self, from: usize, len: usize, to: &mut Sample);
+    /// A sample of the row of `len` entries that begins there.
+    fn sample(&self, from: usize, len: usize) -> Sample;
 
     /// Asks for the cache lines of a sample.
     fn ask<L: Simd>(&self, l: L, from: usize, len: usize);
@@ -52,9 +52,11 @@ impl<E: Stored> Maps for Halves<'_, E> {
     }
 
     #[inline(always)]
-    fn sample(&self, from: usize, len: usize, to: &mut Sample) {
+    fn sample(&self, from: usize, len: usize) -> Sample {
+        let mut to = Sample::EMPTY;
         take(self.teacher, from, len, &mut to.teacher);
         take(self.student, from, len, &mut to.student);
+        to
     }
 
     #[inline(always)]
@@ -108,8 +110,9 @@ impl Maps for Singles<'_> {
     }
 
     #[inline(always)]
-    fn sample(&self, from: usize, len: usize, to: &mut Sample) {
-        for (tensor, to) in [(self.teacher, &mut to.teacher), (self.student, &mut to.student)] {
+    fn sample(&self, from: usize, len: usize) -> Sample {
+        let mut sample = Sample::EMPTY;
+        for (tensor, to) in [(self.teacher, &mut sample.teacher), (self.student, &mut sample.student)] {
             match tensor {
                 Tensor::F32(x) => take(x, from, len, to),
                 Tensor::F16(x) => take(x, from, len, to),
@@ -118,6 +121,7 @@ impl Maps for Singles<'_> {
                 Tensor::F64(_) => {}
             }
         }
+        sample
     }
 
     #[inline(always)]

@@ -36,7 +36,6 @@ use kinds::{COARSE, Kind, NEAR, SHARE, TINY, log2_above, sweep};
 use maps::{Halves, Maps, Singles};
 use position::Folded;
 use reference::Reference;
-use sample::Sample;
 use sums::{Sums, block};
 
 /// A bit for each of up to sixteen neighbouring rows.
@@ -87,22 +86,19 @@ impl Statistics<'_, '_, '_> {
 
     #[inline(always)]
     fn rows<L: Simd, M: Maps>(self, l: L, c: f64, maps: M) -> Lanes {
-        let Self { tau, from, len, to, kept, short, .. } = self;
+        let Self { tau, from, len, to, kept, .. } = self;
         let folded = &Folded::new(c);
         let mut row = Row { l, c, folded, maps, from, len };
         let mut done = 0;
         kept.clear();
         // Step by step for all, so that the waits of one row's few numbers are filled with another's; and each step stands
-        // once, since all kinds of blocks are compiled into it. What was stored in pieces is not read at once as a whole.
+        // once, since all kinds of blocks are compiled into it.
         let mut tries = [const { None }; ROWS];
         let mut swept = [Err(Move::GiveUp); ROWS];
         for (to, from) in to.chunks_mut(ROWS).zip((from..).step_by(len * ROWS)) {
-            for (i, to) in short.samples.iter_mut().take(to.len()).enumerate() {
+            for (i, to) in tries.iter_mut().take(to.len()).enumerate() {
                 row.from = from + i * len;
-                row.sample(to);
-            }
-            for (to, sample) in tries.iter_mut().take(to.len()).zip(&short.samples) {
-                *to = row.first(sample);
+                *to = row.head();
             }
             for _ in 0..ATTEMPTS {
                 for (i, (of, sums)) in tries.iter_mut().zip(&mut swept).enumerate() {
@@ -114,9 +110,7 @@ impl Statistics<'_, '_, '_> {
                 for (i, (to, (of, sums))) in to.iter_mut().zip(tries.iter_mut().zip(&swept)).enumerate() {
                     let Some(at) = of else { continue };
                     let next = match sums {
-                        Ok(swept) => {
-                            row.judge(&at.at, &swept.sums).map(|()| certified::<L>(tau, &at.at, swept))
-                        }
+                        Ok(swept) => row.judge(&at.at, &swept.sums).map(|()| certified(tau, &at.at, swept)),
                         Err(next) => Err(*next),
                     };
                     match next {
@@ -209,31 +203,25 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             Move::Full => of.in_full = true,
             Move::GiveUp => return false,
         }
-        of.at = Reference::new(self.c, m, of.d, exact);
+        of.at = Reference::new::<L>(self.c, m, of.d, exact);
         of.d.is_finite() && m.is_finite()
-    }
-
-    /// Takes a sample, and asks for the next row's.
-    #[inline(always)]
-    fn sample(&self, to: &mut Sample) {
-        let Self { l, maps, from, len, .. } = self;
-        maps.ask(*l, *from + *len, *len);
-        maps.sample(*from, *len, to);
     }
 
     /// References from a sample: the log-ratio, exact where all differences are equal, and a student's reference between
     /// the mean and the largest.
     #[inline(always)]
-    fn first(&self, sample: &Sample) -> Option<Try> {
-        let Self { l, c, len, .. } = self;
+    fn head(&mut self) -> Option<Try> {
+        let Self { l, c, maps, from, len, .. } = self;
+        maps.ask(*l, *from + *len, *len);
+        let sample = maps.sample(*from, *len);
         let (top, first) = (sample.top(*l), sample.first());
         // Beyond, sums of inputs and references could overflow.
         if !(top.abs() <= 1e30 && first.abs() <= 1e30) {
             return None;
         }
-        let at = Reference::new(*c, top, first, true);
+        let at = Reference::new::<L>(*c, top, first, true);
         let moments = sample.moments(*l, &at);
-        let d = at.d() + moments.log_ratio;
+        let d = at.d() + moments.log_ratio(*c);
         if !d.is_finite() {
             return None;
         }
@@ -248,7 +236,7 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             Kind::Full
         };
         let exact = d.abs() * *c > 0.75 * EXACT_FROM * spread;
-        let at = Reference::new(*c, at.raised(0.5 * log2_above(moments.weight)), d, exact);
+        let at = Reference::new::<L>(*c, at.raised(0.5 * log2_above(moments.weight)), d, exact);
         Some(Try { at, d, kind, in_full: false })
     }
 
@@ -276,15 +264,12 @@ impl<L: Simd, M: Maps> Row<'_, L, M> {
             #[allow(clippy::cast_precision_loss, reason = "at most 4096")]
             let mean = sums.z / n as f64;
             if mean > HIGHEST {
-                let raised = Reference::new(self.c, at.raised(libm::log2(mean)), at.d(), at.exact);
+                let raised = Reference::new::<L>(self.c, at.raised(libm::log2(mean)), at.d(), at.exact);
                 // The step may be below the last digit of a large reference, which then stays where it is.
                 if !(raised.m > at.m) {
                     return Err(Move::GiveUp);
                 }
-                total.lower(
-                    f64::from(raised.m - at.m) * f64::from(at.bits),
-                    at.shift::<L>() / raised.shift::<L>(),
-                );
+                total.lower(f64::from(raised.m - at.m) * f64::from(at.bits), at.shift / raised.shift);
                 *at = raised;
                 is_one &= from == 0;
                 continue;
@@ -413,11 +398,10 @@ impl Swept {
 }
 
 #[inline(always)]
-fn certified<L: Simd>(tau: Temperature, at: &Reference, swept: &Swept) -> Option<RowStatistics> {
+fn certified(tau: Temperature, at: &Reference, swept: &Swept) -> Option<RowStatistics> {
     let sums = &swept.sums;
     let apart = at.d().abs() * at.c > 1e5;
-    let shift = at.shift::<L>();
-    let [z, e, g] = [sums.z, sums.e, sums.g].map(|x| x * shift);
+    let [z, e, g] = [sums.z, sums.e, sums.g].map(|x| x * at.shift);
     let state = RowState::swept((f64::from(at.m) * 0.25, at.d() * 0.25), (z, e, g), sums.spread);
     let mut statistics = state.finish(tau);
     if statistics.kind == RowKind::Near {

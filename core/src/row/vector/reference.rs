@@ -20,6 +20,10 @@ pub(super) struct Reference {
     /// D, and the rest of it, which is 0 where differences are taken in one rounding.
     pub(super) d: f32,
     pub(super) d_low: f32,
+    /// What the teacher's exponentials are off for the rounding of its reference.
+    pub(super) fix: f64,
+    /// What all exponentials are off, about m.
+    pub(super) shift: f64,
     pub(super) exact: bool,
 }
 
@@ -31,45 +35,35 @@ pub(super) const fn single(x: f64) -> f32 {
 
 impl Reference {
     /// `m` and `d` in units of the inputs, `c` nats a unit.
-    #[inline(always)]
-    pub(super) fn new(c: f64, m: f32, d: f64, exact: bool) -> Self {
+    pub(super) fn new<L: Simd>(c: f64, m: f32, d: f64, exact: bool) -> Self {
         let bits = single(c * core::f64::consts::LOG2_E);
         let per_unit = f64::from(bits);
         let high = single(d);
         let low = if exact { single(d - f64::from(high)) } else { 0.0 };
-        let m_teacher = single(f64::from(m) + (f64::from(high) + f64::from(low)));
+        let whole = f64::from(high) + f64::from(low);
+        let m_teacher = single(f64::from(m) + whole);
+        let (m_bits, m_teacher_bits) =
+            (single(per_unit * f64::from(m)), single(per_unit * f64::from(m_teacher)));
+        // Where exponents are 0 in truth, in units of the inputs.
+        let origin = |x: f32, in_bits: f32| {
+            if L::FUSED { f64::from(in_bits) / per_unit } else { f64::from(x) }
+        };
+        let (student, teacher) = (origin(m, m_bits), origin(m_teacher, m_teacher_bits));
         Self {
             c,
             nats: single(c),
             nats_low: single(c - f64::from(single(c))),
             bits,
             m,
-            m_bits: single(per_unit * f64::from(m)),
+            m_bits,
             m_teacher,
-            m_teacher_bits: single(per_unit * f64::from(m_teacher)),
+            m_teacher_bits,
             d: high,
             d_low: low,
+            fix: exp((teacher - student - whole) * c),
+            shift: exp((student - f64::from(m)) * c),
             exact,
         }
-    }
-
-    /// Where exponents are 0 in truth, in units of the inputs.
-    fn origin<L: Simd>(&self, m: f32, in_bits: f32) -> f64 {
-        if L::FUSED { f64::from(in_bits) / f64::from(self.bits) } else { f64::from(m) }
-    }
-
-    /// What the teacher's exponentials are off for the rounding of its reference.
-    #[inline(always)]
-    pub(super) fn fix<L: Simd>(&self) -> f64 {
-        let student = self.origin::<L>(self.m, self.m_bits);
-        let teacher = self.origin::<L>(self.m_teacher, self.m_teacher_bits);
-        exp((teacher - student - self.d()) * self.c)
-    }
-
-    /// What all exponentials are off, about m.
-    #[inline(always)]
-    pub(super) fn shift<L: Simd>(&self) -> f64 {
-        exp((self.origin::<L>(self.m, self.m_bits) - f64::from(self.m)) * self.c)
     }
 
     /// A student's reference so many bits higher.
@@ -78,7 +72,6 @@ impl Reference {
     }
 
     /// D in units of the inputs.
-    #[inline(always)]
     pub(super) fn d(&self) -> f64 {
         f64::from(self.d) + f64::from(self.d_low)
     }

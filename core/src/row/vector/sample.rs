@@ -22,11 +22,21 @@ pub(super) struct Sample {
 pub(super) struct Moments {
     /// The mean of the student's exponentials.
     pub(super) weight: f64,
-    /// The variance of the differences under the student's distribution.
+    /// Mean and variance of the differences under the student's distribution.
+    mean: f64,
     pub(super) variance: f64,
-    /// The log-ratio in units of the inputs: as mean and half of the variance say, where these are small, since a
-    /// difference of sums would be lost; else as the sums of exponentials say, which no far entry misleads.
-    pub(super) log_ratio: f64,
+    /// The teacher's exponentials beside the student's.
+    ratio: f64,
+}
+
+impl Moments {
+    /// The log-ratio in units of the inputs, `c` nats each: as mean and half of the variance say, where these are small,
+    /// since a difference of sums would be lost; else as the sums say, which no far entry misleads.
+    #[inline(always)]
+    pub(super) fn log_ratio(&self, c: f64) -> f64 {
+        let half = 0.5 * c * self.variance;
+        if c * half < 0.1 { self.mean + half } else { ln_fast(self.ratio) / c }
+    }
 }
 
 impl Sample {
@@ -52,7 +62,7 @@ impl Sample {
     pub(super) fn moments<L: Simd>(&self, l: L, at: &Reference) -> Moments {
         let constants = Constants::new(l, at);
         let zero = l.splat(0.0);
-        let (mut z, mut first, mut second) = (zero, zero, zero);
+        let (mut z, mut first, mut second, mut teacher) = (zero, zero, zero, zero);
         let mut both = (self.teacher.chunks_exact(L::WIDTH), self.student.chunks_exact(L::WIDTH));
         while let (Some(t), Some(s)) = (both.0.next(), both.1.next()) {
             let (t, s) = (l.load_f32(t), l.load_f32(s));
@@ -60,23 +70,14 @@ impl Sample {
             let d = constants.difference::<true>(t, s);
             let u = w * d;
             (z, first, second) = (z + w, first + u, l.fma(u, d, second));
+            teacher = teacher + l.exp2(constants.teacher(t));
         }
         let (z, first, second) = (l.sum(z), l.sum(first), l.sum(second));
         let mean = first / z;
         #[allow(clippy::cast_precision_loss, reason = "64")]
         let weight = z / ENTRIES as f64;
         let variance = (second / z - mean * mean).max(0.0);
-        let half = 0.5 * at.c * variance;
-        let log_ratio = if at.c * half < 0.1 {
-            mean + half
-        } else {
-            let mut teacher = zero;
-            for t in self.teacher.chunks_exact(L::WIDTH) {
-                teacher = teacher + l.exp2(constants.teacher(l.load_f32(t)));
-            }
-            ln_fast(l.sum(teacher) / z) / at.c
-        };
-        Moments { weight, variance, log_ratio }
+        Moments { weight, mean, variance, ratio: l.sum(teacher) / z }
     }
 }
 

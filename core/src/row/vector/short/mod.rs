@@ -21,8 +21,7 @@ pub(super) use gradient::gradient;
 pub(in crate::row) use judge::{Open, WIDEST, bits, flag, judge};
 pub(in crate::row) use sweep::{Moments, References, Sums, depth, measure, opposed, sweep};
 
-use super::sample::Sample;
-use super::{Lanes, ROWS, Statistics};
+use super::{Lanes, Statistics};
 use crate::element::Tensor;
 use crate::row::two_terms::Scale;
 use crate::simd::{Line, Simd, Stored};
@@ -65,8 +64,6 @@ pub(crate) struct Buffers {
     parts: Parts,
     /// Which rows all of this is of.
     origin: Option<Origin>,
-    /// Samples of rows that are longer.
-    pub(super) samples: [Sample; ROWS],
 }
 
 /// What a batch leaves beside its lines.
@@ -90,7 +87,6 @@ impl Buffers {
             out: [0.0; ENTRIES],
             parts: Parts::default(),
             origin: None,
-            samples: [const { Sample::EMPTY }; ROWS],
         }
     }
 
