@@ -164,20 +164,20 @@ pub(super) struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// The neighbours so many rows further.
     #[inline(always)]
-    pub(super) fn new(walk: Walk<'a>, tensors: [Tensor<'a>; 2], entries: Range<usize>, rows: usize) -> Self {
-        let Place { row, index, .. } = walk.place;
-        let place = Place { row: row + rows, index: index + rows, ..walk.place };
+    pub(super) fn new(
+        walk: &Walk<'a>,
+        tensors: [Tensor<'a>; 2],
+        entries: Range<usize>,
+        rows: usize,
+    ) -> Option<Self> {
         let bytes =
             tensors.iter().map(|x| if let Tensor::F32(x) = x { size_of_val(*x) } else { 0 }).sum::<usize>();
-        Self { walk: Walk { place, ..walk }, tensors, entries, next: if bytes < LARGE { STEPS } else { 0 } }
-    }
-
-    /// Asks for what is left.
-    #[inline(always)]
-    pub(super) fn rest<L: Simd>(&mut self, l: L) {
-        while self.next < STEPS {
-            self.step(l);
+        if bytes < LARGE {
+            return None;
         }
+        let Place { row, index, .. } = walk.place;
+        let place = Place { row: row + rows, index: index + rows, ..walk.place };
+        Some(Self { walk: Walk { place, ..*walk }, tensors, entries, next: 0 })
     }
 }
 
@@ -197,6 +197,13 @@ impl Meanwhile for Ahead<'_> {
             self.walk.ask(l, of, entries);
         }
         self.next += 1;
+    }
+
+    #[inline(always)]
+    fn rest<L: Simd>(&mut self, l: L) {
+        while self.next < STEPS {
+            self.step(l);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::find::{batch, live};
 use super::{Done, Lines, Tile};
 use crate::row::statistics::{Kind, RowStatistics};
 use crate::row::two_terms::Scale;
-use crate::row::vector::short::certify;
+use crate::row::vector::short::{Meanwhile, certify};
 use crate::simd::Simd;
 use core::ops::Range;
 
@@ -24,7 +24,7 @@ impl Tile<'_, '_> {
     ) {
         let any = !lines.is_empty();
         let (wanted, nats) = (if any { self.wanted(rows) } else { 0 }, self.nats());
-        let mut ahead = Ahead::new(self.walk(rows), [self.teacher, self.student], 0..self.axis, together);
+        let mut ahead = Ahead::new(&self.walk(rows), [self.teacher, self.student], 0..self.axis, together);
         let (batch, parts) = &mut batch(&mut self.lines, lines, 0);
         certify(l, scale, nats, wanted, batch, parts, &mut ahead);
         ahead.rest(l);

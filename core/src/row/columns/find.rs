@@ -144,12 +144,12 @@ impl<'a> Tile<'a, '_> {
 
     /// What is read after a block: the one behind it, or the first of the next vector of so many rows.
     #[inline(always)]
-    fn after(&self, walk: &Walk<'a>, block: &Range<usize>, rows: usize) -> Ahead<'a> {
+    fn after(&self, walk: &Walk<'a>, block: &Range<usize>, rows: usize) -> Option<Ahead<'a>> {
         let tensors = [self.teacher, self.student];
         if block.end < self.axis {
-            Ahead::new(*walk, tensors, block.end..(block.end + BLOCK).min(self.axis), 0)
+            Ahead::new(walk, tensors, block.end..(block.end + BLOCK).min(self.axis), 0)
         } else {
-            Ahead::new(*walk, tensors, 0..BLOCK.min(self.axis), rows)
+            Ahead::new(walk, tensors, 0..BLOCK.min(self.axis), rows)
         }
     }
 

@@ -147,12 +147,34 @@ pub(super) fn statistics<L: Simd>(l: L, rows: Statistics<'_, '_, '_>) -> Lanes {
 pub(in crate::row) trait Meanwhile {
     /// Does some of it.
     fn step<L: Simd>(&mut self, l: L);
+
+    /// Does what is left of it.
+    fn rest<L: Simd>(&mut self, l: L);
 }
 
 /// Nothing.
 impl Meanwhile for () {
     #[inline(always)]
     fn step<L: Simd>(&mut self, _: L) {}
+
+    #[inline(always)]
+    fn rest<L: Simd>(&mut self, _: L) {}
+}
+
+impl<M: Meanwhile> Meanwhile for Option<M> {
+    #[inline(always)]
+    fn step<L: Simd>(&mut self, l: L) {
+        if let Some(meanwhile) = self {
+            meanwhile.step(l);
+        }
+    }
+
+    #[inline(always)]
+    fn rest<L: Simd>(&mut self, l: L) {
+        if let Some(meanwhile) = self {
+            meanwhile.rest(l);
+        }
+    }
 }
 
 /// Leaves what is known of the rows that are asked for, and w and p - w, or p less its share of w where they are far.
