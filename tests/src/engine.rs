@@ -188,7 +188,7 @@ pub fn plan(case: &Case, order: Order) -> Plan {
 /// Who runs the plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Runner {
-    /// [`Sequential`](crate::backends::Sequential), on the caller's thread.
+    /// [`Sequential`], on the caller's thread.
     Core,
     /// `densekd::Cpu` with so many threads, at most 8.
     Threads(usize),
