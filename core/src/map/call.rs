@@ -52,7 +52,7 @@ impl<'a> MapCall<'a> {
     /// The value; the state then holds what [`pull`](Self::pull) needs.
     ///
     /// # Errors
-    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::Label`].
+    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`](crate::MapPlan::scratch), [`Error::Label`].
     pub fn measure(&self, state: &mut [f64], on: &dyn Executor) -> Result<Outcome, Error> {
         self.outcome(state, |formula, maps, state| formula.measure_and_prepare(maps, state, on))
     }
@@ -76,10 +76,10 @@ impl<'a> MapCall<'a> {
         Ok(Outcome { sum, divisor, scale: formula.scale(), overflowed: Overflowed::default() })
     }
 
-    /// Writes the gradient to a side at one of [`MapPlan::bands`]; whether a finite number became infinite.
+    /// Writes the gradient to a side at one of [`MapPlan::bands`](crate::MapPlan::bands); whether a finite number became infinite.
     ///
     /// # Errors
-    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`], [`Error::TeacherGradient`].
+    /// [`Error::Length`] for a state of another length than [`MapPlan::scratch`](crate::MapPlan::scratch), [`Error::TeacherGradient`].
     pub fn pull(
         &self,
         (outcome, upstream): (&Outcome, Upstream),
