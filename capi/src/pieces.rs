@@ -2,7 +2,7 @@
 
 use crate::int8::{Int8Row, rows};
 use crate::memory::{one, overlaps, write};
-use crate::row::{Stored, loss, status};
+use crate::row::{Stored, apart, entries, loss, status};
 use crate::status::{DENSEKD_AGAIN, DENSEKD_OVERLAP};
 use crate::table::part;
 use densekd_core::single::RowPieces as Pieces;
@@ -29,16 +29,11 @@ unsafe fn state<'a>(pointer: *mut RowPieces) -> Result<&'a mut Pieces, i32> {
 
 /// # Safety
 /// The pointers address what they say.
-unsafe fn init<T: Stored, S: Stored>(
-    row: *mut RowPieces,
-    (teacher, student, len): (T, S, usize),
-    tau: f32,
-) -> Result<(), i32> {
+unsafe fn init<T: Stored, S: Stored>(row: *mut RowPieces, piece: (T, S, usize), tau: f32) -> Result<(), i32> {
     let loss = loss(tau)?;
     // SAFETY: the caller's promise.
-    let teacher = unsafe { teacher.row(len)? };
-    // SAFETY: the caller's promise.
-    let made = Pieces::new(&loss, &teacher, &unsafe { student.row(len)? });
+    let (teacher, student) = unsafe { entries(&piece)? };
+    let made = Pieces::new(&loss, &teacher, &student);
     // SAFETY: the caller's promise; the entries are no longer read.
     *unsafe { state(row)? } = made;
     Ok(())
@@ -46,42 +41,35 @@ unsafe fn init<T: Stored, S: Stored>(
 
 /// # Safety
 /// The pointers address what they say.
-unsafe fn push<T: Stored, S: Stored>(
-    row: *mut RowPieces,
-    (teacher, student, len): (T, S, usize),
-    tau: f32,
-) -> Result<(), i32> {
+unsafe fn push<T: Stored, S: Stored>(row: *mut RowPieces, piece: (T, S, usize), tau: f32) -> Result<(), i32> {
     let loss = loss(tau)?;
     // SAFETY: the caller's promise.
     let row = unsafe { state(row)? };
     // SAFETY: the caller's promise.
-    let teacher = unsafe { teacher.row(len)? };
-    // SAFETY: the caller's promise.
-    row.push(&loss, &teacher, &unsafe { student.row(len)? });
+    let (teacher, student) = unsafe { entries(&piece)? };
+    row.push(&loss, &teacher, &student);
     Ok(())
 }
 
 /// # Safety
 /// The pointers address what they say.
-unsafe fn gradient_of<T: Stored, S: Stored>(
+unsafe fn gradient_of_piece<T: Stored, S: Stored>(
     row: *const RowPieces,
-    (teacher, student, len): (T, S, usize),
+    piece: (T, S, usize),
     (tau, scale): (f32, f32),
     gradient: *mut f32,
 ) -> Result<(), i32> {
     let loss = loss(tau)?;
-    let is_under = teacher.is_under(gradient, len) || student.is_under(gradient, len);
-    if is_under || overlaps((gradient, len), (row, 1)) {
+    apart(&piece, gradient)?;
+    if overlaps((gradient, piece.2), (row, 1)) {
         return Err(DENSEKD_OVERLAP);
     }
     // SAFETY: the caller's promise.
     let row = *unsafe { state(row.cast_mut())? };
     // SAFETY: the caller's promise.
-    let teacher = unsafe { teacher.row(len)? };
-    // SAFETY: the caller's promise.
-    let student = unsafe { student.row(len)? };
+    let (teacher, student) = unsafe { entries(&piece)? };
     // SAFETY: the caller's promise; apart from both inputs.
-    row.gradient(&loss, &teacher, &student, scale, unsafe { write(gradient, len)? });
+    row.gradient(&loss, &teacher, &student, scale, unsafe { write(gradient, piece.2)? });
     Ok(())
 }
 
@@ -143,7 +131,7 @@ pub unsafe extern "C" fn densekd_row_pieces_gradient_f32(
     gradient: *mut f32,
 ) -> i32 {
     // SAFETY: the caller's promise.
-    status(unsafe { gradient_of(row, (teacher, student, len), (tau, scale), gradient) })
+    status(unsafe { gradient_of_piece(row, (teacher, student, len), (tau, scale), gradient) })
 }
 
 /// As `densekd_row_pieces_init_f32`, of the bits of binary16.
@@ -185,7 +173,7 @@ pub unsafe extern "C" fn densekd_row_pieces_gradient_f16(
 ) -> i32 {
     // SAFETY: the caller's promise; an `f16` is its bits.
     status(unsafe {
-        gradient_of(row, (teacher.cast::<f16>(), student.cast::<f16>(), len), (tau, scale), gradient)
+        gradient_of_piece(row, (teacher.cast::<f16>(), student.cast::<f16>(), len), (tau, scale), gradient)
     })
 }
 
@@ -228,7 +216,7 @@ pub unsafe extern "C" fn densekd_row_pieces_gradient_bf16(
 ) -> i32 {
     // SAFETY: the caller's promise; a `bf16` is its bits.
     status(unsafe {
-        gradient_of(row, (teacher.cast::<bf16>(), student.cast::<bf16>(), len), (tau, scale), gradient)
+        gradient_of_piece(row, (teacher.cast::<bf16>(), student.cast::<bf16>(), len), (tau, scale), gradient)
     })
 }
 
@@ -278,7 +266,7 @@ pub unsafe extern "C" fn densekd_row_pieces_gradient_i8(
     // SAFETY: the caller's promise.
     status(unsafe { rows(teacher, student, len) }.and_then(|piece| {
         // SAFETY: as before.
-        unsafe { gradient_of(row, piece, (tau, scale), gradient) }
+        unsafe { gradient_of_piece(row, piece, (tau, scale), gradient) }
     }))
 }
 
@@ -335,6 +323,6 @@ pub unsafe extern "C" fn densekd_row_pieces_gradient_teacher_f32(
     // SAFETY: the caller's promise.
     status(unsafe { part(table, size, (index, start, len)) }.and_then(|(teacher, tau)| {
         // SAFETY: as before.
-        unsafe { gradient_of(row, (teacher, student, len), (tau, scale), gradient) }
+        unsafe { gradient_of_piece(row, (teacher, student, len), (tau, scale), gradient) }
     }))
 }

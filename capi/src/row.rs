@@ -39,18 +39,39 @@ pub(crate) fn status(done: Result<(), i32>) -> i32 {
     done.err().unwrap_or(DENSEKD_OK)
 }
 
+/// The rows of a teacher and a student.
+///
+/// # Safety
+/// As of [`Stored::row`], for both.
+pub(crate) unsafe fn entries<'a, T: Stored, S: Stored>(
+    (teacher, student, len): &(T, S, usize),
+) -> Result<(T::Row<'a>, S::Row<'a>), i32> {
+    // SAFETY: the caller's promise.
+    let teacher = unsafe { teacher.row(*len)? };
+    // SAFETY: the caller's promise.
+    Ok((teacher, unsafe { student.row(*len)? }))
+}
+
+/// That a gradient of as many numbers lies over neither.
+pub(crate) fn apart<T: Stored, S: Stored>(
+    (teacher, student, len): &(T, S, usize),
+    gradient: *const f32,
+) -> Result<(), i32> {
+    let is_under = teacher.is_under(gradient, *len) || student.is_under(gradient, *len);
+    if is_under { Err(DENSEKD_OVERLAP) } else { Ok(()) }
+}
+
 /// # Safety
 /// The pointers address what they say.
 pub(crate) unsafe fn value_of<T: Stored, S: Stored>(
-    (teacher, student, len): (T, S, usize),
+    rows: (T, S, usize),
     tau: f32,
     value: *mut f32,
 ) -> Result<(), i32> {
     let loss = loss(tau)?;
     // SAFETY: the caller's promise.
-    let teacher = unsafe { teacher.row(len)? };
-    // SAFETY: the caller's promise.
-    let kl = loss.value(&teacher, &unsafe { student.row(len)? });
+    let (teacher, student) = unsafe { entries(&rows)? };
+    let kl = loss.value(&teacher, &student);
     // SAFETY: the caller's promise; the inputs are no longer read.
     *unsafe { one(value)? } = kl;
     Ok(())
@@ -59,23 +80,19 @@ pub(crate) unsafe fn value_of<T: Stored, S: Stored>(
 /// # Safety
 /// The pointers address what they say.
 pub(crate) unsafe fn gradient_of<T: Stored, S: Stored>(
-    (teacher, student, len): (T, S, usize),
+    rows: (T, S, usize),
     (tau, scale): (f32, f32),
     gradient: *mut f32,
     value: *mut f32,
 ) -> Result<(), i32> {
     let loss = loss(tau)?;
-    if teacher.is_under(gradient, len) || student.is_under(gradient, len) {
-        return Err(DENSEKD_OVERLAP);
-    }
+    apart(&rows, gradient)?;
     // SAFETY: the caller's promise. Looked at before anything is written, and not held.
     unsafe { one(value)? };
     // SAFETY: the caller's promise.
-    let teacher = unsafe { teacher.row(len)? };
-    // SAFETY: the caller's promise.
-    let student = unsafe { student.row(len)? };
+    let (teacher, student) = unsafe { entries(&rows)? };
     // SAFETY: the caller's promise; apart from both inputs.
-    let gradient = unsafe { write(gradient, len)? };
+    let gradient = unsafe { write(gradient, rows.2)? };
     let kl = loss.gradient(&teacher, &student, scale, gradient);
     // SAFETY: the caller's promise; nothing else is read or written any more.
     *unsafe { one(value)? } = kl;
