@@ -10,7 +10,7 @@ use densekd_core::{
     TensorMut, Upstream, run,
 };
 use densekd_cuda::{Device, Error, HostCall, Sum};
-use device::{device, older};
+use device::{device, devices};
 use half::{bf16, f16};
 
 #[derive(Clone, Copy, Debug)]
@@ -215,7 +215,7 @@ where
     let found = on_gpu(case, &tensors, factor, KeptStatistics::Drop).unwrap();
     agree(&E::DTYPE.to_string(), case, &found, &wanted, beyond);
     // Numbers of 16 bits have a second text.
-    if let (2, Some(older)) = (size_of::<E>(), older()) {
+    if let (2, (_, Some(older))) = (size_of::<E>(), devices()) {
         let found = on(older, case, &tensors, factor, KeptStatistics::Drop).unwrap();
         agree(&format!("{} on an older device", E::DTYPE), case, &found, &wanted, beyond);
     }

@@ -1,5 +1,4 @@
 //! The devices that the tests of a file share.
-#![allow(dead_code, reason = "not every file takes both")]
 
 use densekd_cuda::Device;
 use densekd_device::Device as Simulated;
@@ -7,15 +6,16 @@ use std::sync::OnceLock;
 
 /// The simulated one, or that of the driver which `cargo xtask gpu` names.
 pub(crate) fn device() -> &'static Device {
-    fresh(&devices().0)
+    devices().0
 }
 
-/// A simulated one of before compute capability 8.0, which other kernels are for.
-pub(crate) fn older() -> Option<&'static Device> {
-    devices().1.as_ref().map(fresh)
+/// The same, and a simulated one of before compute capability 8.0, which other kernels are for.
+pub(crate) fn devices() -> (&'static Device, Option<&'static Device>) {
+    let (device, older) = opened();
+    (fresh(device), older.as_ref().map(fresh))
 }
 
-fn devices() -> &'static (Device, Option<Device>) {
+fn opened() -> &'static (Device, Option<Device>) {
     static DEVICES: OnceLock<(Device, Option<Device>)> = OnceLock::new();
     DEVICES.get_or_init(|| {
         if std::env::var_os("DENSEKD_CUDA_LIBRARY").is_some() {
