@@ -143,8 +143,7 @@ impl Library<'_> {
     fn build(&self, features: &[&str]) -> Result<Objects> {
         // For a board where its tests were built: the core is compiled once for both.
         let build = self.target.map_or_else(|| self.root.join("target/c/build"), |_| self.tools.build());
-        let mut cargo =
-            self.target.map_or_else(|| Command::new(env!("CARGO")), |target| self.tools.cargo(target));
+        let mut cargo = self.target.map_or_else(crate::cargo, |target| self.tools.cargo(target));
         let archive = build.join(self.target.map_or("", |target| target.name)).join("release/libdensekd.a");
         cargo
             .args(["build", "--quiet", "--release", "--locked", "--manifest-path"])

@@ -85,7 +85,7 @@ fn write(name: &str, text: &str) -> Result<()> {
 
 impl Figures {
     fn measure(turns: usize) -> Result<Self> {
-        let built = Command::new(env!("CARGO"))
+        let built = crate::cargo()
             .args(["build", "--release", "--quiet", "--package", "densekd", "--bin", "densekd"])
             .args(["--message-format", "json"])
             .current_dir(path("."))

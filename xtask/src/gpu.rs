@@ -30,7 +30,7 @@ pub(crate) fn run(quick: bool) -> Result<()> {
     step("agreement with the CPU");
     let driver = std::env::var_os(DRIVER).unwrap_or_else(|| "libcuda.so.1".into());
     let tests = ["test", "--release", "-p", "densekd-cuda", "--test", "simulated", "--test", "maps"];
-    pass(Command::new(env!("CARGO")).current_dir(root()).args(tests).env(DRIVER, driver))?;
+    pass(crate::cargo().current_dir(root()).args(tests).env(DRIVER, driver))?;
 
     step("compute-sanitizer");
     if Command::new("compute-sanitizer").arg("--version").output().is_ok() {
@@ -71,7 +71,7 @@ fn pass(command: &mut Command) -> Result<()> {
 /// The program with its CUDA backend, built.
 fn program() -> Result<PathBuf> {
     let arguments = ["build", "--release", "-p", "densekd", "--features", "cuda", "--message-format", "json"];
-    let messages = crate::call(Command::new(env!("CARGO")).current_dir(root()).args(arguments))?;
+    let messages = crate::call(crate::cargo().current_dir(root()).args(arguments))?;
     let mut executables = messages.lines().filter_map(|line| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)

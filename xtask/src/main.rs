@@ -117,6 +117,12 @@ fn main() -> Result<()> {
     }
 }
 
+/// The cargo that a shell would call. Where it is that of rustup, it has its compilers be of one toolchain, whatever a
+/// package's `rust-toolchain` asks for; the path of the cargo that built this program would leave that to each of them.
+fn cargo() -> Process {
+    Process::new("cargo")
+}
+
 /// What a command prints, once it has ended well.
 fn call(command: &mut Process) -> Result<String> {
     let output = command.output().with_context(|| format!("{command:?} cannot be started"))?;

@@ -42,7 +42,7 @@ pub(crate) fn run() -> Result<()> {
         tools.fetch()?;
     }
     let cargo = |what: &str, arguments: &[&str]| -> Result<()> {
-        let mut command = Command::new("cargo");
+        let mut command = crate::cargo();
         command.current_dir(root).args([what, "--locked", "--target", TARGET]).args(arguments);
         tools.configure(&mut command)?;
         let status = command.status().with_context(|| format!("{command:?} cannot be started"))?;

@@ -32,7 +32,7 @@ fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
     let target = root.join("target/no-std");
     let manifest = root.join("tests/no_std/Cargo.toml");
     call(
-        Command::new(env!("CARGO"))
+        crate::cargo()
             .args(["build", "--quiet", "--release", "--manifest-path"])
             .arg(&manifest)
             .args(features)

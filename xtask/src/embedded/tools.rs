@@ -133,7 +133,7 @@ impl Tools {
 
     /// Cargo for a target, with the fetched compiler: another one than the host's, so in a target folder of its own.
     pub(crate) fn cargo(&self, target: &Target) -> Command {
-        let mut cargo = Command::new(env!("CARGO"));
+        let mut cargo = crate::cargo();
         let linker = format!("CARGO_TARGET_{}_LINKER", target.name.to_uppercase().replace(['-', '.'], "_"));
         cargo
             .env("RUSTC", self.folder.join("rust/usr/bin/rustc"))
@@ -147,7 +147,7 @@ impl Tools {
     /// The program that makes a C header of Rust source.
     pub(crate) fn cbindgen(&self) -> Result<PathBuf> {
         let folder = self.step("cbindgen", |to| {
-            let mut cargo = Command::new(env!("CARGO"));
+            let mut cargo = crate::cargo();
             cargo
                 .args(["install", "--quiet", "--locked", "--version", CBINDGEN, "cbindgen", "--root"])
                 .arg(to);
