@@ -1,14 +1,15 @@
 // Rows whose entries lie apart: positions of NCHW, channels of NHWC.
 //
 // Neighbouring threads have neighbouring rows, so that what a warp reads at once lies together. A thread walks its row
-// once a sweep, out of the caches from the second on.
+// once a sweep, out of the caches from the second on; a short one it holds.
 //
 //     length      a row is walked by                 kernels
+//     to 31       a thread, in registers             thread; of rows of which the state says all
+//     to 216      eight threads, in registers        stack; of those of which all counts
 //     to 128      a thread                           short
 //     beyond      threads, each a part of 128        parts, gradient (and `whole` between them)
 #pragma once
-#include "task.h"
-#include "team.h"
+#include "swift.h"
 
 namespace columns {
 
@@ -23,10 +24,9 @@ template <class T> struct Strided {
     u64 first, from; // index of the row's first entry in the tensor; entries of the row before this part
     u32 length;
 
-    DEVICE Strided(const Task &task, u64 row, u64 part)
+    DEVICE Strided(const Task &task, u64 row, u64 from, u64 length)
         : task(task), counted(task.counted(row)),
-          first(row / task.inner * task.length * task.inner + row % task.inner), from(part * PART),
-          length((u32)(task.length - from < PART ? task.length - from : PART)) {}
+          first(row / task.inner * task.length * task.inner + row % task.inner), from(from), length((u32)length) {}
 
     DEVICE u64 index(u32 i) const { return first + (from + i) * task.inner; }
 
@@ -63,12 +63,38 @@ template <class T> struct Strided {
 DEVICE u64 first_thread() { return block_index() * (u64)THREADS + thread_index(); }
 DEVICE u64 thread_count() { return block_count() * (u64)THREADS; }
 
+template <class Form, class T> DEVICE void row_of(const Task &task, u64 row) {
+    const Strided<T> entries(task, row, 0, task.length);
+    const Form whole = Form::of_row(task, Alone(), entries, row);
+    task.values[row] = whole.value();
+    write_gradients(task, entries, whole);
+}
+
 template <class Form, class T> DEVICE void by_thread(const Task &task) {
+    for (u64 row = first_thread(); row < task.rows; row += thread_count()) row_of<Form, T>(task, row);
+}
+
+template <class Form, class T> DEVICE void by_thread_at_once(const Task &task) {
+    using Row = Swift<Apart<T, Alone, 7>>;
+    const bool is_plain = Row::suits(task);
     for (u64 row = first_thread(); row < task.rows; row += thread_count()) {
-        const Strided<T> entries(task, row, 0);
-        const Form whole = Form::of_row(task, Alone(), entries, row);
-        task.values[row] = whole.value();
-        write_gradients(task, entries, whole);
+        const bool counts = task.counted(row)[0];
+        if (!is_plain || !counts || !Row(task, Alone(), row).has_written(row)) row_of<Form, T>(task, row);
+    }
+}
+
+// Eight threads a row; of what they are not certain of, and of the last rows, one.
+template <class Form, class T> DEVICE void by_stack(const Task &task) {
+    using Team = Stacked<8>;
+    using Row = Swift<Apart<T, Team, 6>>;
+    constexpr u64 ROWS = Team::TEAMS;
+    const Team team;
+    const bool is_plain = Row::suits(task);
+    for (u64 first = block_index() * ROWS; first < task.rows; first += block_count() * ROWS) {
+        const u64 row = first + team.thread % ROWS;
+        const bool is_written =
+            is_plain && first + ROWS <= task.rows && Row(task, team, row).has_written(row);
+        if (!is_written && row < task.rows && team.lane() == 0) row_of<Form, T>(task, row);
     }
 }
 
@@ -79,7 +105,8 @@ template <class T, class F> DEVICE void each_part(const Task &task, F f) {
     for (u64 i = first_thread(); i < all; i += thread_count()) {
         const u64 inside = i % of_outer;
         const u64 row = i / of_outer * task.inner + inside % task.inner, part = inside / task.inner;
-        f(Alone(), Strided<T>(task, row, part), row, row * task.parts_of_row + part);
+        const u64 from = part * PART, rest = task.length - from;
+        f(Alone(), Strided<T>(task, row, from, rest < PART ? rest : PART), row, row * task.parts_of_row + part);
     }
 }
 

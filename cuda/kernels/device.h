@@ -4,6 +4,8 @@ using u8 = unsigned char;
 using u16 = unsigned short;
 using u32 = unsigned;
 using u64 = unsigned long long;
+constexpr int THREADS = 256; // of a block, where nothing else is said
+
 typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 
 #ifdef __CUDA__

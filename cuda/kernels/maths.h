@@ -218,8 +218,8 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
         whole.teacher = (sums[0] + sums[1]) / at.teacher_scale;
         whole.kl = larger(sums[2] / (sums[0] + sums[1]) - correction.c, 0.0f);
         whole.log_ratio = shifted(at.log_ratio, correction.log1p * k.tau);
-        if (is_open || t == -INFINITE) break;
-        if (is_close && correction.c <= whole.kl) break;
+        if (t == -INFINITE) break;
+        if (is_close && (is_open || correction.c <= whole.kl)) break;
         const float by = is_close ? correction.log1p : log2_approx(1.0f + excess) * LN_2;
         if (!is_finite(by)) break;
         at.take(shifted(at.log_ratio, by * k.tau), k, false);

@@ -4,13 +4,17 @@
 //     to 64          to 128        8 lanes, or 4 (f32)        lanes8; short, of rows of which the state says all
 //     to 512         to 1024       a warp                     lanes32
 //     to 1024                      a warp, or else a block    warp; of rows of which the state says all
-//     to 4096        to 8192       a block                    block
+//     to 4096        to 8192       a block                    block; of rows of which the state says all block128, and
+//                                                             of f16 and bf16 beyond 4096 block256
+//     to 16384       to 16384      a block                    block256 (to 8192), block512; of plain tasks (swift.h)
 //     beyond         beyond        its parts of 4096 (8192),  parts, gradient
 //                                  each by a block
 //
 // Between parts and gradient runs `whole`. A row that one team holds is read once; value and gradients leave in one
 // launch.
 #pragma once
+#include "held.h"
+#include "states.h"
 #include "steady.h"
 
 namespace rows {
@@ -25,9 +29,40 @@ template <class Form, class T, class Team, int PACKS> DEVICE void row_of(const T
     write_gradients(task, held, whole);
 }
 
+// A row that the block has no shared memory for at once: stretch by stretch, and again for the gradient.
+template <class Form, class T, class Team, int PACKS>
+DEVICE void row_in_stretches(const Task &task, const Team &team, u64 row) {
+    using Stretch = Held<T, Team, PACKS>;
+    constexpr int STRETCHES = Packs<T, Team, 32 / Pack<T>::WIDTH>::CAPACITY / Stretch::CAPACITY;
+    SHARED State of_stretch[STRETCHES], of_row;
+    const int count = (int)((task.length + Stretch::CAPACITY - 1) / Stretch::CAPACITY);
+#pragma unroll 1
+    for (int i = 0; i < (task.to_student ? 2 : 1) * count; i++) {
+        const bool is_first = i < count;
+        const u64 from = (u64)(is_first ? i : i - count) * Stretch::CAPACITY, rest = task.length - from;
+        const Stretch held(task, team, row, from, rest < Stretch::CAPACITY ? (int)rest : Stretch::CAPACITY);
+        if (!is_first) {
+            write_gradients(task, held, Form(task, of_row));
+            continue;
+        }
+        const State state = merge(team, held, task.temperature, task.with_entropy());
+        if (team.lane() == 0) of_stretch[i] = state;
+        if (i < count - 1) continue;
+        barrier();
+        if (team.lane() < 32) {
+            const Lanes<32> warp(team.thread);
+            const State whole = task.state(warp, Parts{of_stretch, (u64)count, warp.lane()}, row);
+            if (warp.lane() == 0) of_row = whole, task.values[row] = task.value_of(whole);
+        }
+        barrier();
+    }
+    // Before another row's is written there.
+    barrier();
+}
+
 template <class Form, class T, class Team, int PACKS>
 DEVICE void rows_of(const Task &task, u64 first, u64 step) {
-    using Row = Swift<T, Team, PACKS>;
+    using Row = Swift<Packs<T, Team, PACKS>>;
     const Team team;
     const bool is_plain = Form::IS_OF_STATE && Row::suits(task);
     for (u64 row = first; row < task.rows; row += step)
@@ -45,9 +80,26 @@ template <class Form, class T> DEVICE void by_block(const Task &task) {
     rows_of<Form, T, Block<THREADS>, 4>(task, block_index(), block_count());
 }
 
+// A block a row, of which the state says all: 32 numbers a thread, as many as registers hold beside all else.
+template <class Form, class T, int SIZE> DEVICE void by_wide_block(const Task &task) {
+    using Team = Block<SIZE>;
+    constexpr int PACKS = 32 / Pack<T>::WIDTH, STORED = 1024 / SIZE; // in 32 KiB of shared memory
+    using Row = Swift<Packs<T, Team, PACKS>>;
+    const Team team;
+    const bool is_plain = Row::suits(task);
+    for (u64 row = block_index(); row < task.rows; row += block_count()) {
+        if (is_plain && Row(task, team, row).has_written(row)) continue;
+        const Team anew(thread_index_anew());
+        if constexpr (STORED < PACKS)
+            row_in_stretches<Form, T, Team, STORED>(task, anew, row);
+        else
+            row_of<Form, T, Team, PACKS>(task, anew, row);
+    }
+}
+
 // A warp a row, of twice as many entries as shared memory holds for it; the block does those that are not certain.
 template <class Form, class T> DEVICE void by_warps(const Task &task) {
-    using Row = Swift<T, Lanes<32>, 32 / Pack<T>::WIDTH>;
+    using Row = Swift<Packs<T, Lanes<32>, 32 / Pack<T>::WIDTH>>;
     constexpr u64 WARPS = THREADS / 32;
     SHARED bool is_written[WARPS];
     const Lanes<32> warp;
@@ -88,7 +140,7 @@ template <class T, class F> DEVICE void each_part(const Task &task, F f) {
 // Writes the gradient of a row of which the state says all.
 template <class T> DEVICE void each_gradient(const Task &task) {
     using Team = Block<THREADS>;
-    const bool is_plain = ::is_plain<T>(task);
+    const bool is_plain = ::is_plain<T>(task) && has_room<T>(task);
     each_stretch<T>(task, [&](u64 row, u64 from, int length, u64 part) INLINE {
         const Steady<T, Team> steady(task, row);
         if (is_plain && steady.is_ordinary()) {

@@ -1,6 +1,7 @@
-// Kernels of rows that lie together, of which the state says all, for numbers of a type. The other numbers are the blocks
-// that a multiprocessor has registers for at once: of a few lanes a row, of a warp, of a block a row, of a part.
+// Kernels of rows of which the state says all, for numbers of a type. BLOCKS are those that a multiprocessor has registers
+// for at once.
 #pragma once
+#include "columns.h"
 #include "rows.h"
 
 // Of 16 numbers a thread.
@@ -9,20 +10,39 @@
         rows::by_lanes<Settled<T>, T, LANES, 16 / Pack<T>::WIDTH>(task);                                 \
     }
 
-#define WHOLE_ROWS(T, LANES32, BLOCK)                                                                    \
-    KERNEL(THREADS, LANES32) void densekd_rows_lanes32_##T(Task task) {                                  \
+#define ROWS_OF_WARPS(T, BLOCKS)                                                                         \
+    KERNEL(THREADS, BLOCKS) void densekd_rows_lanes32_##T(Task task) {                                   \
         rows::by_lanes<Settled<T>, T, 32, 4>(task);                                                      \
-    }                                                                                                    \
-    KERNEL(THREADS, BLOCK) void densekd_rows_block_##T(Task task) {                                      \
-        rows::by_block<Settled<T>, T>(task);                                                             \
     }
 
-#define PARTS_OF_ROWS(T, PART)                                                                           \
-    KERNEL(THREADS, PART) void densekd_rows_parts_##T(Task task) {                                       \
+// Of 32 numbers a thread.
+#define ROWS_OF_BLOCKS(T, SIZE, BLOCKS)                                                                  \
+    KERNEL(SIZE, BLOCKS) void densekd_rows_block##SIZE##_##T(Task task) {                                \
+        rows::by_wide_block<Settled<T>, T, SIZE>(task);                                                  \
+    }
+
+#define PARTS_OF_ROWS(T, BLOCKS)                                                                         \
+    KERNEL(THREADS, BLOCKS) void densekd_rows_parts_##T(Task task) {                                     \
         rows::each_part<T>(task, StateOfPart{task});                                                     \
+    }                                                                                                    \
+    KERNEL(THREADS, BLOCKS) void densekd_rows_gradient_##T(Task task) {                                  \
+        rows::each_gradient<T>(task);                                                                    \
     }
 
-#define GRADIENTS_OF_PARTS(T, PART)                                                                      \
-    KERNEL(THREADS, PART) void densekd_rows_gradient_##T(Task task) {                                    \
-        rows::each_gradient<T>(task);                                                                    \
+// Of rows whose entries lie apart.
+#define KERNELS_OF_COLUMNS(T)                                                                                 \
+    KERNEL(THREADS, 2) void densekd_columns_thread_##T(Task task) {                                      \
+        columns::by_thread_at_once<Settled<T>, T>(task);                                                 \
+    }                                                                                                    \
+    KERNEL(THREADS, 2) void densekd_columns_stack_##T(Task task) {                                       \
+        columns::by_stack<Settled<T>, T>(task);                                                          \
+    }                                                                                                    \
+    KERNEL(THREADS) void densekd_columns_short_##T(Task task) {                                          \
+        columns::by_thread<Settled<T>, T>(task);                                                         \
+    }                                                                                                    \
+    KERNEL(THREADS) void densekd_columns_parts_##T(Task task) {                                          \
+        columns::each_part<T>(task, StateOfPart{task});                                                  \
+    }                                                                                                    \
+    KERNEL(THREADS) void densekd_columns_gradient_##T(Task task) {                                       \
+        columns::each_part<T>(task, GradientsOfPart<Settled<T>>{task});                                  \
     }

@@ -10,7 +10,7 @@
 // What the second words would have added is bounded by those sums (`is_certain`). Of any other row nothing is written:
 // the careful form takes it.
 #pragma once
-#include "held.h"
+#include "registers.h"
 
 // (e^r - 1 - r) / r^2 on |r| <= 1/2, to 6e-8: the polynomial with the least relative error.
 DEVICE float second_order_near(float r) {
@@ -55,70 +55,46 @@ constexpr float LEAST = 1e-30f, MOST = 1e30f;
 
 DEVICE bool has_scale(float x) { return x == 0.0f || (__builtin_fabsf(x) > LEAST && __builtin_fabsf(x) < MOST); }
 
-// Whether all of a task's rows lie on 16-byte boundaries, each entry counts, and no gradient overflows.
-template <class T> DEVICE bool is_plain(const Task &task) {
-    const bool is_aligned = ((u64)task.teacher | (u64)task.student | (u64)task.to_student) % 16 == 0;
-    // No gradient is as large as the scale.
-    const float scale = __builtin_fabsf(task.mantissa * task.power);
-    const bool has_room = scale < largest(T{}) && task.power > LEAST;
-    return is_aligned && !task.mask && task.length % Pack<T>::WIDTH == 0 && has_room;
+// Whether no gradient of a task overflows.
+template <class T> DEVICE bool has_room(const Task &task) {
+    // None is as large as the scale.
+    return __builtin_fabsf(task.mantissa * task.power) < largest(T{}) && task.power > LEAST;
 }
 
-template <class T, class Team, int PACKS> struct Swift {
-    static constexpr int WIDTH = Pack<T>::WIDTH;
-    static_assert(PACKS * WIDTH <= 32);
+template <class Entries> struct Swift {
+    using Team = typename Entries::Team;
     // Beyond, a product of roundings is no small share of e^r.
     static constexpr float FARTHEST = 16.0f;
 
     const Task &task;
     const Team &team;
-    u64 start; // index of this thread's first entry in the tensor
-    int packs; // of the row, from this thread's first on
     // t and s; then t - s and w; then r; then x and w.
-    float a[PACKS][WIDTH], b[PACKS][WIDTH];
+    Entries entries;
 
     // Whether rows of this task may be done so, whatever is in them.
     DEVICE static bool suits(const Task &task) {
-        return is_plain<T>(task) && !task.is_known && task.divergence == KL && task.summed == task.rows;
+        const bool is_kl = task.divergence == KL && !task.is_known && task.summed == task.rows;
+        return is_kl && has_room<typename Entries::Number>(task) && Entries::suits(task);
     }
 
-    DEVICE Swift(const Task &task, const Team &team, u64 row)
-        : task(task), team(team), start(row * task.length + team.lane() * WIDTH),
-          packs((int)(task.length / WIDTH) - (int)team.lane()) {}
+    DEVICE Swift(const Task &task, const Team &team, u64 row) : task(task), team(team), entries(task, team, row) {}
 
     // Writes the row, unless it is not certain. All of the team come to the same answer.
     DEVICE bool has_written(u64 row) {
-        const u32x4 *const teacher = (const u32x4 *)((const T *)task.teacher + start);
-        const u32x4 *const student = (const u32x4 *)((const T *)task.student + start);
         float top[1] = {-INFINITE};
-#pragma unroll
-        for (int pack = 0; pack < PACKS; pack++) {
-            if (has(pack)) {
-                const Pack<T> t{teacher[pack * Team::SIZE]}, s{student[pack * Team::SIZE]};
-#pragma unroll
-                for (int i = 0; i < WIDTH; i++) {
-                    a[pack][i] = load(t[i]), b[pack][i] = load(s[i]);
-                    top[0] = larger(top[0], b[pack][i]);
-                }
-            } else {
-                // Not the numbers of the row before, which would be kept through all that comes between.
-                stay();
-#pragma unroll
-                for (int i = 0; i < WIDTH; i++) a[pack][i] = b[pack][i] = 0.0f;
-            }
-        }
+        entries.read(task, [&](float s) INLINE { top[0] = larger(top[0], s); });
         team.max(top);
         const Temperature k = task.temperature;
         const Exponents of_s(top[0], k.per_bit);
         // Not of an infinite one, nor where a rounding of it is a factor.
-        if (!(__builtin_fabsf(of_s.top) < 1e6f)) return false;
+        if (!team.goes(__builtin_fabsf(of_s.top) < 1e6f)) return false;
 
         float top_of_teacher[1] = {-INFINITE}, of_teacher[1] = {0.0f};
         if (task.whole) {
-            each([&](float &t, float &) INLINE { top_of_teacher[0] = larger(top_of_teacher[0], t); });
+            entries.each([&](float &t, float &) INLINE { top_of_teacher[0] = larger(top_of_teacher[0], t); });
             team.max(top_of_teacher);
             const Exponents of_t(top_of_teacher[0], k.per_bit);
-            each([&](float &t, float &) INLINE { of_teacher[0] += of_t.weight(t); });
+            entries.each([&](float &t, float &) INLINE { of_teacher[0] += of_t.weight(t); });
             team.sum(of_teacher);
             of_teacher[0] = of_t.about_top(of_teacher[0]);
         }
@@ -126,7 +102,7 @@ template <class T, class Team, int PACKS> struct Swift {
         // Of the student: the sum, and that of differences.
         float weights[2] = {0.0f, 0.0f};
         float least = INFINITE, most = -INFINITE;
-        each([&](float &t, float &s) INLINE {
+        entries.each([&](float &t, float &s) INLINE {
             const float d = t - s;
             t = d, s = of_s.weight(s);
             weights[0] += s, weights[1] = __builtin_fmaf(s, d, weights[1]);
@@ -145,17 +121,17 @@ template <class T, class Team, int PACKS> struct Swift {
             d = x;
         };
         if (is_near) {
-            each([&](float &d, float &w) INLINE {
+            entries.each([&](float &d, float &w) INLINE {
                 const float r = beyond_it(d);
                 const float first = w * r, second = first * (r * second_order_near(r)), x = first + second;
                 add(d, x, __builtin_fmaf(r, x, -second));
             });
         } else {
             float both[1] = {0.0f};
-            each([&](float &d, float &w) INLINE { both[0] += w * exp2_approx(beyond_it(d) * LOG2_E); });
+            entries.each([&](float &d, float &w) INLINE { both[0] += w * exp2_approx(beyond_it(d) * LOG2_E); });
             team.sum(both);
             nats += log2_approx(both[0] / z) * LN_2;
-            each([&](float &d, float &w) INLINE {
+            entries.each([&](float &d, float &w) INLINE {
                 const float r = beyond_it(d);
                 const float first = w * r, second = first * (r * second_order(r)), near = first + second;
                 const float p = w * exp2_approx(r * LOG2_E), far = p - w;
@@ -200,30 +176,10 @@ template <class T, class Team, int PACKS> struct Swift {
         return 2.0f * u * u <= kl && u * (1.0f + excess) <= largest - __builtin_fabsf(excess);
     }
 
-    DEVICE bool has(int pack) const { return pack * Team::SIZE < packs; }
-
-    template <class F> DEVICE void each_pack(F f) const {
-#pragma unroll
-        for (int pack = 0; pack < PACKS; pack++)
-            if (has(pack)) f(pack);
-    }
-
-    template <class F> DEVICE void each(F f) {
-        each_pack([&](int pack) INLINE {
-#pragma unroll
-            for (int i = 0; i < WIDTH; i++) f(a[pack][i], b[pack][i]);
-        });
-    }
-
     DEVICE void write(float excess, float per_weight) const {
-        u32x4 *const to = (u32x4 *)((T *)task.to_student + start);
-        each_pack([&](int pack) INLINE {
-            const auto number = [&](int i) INLINE {
-                // Adding 0 turns -0 into 0.
-                const float apart = __builtin_fmaf(-excess, b[pack][i], a[pack][i]);
-                return __builtin_fmaf(apart, per_weight, 0.0f);
-            };
-            to[pack * Team::SIZE] = Pack<T>::rounded_of(number).words;
+        entries.write(task, [&](float x, float w) INLINE {
+            // Adding 0 turns -0 into 0.
+            return __builtin_fmaf(__builtin_fmaf(-excess, w, x), per_weight, 0.0f);
         });
     }
 };

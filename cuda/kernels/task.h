@@ -2,8 +2,6 @@
 #pragma once
 #include "maths.h"
 
-constexpr int THREADS = 256; // of every block
-
 // Which entries of a row count.
 struct Counted {
     const u8 *mask;

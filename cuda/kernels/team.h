@@ -11,6 +11,8 @@ struct Plus {
     template <class Value> DEVICE static Value of(int, Value a, Value b) { return a + b; }
 };
 
+// Every team says, too, whether all may go a way that is right where something `holds`, which is the same for all of a
+// team (`goes`).
 template <class Derived> struct Reduces {
     template <class Value, int N> DEVICE void max(Value (&values)[N]) const { self().template reduce<Larger>(values); }
     template <class Value, int N> DEVICE void sum(Value (&values)[N]) const { self().template reduce<Plus>(values); }
@@ -24,13 +26,15 @@ struct Alone : Reduces<Alone> {
     static constexpr int SIZE = 1;
 
     DEVICE u32 lane() const { return 0; }
+    DEVICE bool all(bool holds) const { return holds; }
+    DEVICE bool goes(bool holds) const { return holds; }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&)[N]) const {}
 };
 
 // So many neighbouring lanes of a warp; other teams of the warp may be elsewhere.
 template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
-    static constexpr int SIZE = LANES;
+    static constexpr int SIZE = LANES, OF_BLOCK = THREADS; // of its block, all
     const u32 thread;
 
     DEVICE explicit Lanes(u32 thread = thread_index()) : thread(thread) {}
@@ -38,6 +42,7 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
 
     // Whether it holds for all.
     DEVICE bool all(bool holds) const { return all_of(members(), holds); }
+    DEVICE bool goes(bool holds) const { return holds; }
 
     template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
 #pragma unroll
@@ -54,12 +59,14 @@ template <int LANES> struct Lanes : Reduces<Lanes<LANES>> {
 
 // All threads of the block.
 template <int THREADS> struct Block : Reduces<Block<THREADS>> {
-    static constexpr int SIZE = THREADS, WARPS = THREADS / 32;
+    static constexpr int SIZE = THREADS, OF_BLOCK = THREADS, WARPS = THREADS / 32;
     static_assert((WARPS & (WARPS - 1)) == 0 && WARPS <= 32);
     const u32 thread;
 
     DEVICE explicit Block(u32 thread = thread_index()) : thread(thread) {}
     DEVICE u32 lane() const { return thread; }
+
+    DEVICE bool goes(bool holds) const { return holds; }
 
     // Whether it holds for all.
     DEVICE bool all(bool holds) const {
@@ -86,6 +93,35 @@ template <int THREADS> struct Block : Reduces<Block<THREADS>> {
 #pragma unroll
             for (int flip = WARPS / 2; flip > 0; flip /= 2)
                 values[i] = Op::of(i, values[i], exchange(~0u, values[i], flip));
+        }
+        barrier();
+    }
+};
+
+// As many teams of SIZE threads as a warp has lanes, neighbours of which are of neighbouring teams. They meet at barriers
+// of the block, and go every way together.
+template <int COUNT> struct Stacked : Reduces<Stacked<COUNT>> {
+    static constexpr int SIZE = COUNT, TEAMS = THREADS / SIZE;
+    static_assert(TEAMS == 32);
+    const u32 thread;
+
+    DEVICE explicit Stacked(u32 thread = thread_index()) : thread(thread) {}
+    DEVICE u32 lane() const { return thread / TEAMS; }
+    // Whether it holds for all of the block.
+    DEVICE bool all(bool holds) const { return Block<THREADS>(thread).all(holds); }
+    DEVICE bool goes(bool holds) const { return all(holds); }
+
+    template <class Op, class Value, int N> DEVICE void reduce(Value (&values)[N]) const {
+        SHARED Value of_lane[N][SIZE][TEAMS];
+        const u32 own = thread % TEAMS;
+#pragma unroll
+        for (int i = 0; i < N; i++) of_lane[i][lane()][own] = values[i];
+        barrier();
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            values[i] = of_lane[i][0][own];
+#pragma unroll
+            for (int other = 1; other < SIZE; other++) values[i] = Op::of(i, values[i], of_lane[i][other][own]);
         }
         barrier();
     }

@@ -7,7 +7,7 @@
 // that stands as it is. A thread takes its numbers in f32 as pairs, which loses nothing that counts; where its sums lie
 // out of their range it takes them once more, in f64.
 #pragma once
-#include "held.h"
+#include "pack.h"
 #include "parts.h"
 
 // How the numbers of a vector become coordinates.

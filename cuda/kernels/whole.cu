@@ -1,21 +1,7 @@
 // What is left when each piece is done: the state of a row from its parts, and the sum of rows.
-#include "task.h"
-#include "team.h"
+#include "states.h"
 
 constexpr int WARPS = THREADS / 32;
-
-// States of a row's parts, spread over a warp.
-struct Parts {
-    static constexpr bool HAS_INSIDE = true;
-    using Sum = LongSum;
-    const State *first;
-    u64 count;
-    u32 lane;
-
-    template <class F> DEVICE void each(F f) const {
-        for (u64 i = lane; i < count; i += 32) f(first[i], 0);
-    }
-};
 
 // A warp a row.
 KERNEL(THREADS) void densekd_whole(Task task) {

@@ -4,7 +4,7 @@
 use crate::enlarged::Enlarged;
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
-use crate::task::{Asked, How, Need, STATE, STRETCH, Strategy, TOTALS, Task};
+use crate::task::{Asked, How, STATE, STRETCH, Strategy, TOTALS, Task};
 use crate::{Error, uncovered, uncovered_statistics};
 use densekd_core::{DType, Plan};
 use std::ffi::c_void;
@@ -122,9 +122,9 @@ struct Workspace {
 
 impl Workspace {
     /// The same for every call of a plan, so that one workspace serves them all.
-    fn of(plan: &Plan, strategy: Strategy) -> Self {
+    fn of(plan: &Plan, dtype: DType) -> Self {
         let rows = plan.rows();
-        let parts = match strategy.parts_of_row() {
+        let parts = match Strategy::most_parts_of_row(plan, dtype) {
             1 => 0,
             parts => rows.saturating_mul(usize::try_from(parts).unwrap_or(usize::MAX)),
         };
@@ -229,7 +229,8 @@ impl Device {
             return enlarged.workspace(dtype);
         }
         let asked = Asked { masked: false, to_teacher: false, known: false };
-        Ok(Workspace::of(plan, strategy(plan, dtype, asked)?).bytes)
+        strategy(plan, dtype, asked)?;
+        Ok(Workspace::of(plan, dtype).bytes)
     }
 
     /// Starts a plan on tensors in device memory, in the order of the caller's stream, and returns before it is done.
@@ -299,7 +300,7 @@ impl Device {
         };
         let strategy = strategy(plan, call.dtype, asked)?;
         let in_parts = strategy.parts_of_row() > 1;
-        let at = Workspace::of(plan, strategy);
+        let at = Workspace::of(plan, call.dtype);
         let address = |offset: usize| call.workspace + offset as u64;
         let mut task = Task {
             teacher: call.teacher,
@@ -396,5 +397,5 @@ fn strategy(plan: &Plan, dtype: DType, asked: Asked) -> Result<Strategy, Error> 
     if let Some(reason) = uncovered(plan, dtype) {
         return Err(Error::Unsupported { reason });
     }
-    Strategy::of(plan, dtype, Need::of(plan, asked)).ok_or(LACKS_TYPE)
+    Strategy::of(plan, dtype, asked).ok_or(LACKS_TYPE)
 }

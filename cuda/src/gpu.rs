@@ -290,7 +290,7 @@ impl Entered<'_> {
         self.note(status("cuMemsetD32Async", unsafe { sys::cuMemsetD32Async(address, 0, 1, stream.cast()) }))
     }
 
-    /// Starts a kernel on blocks of [`Kernel::THREADS`].
+    /// Starts a kernel on so many blocks.
     ///
     /// # Safety
     /// `parameters` point to values of the kernel's parameter types, in their order; every address in them is of
@@ -311,7 +311,7 @@ impl Entered<'_> {
                 blocks,
                 1,
                 1,
-                Kernel::THREADS,
+                kernel.threads,
                 1,
                 1,
                 0,

@@ -5,10 +5,13 @@ use densekd_core::DType;
 /// A file of kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
+    /// Rows of which the state says all: a file a type, as a device compiles what it loads.
     Rows,
-    /// Rows of `f16` and `bf16`.
-    Halves,
+    RowsF16,
+    RowsBf16,
     Columns,
+    ColumnsF16,
+    ColumnsBf16,
     Terms,
     Wide,
     Whole,
@@ -32,13 +35,27 @@ impl Source {
         !matches!(
             self,
             Self::Rows
-                | Self::Halves
+                | Self::RowsF16
+                | Self::RowsBf16
                 | Self::Columns
+                | Self::ColumnsF16
+                | Self::ColumnsBf16
                 | Self::Terms
                 | Self::Whole
                 | Self::Classes
                 | Self::Labels
         )
+    }
+
+    /// The file of a type's kernels.
+    const fn of(self, dtype: DType) -> Self {
+        match (self, dtype) {
+            (Self::Rows, DType::F16) => Self::RowsF16,
+            (Self::Rows, DType::Bf16) => Self::RowsBf16,
+            (Self::Columns, DType::F16) => Self::ColumnsF16,
+            (Self::Columns, DType::Bf16) => Self::ColumnsBf16,
+            _ => self,
+        }
     }
 }
 
@@ -47,53 +64,59 @@ impl Source {
 pub(crate) struct Kernel {
     pub(crate) source: Source,
     pub(crate) name: &'static str,
+    /// Of a block.
+    pub(crate) threads: u32,
 }
 
 impl Kernel {
-    /// Threads of a block, of every kernel.
+    /// Threads of a block, of every kernel but those whose names say another number.
     pub(crate) const THREADS: u32 = 256;
 
-    pub(crate) const ROWS_WARP: Self = Self { source: Source::Rows, name: "densekd_rows_warp_f32" };
-    pub(crate) const WHOLE: Self = Self { source: Source::Whole, name: "densekd_whole" };
-    pub(crate) const TERMS_WHOLE: Self = Self { source: Source::Terms, name: "densekd_terms_whole" };
-    pub(crate) const WIDE_THREAD: Self = Self { source: Source::Wide, name: "densekd_wide_thread" };
-    pub(crate) const WIDE_WARP: Self = Self { source: Source::Wide, name: "densekd_wide_warp" };
-    pub(crate) const WIDE_BLOCK: Self = Self { source: Source::Wide, name: "densekd_wide_block" };
-    pub(crate) const TOTAL: Self = Self { source: Source::Whole, name: "densekd_total" };
-    pub(crate) const VECTORS_SCALE: Self = Self { source: Source::Vectors, name: "densekd_vectors_scale" };
-    pub(crate) const VECTORS_CLOSE: Self = Self { source: Source::Vectors, name: "densekd_vectors_close" };
-    pub(crate) const DIST_CLOSE: Self = Self { source: Source::Dist, name: "densekd_dist_close" };
-    pub(crate) const LA_COMPARE: Self = Self { source: Source::La, name: "densekd_la_compare" };
-    pub(crate) const HO_CLOSE: Self = Self { source: Source::Ho, name: "densekd_ho_close" };
-    pub(crate) const PA_SCALE: Self = Self { source: Source::Pa, name: "densekd_pa_scale" };
-    pub(crate) const PA_APART: Self = Self { source: Source::Pa, name: "densekd_pa_apart" };
-    pub(crate) const PA_SLOPES: Self = Self { source: Source::Pa, name: "densekd_pa_slopes" };
-    pub(crate) const PA_TURN: Self = Self { source: Source::Pa, name: "densekd_pa_turn" };
-    pub(crate) const RKD_LENGTHS: Self = Self { source: Source::Rkd, name: "densekd_rkd_lengths" };
-    pub(crate) const RKD_EDGES: Self = Self { source: Source::Rkd, name: "densekd_rkd_edges" };
-    pub(crate) const RKD_UNITS: Self = Self { source: Source::Rkd, name: "densekd_rkd_units" };
-    pub(crate) const RKD_TRIANGLES: Self = Self { source: Source::Rkd, name: "densekd_rkd_triangles" };
-    pub(crate) const RKD_ALONG: Self = Self { source: Source::Rkd, name: "densekd_rkd_along" };
-    pub(crate) const IFVD_COUNT: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_count" };
-    pub(crate) const IFVD_START: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_start" };
-    pub(crate) const IFVD_PLACE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_place" };
-    pub(crate) const IFVD_NORMS: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_norms" };
-    pub(crate) const IFVD_COMPARE: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_compare" };
-    pub(crate) const IFVD_IMAGES: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_images" };
-    pub(crate) const IFVD_ALONG: Self = Self { source: Source::Ifvd, name: "densekd_ifvd_along" };
-    pub(crate) const LABELS: Self = Self { source: Source::Labels, name: "densekd_labels" };
-    pub(crate) const RESIZE_AXES: Self = Self { source: Source::Resize, name: "densekd_resize_axes" };
-    pub(crate) const PROJECT_CLOSE: Self = Self { source: Source::Project, name: "densekd_project_close" };
+    const fn of(source: Source, name: &'static str) -> Self {
+        Self { source, name, threads: Self::THREADS }
+    }
+
+    pub(crate) const ROWS_WARP: Self = Self::of(Source::Rows, "densekd_rows_warp_f32");
+    pub(crate) const WHOLE: Self = Self::of(Source::Whole, "densekd_whole");
+    pub(crate) const TERMS_WHOLE: Self = Self::of(Source::Terms, "densekd_terms_whole");
+    pub(crate) const WIDE_THREAD: Self = Self::of(Source::Wide, "densekd_wide_thread");
+    pub(crate) const WIDE_WARP: Self = Self::of(Source::Wide, "densekd_wide_warp");
+    pub(crate) const WIDE_BLOCK: Self = Self::of(Source::Wide, "densekd_wide_block");
+    pub(crate) const TOTAL: Self = Self::of(Source::Whole, "densekd_total");
+    pub(crate) const VECTORS_SCALE: Self = Self::of(Source::Vectors, "densekd_vectors_scale");
+    pub(crate) const VECTORS_CLOSE: Self = Self::of(Source::Vectors, "densekd_vectors_close");
+    pub(crate) const DIST_CLOSE: Self = Self::of(Source::Dist, "densekd_dist_close");
+    pub(crate) const LA_COMPARE: Self = Self::of(Source::La, "densekd_la_compare");
+    pub(crate) const HO_CLOSE: Self = Self::of(Source::Ho, "densekd_ho_close");
+    pub(crate) const PA_SCALE: Self = Self::of(Source::Pa, "densekd_pa_scale");
+    pub(crate) const PA_APART: Self = Self::of(Source::Pa, "densekd_pa_apart");
+    pub(crate) const PA_SLOPES: Self = Self::of(Source::Pa, "densekd_pa_slopes");
+    pub(crate) const PA_TURN: Self = Self::of(Source::Pa, "densekd_pa_turn");
+    pub(crate) const RKD_LENGTHS: Self = Self::of(Source::Rkd, "densekd_rkd_lengths");
+    pub(crate) const RKD_EDGES: Self = Self::of(Source::Rkd, "densekd_rkd_edges");
+    pub(crate) const RKD_UNITS: Self = Self::of(Source::Rkd, "densekd_rkd_units");
+    pub(crate) const RKD_TRIANGLES: Self = Self::of(Source::Rkd, "densekd_rkd_triangles");
+    pub(crate) const RKD_ALONG: Self = Self::of(Source::Rkd, "densekd_rkd_along");
+    pub(crate) const IFVD_COUNT: Self = Self::of(Source::Ifvd, "densekd_ifvd_count");
+    pub(crate) const IFVD_START: Self = Self::of(Source::Ifvd, "densekd_ifvd_start");
+    pub(crate) const IFVD_PLACE: Self = Self::of(Source::Ifvd, "densekd_ifvd_place");
+    pub(crate) const IFVD_NORMS: Self = Self::of(Source::Ifvd, "densekd_ifvd_norms");
+    pub(crate) const IFVD_COMPARE: Self = Self::of(Source::Ifvd, "densekd_ifvd_compare");
+    pub(crate) const IFVD_IMAGES: Self = Self::of(Source::Ifvd, "densekd_ifvd_images");
+    pub(crate) const IFVD_ALONG: Self = Self::of(Source::Ifvd, "densekd_ifvd_along");
+    pub(crate) const LABELS: Self = Self::of(Source::Labels, "densekd_labels");
+    pub(crate) const RESIZE_AXES: Self = Self::of(Source::Resize, "densekd_resize_axes");
+    pub(crate) const PROJECT_CLOSE: Self = Self::of(Source::Project, "densekd_project_close");
 }
 
-/// The forms of one kernel for each type of numbers; those of `f16` and `bf16` may have a source of their own.
+/// The forms of one kernel for each type of numbers; its blocks may have another number of threads.
 macro_rules! typed {
-    (@halves $source:ident) => { Source::$source };
-    (@halves $source:ident $halves:ident) => { Source::$halves };
-    ($($constant:ident: $source:ident $(or $halves:ident)? $name:literal;)*) => {$(
+    (@threads) => { Kernel::THREADS };
+    (@threads $threads:literal) => { $threads };
+    ($($constant:ident: $source:ident $(of $threads:literal)? $name:literal;)*) => {$(
         pub(crate) const $constant: Typed = Typed {
             source: Source::$source,
-            halves: typed!(@halves $source $($halves)?),
+            threads: typed!(@threads $($threads)?),
             names: [
                 concat!($name, "_f32"),
                 concat!($name, "_f16"),
@@ -108,18 +131,21 @@ macro_rules! typed {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Typed {
     source: Source,
-    /// That of `f16` and `bf16`.
-    halves: Source,
+    threads: u32,
     names: [&'static str; 4],
 }
 
 impl Typed {
     typed! {
-        ROWS_SHORT: Rows or Halves "densekd_rows_short";
-        ROWS_LANES32: Rows or Halves "densekd_rows_lanes32";
-        ROWS_BLOCK: Rows or Halves "densekd_rows_block";
+        ROWS_SHORT: Rows "densekd_rows_short";
+        ROWS_LANES32: Rows "densekd_rows_lanes32";
+        ROWS_BLOCK128: Rows of 128 "densekd_rows_block128";
+        ROWS_BLOCK256: Rows "densekd_rows_block256";
+        ROWS_BLOCK512: Rows of 512 "densekd_rows_block512";
         ROWS_PARTS: Rows "densekd_rows_parts";
-        ROWS_GRADIENT: Rows or Halves "densekd_rows_gradient";
+        ROWS_GRADIENT: Rows "densekd_rows_gradient";
+        COLUMNS_THREAD: Columns "densekd_columns_thread";
+        COLUMNS_STACK: Columns "densekd_columns_stack";
         COLUMNS_SHORT: Columns "densekd_columns_short";
         COLUMNS_PARTS: Columns "densekd_columns_parts";
         COLUMNS_GRADIENT: Columns "densekd_columns_gradient";
@@ -184,13 +210,13 @@ impl Typed {
     /// The one for a type; `None` for a type without kernels.
     pub(crate) const fn of(self, dtype: DType) -> Option<Kernel> {
         let [f32, f16, bf16, f64] = self.names;
-        let (source, name) = match dtype {
-            DType::F32 => (self.source, f32),
-            DType::F16 => (self.halves, f16),
-            DType::Bf16 => (self.halves, bf16),
-            DType::F64 if self.source.has_f64() => (self.source, f64),
+        let name = match dtype {
+            DType::F32 => f32,
+            DType::F16 => f16,
+            DType::Bf16 => bf16,
+            DType::F64 if self.source.has_f64() => f64,
             _ => return None,
         };
-        Some(Kernel { source, name })
+        Some(Kernel { source: self.source.of(dtype), name, threads: self.threads })
     }
 }

@@ -60,7 +60,7 @@ pub(crate) struct Asked {
 /// What a row needs besides its state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
-    /// Nothing: KL divergence or cross-entropy, and the gradient to the student.
+    /// Nothing: a KL divergence or cross-entropy, and the gradient to the student.
     Settled,
     /// The sum of its terms.
     Summed,
@@ -126,9 +126,21 @@ pub(crate) enum Strategy {
     Parts { states: Kernel, totals: Option<Kernel>, gradient: Kernel, per_row: u64, per_block: u64 },
 }
 
+/// Entries of a row that one team holds.
+const fn part(inner: usize, pack: u64) -> u64 {
+    if inner > 1 { 128 } else { 1024 * pack }
+}
+
 impl Strategy {
+    /// Parts of a row, of the calls of a plan that take it in parts.
+    pub(crate) fn most_parts_of_row(plan: &Plan, dtype: DType) -> u64 {
+        let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
+        if dtype == DType::F64 { 1 } else { length.div_ceil(part(inner, 16 / dtype.size() as u64)).max(1) }
+    }
+
     /// For numbers of this type; `None` where there are no kernels for it.
-    pub(crate) fn of(plan: &Plan, dtype: DType, need: Need) -> Option<Self> {
+    pub(crate) fn of(plan: &Plan, dtype: DType, asked: Asked) -> Option<Self> {
+        let need = Need::of(plan, asked);
         let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
         let threads = u64::from(Kernel::THREADS);
         if dtype == DType::F64 {
@@ -143,8 +155,15 @@ impl Strategy {
             Need::Settled => settled.of(dtype),
             Need::Summed => summed.of(dtype),
         };
-        let part = if inner > 1 { 128 } else { 1024 * pack };
-        if length > part {
+        // By the form of rows in registers, where their own sums do not ask for another.
+        let all = plan.recipe().options().samples != Samples::First;
+        let is_plain = need == Need::Settled && How::of(plan) == How::Kl && all && !asked.known;
+        // Thirty-two numbers a thread, of which there is no copy in shared memory.
+        let lies_together = inner == 1 && length % pack == 0 && !asked.masked;
+        let fits_stack = is_plain && inner > 1 && !asked.masked && length <= 216;
+        let in_registers = is_plain && lies_together && length <= 16_384 || fits_stack;
+        let part = part(inner, pack);
+        if length > part && !in_registers {
             let (states, totals, gradient, per_block) = if inner > 1 {
                 let gradient = of_need(Typed::COLUMNS_GRADIENT, Typed::TERMS_COLUMNS_GRADIENT);
                 (Typed::COLUMNS_PARTS, Typed::TERMS_COLUMNS_PARTS, gradient, threads)
@@ -161,6 +180,8 @@ impl Strategy {
             });
         }
         let (kernel, rows) = match inner {
+            2.. if is_plain && length <= 31 => (Typed::COLUMNS_THREAD.of(dtype), threads),
+            2.. if fits_stack => (Typed::COLUMNS_STACK.of(dtype), threads / 8),
             2.. => (of_need(Typed::COLUMNS_SHORT, Typed::TERMS_COLUMNS_SHORT), threads),
             _ if length <= 16 * pack => {
                 let lanes = if dtype == DType::F32 && need == Need::Settled { 4 } else { 8 };
@@ -173,7 +194,14 @@ impl Strategy {
             _ if length <= 1024 && dtype == DType::F32 && need == Need::Settled => {
                 (Some(Kernel::ROWS_WARP), threads / 32)
             }
-            _ => (of_need(Typed::ROWS_BLOCK, Typed::TERMS_ROWS_BLOCK), 1),
+            _ => {
+                let settled = match length {
+                    ..=4096 => Typed::ROWS_BLOCK128,
+                    4097..=8192 => Typed::ROWS_BLOCK256,
+                    _ => Typed::ROWS_BLOCK512,
+                };
+                (of_need(settled, Typed::TERMS_ROWS_BLOCK), 1)
+            }
         };
         Some(Self::Whole(kernel?, rows))
     }
@@ -238,7 +266,7 @@ mod tests {
     fn strategy(options: RowOptions, shape: [usize; 4], order: Order, dtype: DType) -> Option<&'static str> {
         let plan = Plan::new(Recipe::new(options).ok()?, Shape::new(shape).ok()?, order).ok()?;
         let asked = Asked { masked: false, to_teacher: false, known: false };
-        Some(match Strategy::of(&plan, dtype, Need::of(&plan, asked))? {
+        Some(match Strategy::of(&plan, dtype, asked)? {
             Strategy::Whole(kernel, _) => kernel.name,
             Strategy::Parts { states, .. } => states.name,
         })
@@ -252,21 +280,46 @@ mod tests {
         assert_eq!(rows(65, DType::F16), Some("densekd_rows_short_f16"));
         assert_eq!(rows(512, DType::F32), Some("densekd_rows_lanes32_f32"));
         assert_eq!(rows(1024, DType::F32), Some("densekd_rows_warp_f32"));
-        assert_eq!(rows(1025, DType::F32), Some("densekd_rows_block_f32"));
-        assert_eq!(rows(4096, DType::F32), Some("densekd_rows_block_f32"));
+        assert_eq!(rows(1025, DType::F32), Some("densekd_rows_block128_f32"));
+        assert_eq!(rows(4096, DType::F32), Some("densekd_rows_block128_f32"));
         assert_eq!(rows(1024, DType::F16), Some("densekd_rows_lanes32_f16"));
         assert_eq!(rows(4097, DType::F32), Some("densekd_rows_parts_f32"));
-        assert_eq!(rows(8192, DType::Bf16), Some("densekd_rows_block_bf16"));
+        assert_eq!(rows(4100, DType::F32), Some("densekd_rows_block256_f32"));
+        assert_eq!(rows(8191, DType::Bf16), Some("densekd_rows_block256_bf16"));
+        assert_eq!(rows(8200, DType::Bf16), Some("densekd_rows_block512_bf16"));
+        assert_eq!(rows(16_384, DType::F32), Some("densekd_rows_block512_f32"));
+        assert_eq!(rows(16_388, DType::F32), Some("densekd_rows_parts_f32"));
         assert_eq!(rows(1024, DType::F64), Some("densekd_wide_warp"));
         assert_eq!(rows(1025, DType::F64), Some("densekd_wide_block"));
     }
 
     #[test]
+    fn long_rows_of_which_all_counts_are_held_whole() {
+        let shape = Shape::new([2, 2, 64, 128]).unwrap();
+        let parts = |options, [masked, known]: [bool; 2]| {
+            let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
+            let asked = Asked { masked, to_teacher: false, known };
+            Strategy::of(&plan, DType::F32, asked).unwrap().parts_of_row()
+        };
+        let ce = RowOptions { divergence: Divergence::Ce, ..RowOptions::CWD };
+        let first = RowOptions { samples: Samples::First, ..RowOptions::CWD };
+        assert_eq!(parts(RowOptions::CWD, [false, false]), 1);
+        assert_eq!(parts(RowOptions::CWD, [true, false]), 2);
+        assert_eq!(parts(RowOptions::CWD, [false, true]), 2);
+        assert_eq!(parts(ce, [false, false]), 2);
+        assert_eq!(parts(first, [false, false]), 2);
+    }
+
+    #[test]
     fn interleaved_rows_are_columns() {
         let names = |options, order, c, m| strategy(options, [2, c, 1, m], order, DType::F32);
-        assert_eq!(names(RowOptions::PI, Order::Nchw, 19, 100), Some("densekd_columns_short_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nchw, 19, 100), Some("densekd_columns_thread_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nchw, 31, 100), Some("densekd_columns_thread_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nchw, 32, 100), Some("densekd_columns_stack_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nchw, 216, 100), Some("densekd_columns_stack_f32"));
+        assert_eq!(names(RowOptions::PI, Order::Nchw, 217, 100), Some("densekd_columns_parts_f32"));
         assert_eq!(names(RowOptions::PI, Order::Nhwc, 19, 100), Some("densekd_rows_short_f32"));
-        assert_eq!(names(RowOptions::CWD, Order::Nhwc, 19, 129), Some("densekd_columns_parts_f32"));
+        assert_eq!(names(RowOptions::CWD, Order::Nhwc, 19, 225), Some("densekd_columns_parts_f32"));
     }
 
     #[test]
@@ -306,7 +359,7 @@ mod tests {
         ] {
             let shape = Shape::new(dims).unwrap();
             let plan = Plan::new(Recipe::new(options).unwrap(), shape, order).unwrap();
-            let strategy = Strategy::of(&plan, DType::F32, Need::of(&plan, asked)).unwrap();
+            let strategy = Strategy::of(&plan, DType::F32, asked).unwrap();
             let task = Task::new(&plan, strategy, 1.0, asked);
             assert_eq!(task.rows * task.length, 1 << 36, "{dims:?}");
             assert_eq!((strategy.parts_of_row(), task.parts_of_row), (per_row, per_row), "{dims:?}");

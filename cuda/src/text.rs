@@ -25,15 +25,19 @@ impl Target {
 }
 
 impl Source {
-    pub(crate) const COUNT: usize = 18;
+    pub(crate) const COUNT: usize = 21;
 
     /// What `cargo xtask ptx` made of the file for a target.
     pub(crate) fn ptx(self, target: Target) -> &'static str {
         match self {
-            Self::Halves if target.name == PAIRS.name => include_str!("../ptx/halves.sm_80.ptx"),
+            Self::RowsF16 if target.name == PAIRS.name => include_str!("../ptx/rows_f16.sm_80.ptx"),
+            Self::RowsBf16 if target.name == PAIRS.name => include_str!("../ptx/rows_bf16.sm_80.ptx"),
             Self::Rows => include_str!("../ptx/rows.ptx"),
-            Self::Halves => include_str!("../ptx/halves.ptx"),
+            Self::RowsF16 => include_str!("../ptx/rows_f16.ptx"),
+            Self::RowsBf16 => include_str!("../ptx/rows_bf16.ptx"),
             Self::Columns => include_str!("../ptx/columns.ptx"),
+            Self::ColumnsF16 => include_str!("../ptx/columns_f16.ptx"),
+            Self::ColumnsBf16 => include_str!("../ptx/columns_bf16.ptx"),
             Self::Terms => include_str!("../ptx/terms.ptx"),
             Self::Wide => include_str!("../ptx/wide.ptx"),
             Self::Whole => include_str!("../ptx/whole.ptx"),

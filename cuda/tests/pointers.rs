@@ -52,7 +52,7 @@ const OF_A_LAUNCH: [&str; 6] = [
 
 fn nothing_is_hidden_behind_a_launch(device: &Device, driver: &Driver) {
     let simulated = densekd_device::Device::open().unwrap();
-    let shape = Shape::new([1, 2, 1, 5000]).unwrap();
+    let shape = Shape::new([1, 2, 1, 20_000]).unwrap();
     let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), shape, Order::Nchw).unwrap();
     driver.set_current(driver.context);
     let [teacher, student] = [37, 53].map(|step| driver.copy(&numbers(shape.len(), step)));

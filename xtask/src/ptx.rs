@@ -13,13 +13,32 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Each file of kernels that is a module of its own.
-const FILES: [&str; 18] = [
-    "rows", "halves", "columns", "whole", "terms", "wide", "vectors", "energy", "classes", "dist", "la",
-    "ho", "pa", "rkd", "ifvd", "resize", "project", "labels",
+const FILES: [&str; 21] = [
+    "rows",
+    "rows_f16",
+    "rows_bf16",
+    "columns",
+    "columns_f16",
+    "columns_bf16",
+    "whole",
+    "terms",
+    "wide",
+    "vectors",
+    "energy",
+    "classes",
+    "dist",
+    "la",
+    "ho",
+    "pa",
+    "rkd",
+    "ifvd",
+    "resize",
+    "project",
+    "labels",
 ];
 
 /// Files with a second text for later devices: those whose kernels have fewer instructions there.
-const LATER: [&str; 1] = ["halves"];
+const LATER: [&str; 2] = ["rows_f16", "rows_bf16"];
 
 /// No header or library of the toolkit's is needed, and no path or date enters the text.
 const FLAGS: [&str; 9] = [

@@ -1,7 +1,10 @@
 // The kernels of rows against a plain evaluation in long double.
 #include "../columns.cu"
-#include "../halves.cu"
+#include "../columns_bf16.cu"
+#include "../columns_f16.cu"
 #include "../rows.cu"
+#include "../rows_bf16.cu"
+#include "../rows_f16.cu"
 #include "../terms.cu"
 #include "../whole.cu"
 #include "support.h"
@@ -123,10 +126,17 @@ struct Wanted {
 };
 
 struct Kernels {
-    void (*few)(Task), (*lanes32)(Task), (*block)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task),
-        (*column_parts)(Task), (*column_gradient)(Task);
-    void (*warp)(Task); // or null
+    void (*few)(Task), (*lanes32)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task), (*column_parts)(Task),
+        (*column_gradient)(Task);
+    void (*warp)(Task), (*thread)(Task), (*stack)(Task); // or null
+    std::vector<void (*)(Task)> blocks; // of 128, 256 and 512 threads, or one of 256
 };
+
+static void by_block(const Kernels &kernels, const Task &task) {
+    if (kernels.blocks.size() == 1) return launch(2, kernels.blocks[0], task);
+    const int size = task.length <= 4096 ? 0 : task.length <= 8192 ? 1 : 2;
+    launch_of(128 << size, 2, kernels.blocks[size], task);
+}
 
 struct Room {
     std::vector<State> parts, whole;
@@ -140,16 +150,19 @@ static void run(const Kernels &settled, const Kernels *summed, u64 pack, Task &t
     const Kernels &last = summed ? *summed : settled;
     task.parts_of_row = (task.length + part - 1) / part;
     room.whole.resize(task.rows);
-    if (task.parts_of_row == 1) {
+    const bool is_plain = !summed && task.divergence == KL;
+    const bool has_stack = is_plain && apart && !task.mask && task.length <= 216;
+    const bool in_registers = is_plain && !task.mask && !apart && task.length % pack == 0 && task.length <= 16384;
+    if (task.parts_of_row == 1 || in_registers || has_stack) {
         if (!task.is_of_numbers()) task.whole = room.whole.data();
-        launch(2,
-               apart                                    ? last.column
-               : task.length <= 16 * pack               ? last.few
-               : task.length <= 128 * pack              ? last.lanes32
-               : last.warp && task.length <= 256 * pack ? last.warp
-                                                        : last.block,
-               task);
-        return;
+        auto *const kernel = apart && is_plain && task.length <= 31   ? last.thread
+                             : has_stack                              ? last.stack
+                             : apart                                  ? last.column
+                             : task.length <= 16 * pack               ? last.few
+                             : task.length <= 128 * pack              ? last.lanes32
+                             : last.warp && task.length <= 256 * pack ? last.warp
+                                                                      : nullptr;
+        return kernel ? launch(2, kernel, task) : by_block(last, task);
     }
     room.parts.resize(task.rows * task.parts_of_row);
     room.part_totals.resize(task.rows * task.parts_of_row), room.totals.resize(task.rows);
@@ -245,12 +258,15 @@ template <class T> static void one(const char *type, const Kernels (&kernels)[2]
     expect("total", total, sum, 1e-12L * std::fabs((real)sum));
 }
 
-#define FAMILY(PREFIX, FEW, T, WARP)                                                                     \
-    {PREFIX##rows_##FEW##_##T,    PREFIX##rows_lanes32_##T,  PREFIX##rows_block_##T,                     \
-     PREFIX##rows_parts_##T,      PREFIX##rows_gradient_##T, PREFIX##columns_short_##T,                  \
-     PREFIX##columns_parts_##T,   PREFIX##columns_gradient_##T, WARP}
+#define FAMILY(PREFIX, FEW, T, WARP, THREAD, STACK, ...)                                                      \
+    {PREFIX##rows_##FEW##_##T,       PREFIX##rows_lanes32_##T,  PREFIX##rows_parts_##T,                  \
+     PREFIX##rows_gradient_##T,      PREFIX##columns_short_##T, PREFIX##columns_parts_##T,               \
+     PREFIX##columns_gradient_##T,   WARP,                      THREAD,                     STACK,       \
+     {__VA_ARGS__}}
 #define OF(T, WARP)                                                                                      \
-    { FAMILY(densekd_, short, T, WARP), FAMILY(densekd_terms_, lanes8, T, nullptr) }
+    {FAMILY(densekd_, short, T, WARP, densekd_columns_thread_##T, densekd_columns_stack_##T,             \
+            densekd_rows_block128_##T, densekd_rows_block256_##T, densekd_rows_block512_##T),            \
+     FAMILY(densekd_terms_, lanes8, T, nullptr, nullptr, nullptr, densekd_terms_rows_block_##T)}
 
 // A teacher and a student in one of several ways to differ.
 static Case form_of(int form) {
@@ -282,14 +298,17 @@ int main(int count, char **arguments) {
         try_case([&] { one<bf16>("bf16", of_bf16, 8, c); });
     };
     // Plain rows that lie on boundaries, which are taken in registers: near, far, and those of which that is not certain.
-    for (u64 length : {8, 64, 128, 200, 512, 640, 1024, 4096, 8192})
+    for (u64 length : {8, 64, 128, 200, 512, 640, 1024, 4096, 8192, 12200, 16384})
         for (float distance : {0.25f, 3.0f, 12.0f, 1e-4f}) {
             Case c{};
             c.outer = length < 128 ? 40 : 3, c.length = length, c.inner = 1, c.tau = 1.0f, c.spread = 4.0f;
             c.distance = distance, c.shift = distance < 1e-3f ? 256.0f : 0.0f;
             all(c);
+            // None lies on a boundary: stretch by stretch.
+            c.skip = 1;
+            if (length > 8192) all(c);
         }
-    for (u64 length : {1, 2, 7, 19, 64, 65, 150, 512, 1000, 4095, 4096, 8192, 9001})
+    for (u64 length : {1, 2, 7, 19, 31, 64, 65, 150, 512, 1000, 4095, 4096, 8192, 9001})
         for (u64 inner : {1, 3, 40})
             for (int way = 0; way < 11; way++)
                 for (int form = 0; form < 6; form++) {
@@ -303,5 +322,14 @@ int main(int count, char **arguments) {
                     c.eps = way == SMOOTHED_KL || way == SMOOTHED_CE ? 1e-5f : 0.0f;
                     all(c);
                 }
+    // Plain rows that lie apart.
+    for (u64 length : {3, 8, 19, 21, 31, 33, 80, 150, 216})
+        // 0.51f: of a block some rows are near, and some are not.
+        for (float distance : {0.25f, 0.51f, 3.0f, 12.0f, 1e-4f}) {
+            Case c{};
+            c.outer = 2, c.length = length, c.inner = 300, c.tau = 1.0f, c.spread = 4.0f, c.distance = distance;
+            c.shift = distance < 1e-3f ? 256.0f : 0.0f;
+            all(c);
+        }
     return check::end();
 }

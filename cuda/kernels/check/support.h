@@ -87,17 +87,23 @@ template <class Case> void try_case(Case run) {
                 trial.is_found = check::finds(kernel, of, seed, run);
 }
 
+// Blocks of so many threads.
 template <class... Given>
-void launch(u32 blocks, void (*kernel)(Given...), std::common_type_t<Given>... given) {
+void launch_of(u32 threads, u32 blocks, void (*kernel)(Given...), std::common_type_t<Given>... given) {
     check::Kernel &known = check::launched[(void *)kernel];
     Dl_info info;
     if (known.name.empty() && dladdr((void *)kernel, &info) && info.dli_sname) known.name = info.dli_sname;
     device::mistake = &known == check::of_kernel ? check::mistake : Mistake::NONE;
     device::has_barrier = device::has_exchange = false;
-    device::launch(blocks, THREADS, [=] { kernel(given...); });
+    device::launch(blocks, threads, [=] { kernel(given...); });
     known.is_of_case = known.trials[Mistake::THREAD].is_due = known.trials[Mistake::BLOCK].is_due = true;
     known.trials[Mistake::BARRIER].is_due |= device::has_barrier;
     known.trials[Mistake::EXCHANGE].is_due |= device::has_exchange;
+}
+
+template <class... Given>
+void launch(u32 blocks, void (*kernel)(Given...), std::common_type_t<Given>... given) {
+    launch_of(THREADS, blocks, kernel, given...);
 }
 
 inline void expect(const char *what, real got, real want, real tolerance) {

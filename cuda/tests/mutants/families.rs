@@ -25,6 +25,10 @@ fn rows(order: Order, dims: &[[usize; 4]], options: RowOptions) -> Vec<Use> {
     dims.iter().map(|&dims| Use::Rows(order, dims, options)).collect()
 }
 
+fn plain(order: Order, dims: &[[usize; 4]], maps: Maps) -> Vec<Use> {
+    dims.iter().map(|&dims| Use::Plain(order, dims, maps)).collect()
+}
+
 /// Each way of spreading rows over the device, by these options in turn.
 fn ways(options: &[RowOptions]) -> Vec<Use> {
     let of = |order, dims: &[[usize; 4]]| dims.iter().map(|&dims| (order, dims)).collect::<Vec<_>>();
@@ -44,9 +48,20 @@ const LENGTHS: [[usize; 4]; 5] =
     [[1, 80, 5, 9], [1, 10, 9, 23], [1, 3, 25, 37], [2, 1, 61, 41], [1, 1, 95, 97]];
 /// Of rows that have no kernel for a warp and up to 1024 entries: 8 lanes, a warp, a block, parts.
 const WAYS: [[usize; 4]; 4] = [[1, 40, 5, 9], [1, 10, 9, 23], [2, 1, 61, 41], [1, 1, 95, 97]];
-const PLAIN: [[usize; 4]; 5] =
-    [[1, 80, 4, 12], [1, 10, 10, 20], [1, 9, 25, 40], [1, 3, 40, 50], [1, 1, 95, 96]];
+const PLAIN: [[usize; 4]; 7] = [
+    [1, 80, 4, 12],
+    [1, 10, 10, 20],
+    [1, 9, 25, 40],
+    [1, 3, 40, 50],
+    [1, 2, 65, 64],
+    [1, 2, 95, 96],
+    [1, 1, 128, 129],
+];
+/// That a block takes in stretches where they are not certain.
+const STRETCHES: [[usize; 4]; 2] = [PLAIN[4], PLAIN[5]];
 const COLUMNS: [[usize; 4]; 2] = [[2, 300, 5, 9], [1, 30, 20, 15]];
+/// Of which all counts: a thread, and eight; the last rows of a block, too.
+const APART: [[usize; 4]; 2] = [[1, 60, 4, 5], [1, 75, 10, 9]];
 const PARTS: [usize; 4] = [1, 4200, 3, 43];
 const PAIRS: [usize; 4] = [1, 140_000, 1, 2];
 
@@ -58,12 +73,17 @@ pub(crate) fn by_name(name: &str) -> Family {
         "rows" => family(
             "rows",
             include_str!("../../ptx/rows.ptx"),
-            rows(NCHW, &LENGTHS, kl),
-            rows(NCHW, &[[1, 300, 24, 25]], kl),
+            [rows(NCHW, &LENGTHS, kl), plain(NCHW, &STRETCHES, Maps::Distance)].concat(),
+            [
+                rows(NCHW, &[[1, 300, 24, 25]], kl),
+                plain(NCHW, &STRETCHES, Maps::ButFew),
+                plain(NCHW, &[[1, 34, 65, 64], [1, 34, 95, 96]], Maps::Distance),
+            ]
+            .concat(),
         ),
         // The same kernels by the form that they have for plain rows.
         "swift" => {
-            let of = |maps| PLAIN.map(|dims| Use::Plain(dims, maps)).to_vec();
+            let of = |maps| plain(NCHW, &PLAIN, maps);
             family(
                 "swift",
                 include_str!("../../ptx/rows.ptx"),
@@ -74,8 +94,15 @@ pub(crate) fn by_name(name: &str) -> Family {
         "columns" => family(
             "columns",
             include_str!("../../ptx/columns.ptx"),
-            rows(NHWC, &COLUMNS, kl),
-            rows(NHWC, &[PARTS], kl),
+            [rows(NHWC, &COLUMNS, kl), plain(NHWC, &APART, Maps::Nothing)].concat(),
+            [
+                rows(NHWC, &[PARTS], kl),
+                plain(NHWC, &APART, Maps::Much),
+                plain(NHWC, &APART, Maps::ButFew),
+                plain(NHWC, &APART, Maps::Distance),
+                plain(NHWC, &[[1, 2100, 4, 5], [1, 2100, 10, 9]], Maps::Nothing),
+            ]
+            .concat(),
         ),
         "terms" => {
             let of = |divergence| RowOptions { divergence, ..kl };

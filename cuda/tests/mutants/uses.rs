@@ -21,7 +21,7 @@ pub(crate) enum Use {
     /// The same of `f64`, with the gradients to both.
     Wide(Order, [usize; 4], RowOptions),
     /// Rows of which all counts, with the gradient to the student.
-    Plain([usize; 4], Maps),
+    Plain(Order, [usize; 4], Maps),
     /// A map loss with every gradient that it has.
     Map(MapOptions, Order, [usize; 4]),
     /// The same of other maps.
@@ -42,6 +42,8 @@ pub(crate) enum Maps {
     Much,
     /// All but a few, of which the teacher's are far smaller.
     ButFew,
+    /// Most of their numbers but for a distance, beside which the rest is rounded: no quick form is certain.
+    Distance,
     /// Numbers whose squares `f32` does not hold.
     Size,
 }
@@ -55,6 +57,7 @@ impl Maps {
                 Self::Nothing => {}
                 Self::Much => *t = *s + *t / 16.0,
                 Self::ButFew => *t = *s + *t / 64.0 - if i % 37 == 0 { 8.0 } else { 0.0 },
+                Self::Distance => *t = *s + *t / 64.0 + 100.0,
                 Self::Size => (*t, *s) = (*t * 1e30, *s * 1e30),
             }
         }
@@ -76,7 +79,7 @@ impl Use {
         match self {
             Self::Rows(order, dims, options) => rows::<f32>(device, order, dims, options),
             Self::Wide(order, dims, options) => rows::<f64>(device, order, dims, options),
-            Self::Plain(dims, maps) => plain(device, dims, maps),
+            Self::Plain(order, dims, maps) => plain(device, order, dims, maps),
             Self::Map(options, order, dims) => map(device, Maps::Nothing, options, order, dims),
             Self::Of(maps, options, order, dims) => map(device, maps, options, order, dims),
             Self::Resized(loss, mode, order, dims, size) => {
@@ -137,9 +140,8 @@ where
     Ok([vec![done.sum], values].into_iter().chain(gradients).collect())
 }
 
-fn plain(device: &Device, dims: [usize; 4], maps: Maps) -> Result<Numbers, Error> {
-    let plan =
-        Plan::new(Recipe::new(RowOptions::CWD).unwrap(), Shape::new(dims).unwrap(), Order::Nchw).unwrap();
+fn plain(device: &Device, order: Order, dims: [usize; 4], maps: Maps) -> Result<Numbers, Error> {
+    let plan = Plan::new(Recipe::new(RowOptions::CWD).unwrap(), Shape::new(dims).unwrap(), order).unwrap();
     let [teacher, student] = maps.of(plan.shape().len());
     let mut gradient = vec![0.0_f32; student.len()];
     let mut kept = vec![RowStatistics::default(); plan.rows()];

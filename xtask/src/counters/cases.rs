@@ -33,9 +33,9 @@ pub(super) struct Case {
     pub(super) pulls: bool,
 }
 
-/// Maps whose channels are rows of 64, 512, 1024, 4096 and 16,384 entries.
-const LENGTHS: [[usize; 4]; 5] =
-    [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 128, 128]];
+/// Maps whose channels are rows of 64, 512, 1024, 4096, 8192 and 16,384 entries.
+const LENGTHS: [[usize; 4]; 6] =
+    [[8, 8, 8, 8], [2, 8, 16, 32], [1, 8, 32, 32], [1, 4, 64, 64], [1, 2, 64, 128], [1, 2, 128, 128]];
 
 /// Rows of which there are kernels for two generations of devices.
 pub(super) fn of_halves() -> impl Iterator<Item = Case> {
@@ -64,6 +64,7 @@ pub(super) fn all() -> Vec<Case> {
     }
     let alike = [
         ("pi", Of::Rows(RowOptions::PI), nchw, [1, 19, 64, 64]),
+        ("pi", Of::Rows(RowOptions::PI), nchw, [1, 150, 32, 32]),
         ("cwd, channels last", Of::Rows(RowOptions::CWD), nhwc, [1, 256, 64, 64]),
         ("cwd of js", Of::Rows(js), nchw, [1, 4, 64, 64]),
         ("pkd", Of::Map(Loss::Pkd), nchw, [2, 4, 64, 64]),

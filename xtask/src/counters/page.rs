@@ -57,8 +57,7 @@ const ISSUED: f64 = 128.0;
 const REGISTERS: u32 = 65_536;
 const SHARED: [u32; 3] = [164 << 10, 228 << 10, 228 << 10];
 const RESIDENT: u32 = 2048;
-/// Threads of a block, and bytes that the system takes of its shared memory.
-const THREADS: u32 = 256;
+/// Bytes that the system takes of a block's shared memory.
 const SYSTEM: u32 = 1 << 10;
 
 impl Sheet {
@@ -111,7 +110,7 @@ fn line(table: &mut String, row: &Row) {
     let shares = SHEETS.each_ref().map(|sheet| percent(sheet.share_of(row)));
     let of = |sheet: &Sheet| {
         let kernel = row.assembled[sheet.architecture];
-        percent(occupancy(sheet.architecture, kernel.registers, kernel.shared, THREADS))
+        percent(occupancy(sheet.architecture, kernel.registers, kernel.shared, kernel.threads))
     };
     let registers = row.assembled.map(|kernel| kernel.registers.to_string());
     let kernel = row.kernels[0].trim_end_matches(&format!("_{}", row.case.dtype.name())).to_owned();

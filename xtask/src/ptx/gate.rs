@@ -13,6 +13,8 @@ const ARCHITECTURES: [&str; 5] = ["75", "80", "90", "100", "120"];
 /// What a kernel has become.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Assembled {
+    /// Of a block.
+    pub(crate) threads: u32,
     /// Of a thread.
     pub(crate) registers: u32,
     /// Bytes of a block's shared memory.
@@ -63,7 +65,23 @@ pub(super) fn assemble(
     let listing = Command::new(&tools.nvdisasm).arg("-c").arg(&cubin).output()?;
     ensure!(listing.status.success(), "{}", String::from_utf8_lossy(&listing.stderr));
     std::fs::remove_file(cubin)?;
-    Ok(kernels(&log, &String::from_utf8_lossy(&listing.stdout)))
+    let mut kernels = kernels(&log, &String::from_utf8_lossy(&listing.stdout));
+    for (name, threads) in blocks(&std::fs::read_to_string(ptx)?) {
+        kernels.entry(name).or_default().threads = threads;
+    }
+    Ok(kernels)
+}
+
+/// Kernels of a text, and the threads of a block of each.
+fn blocks(text: &str) -> impl Iterator<Item = (String, u32)> {
+    let mut name = "";
+    text.lines().filter_map(move |line| {
+        if let Some(head) = line.strip_prefix(".visible .entry ") {
+            name = head.trim_end_matches(['(', ')']);
+        }
+        let threads = line.strip_prefix(".maxntid ")?.split(',').next()?.parse().ok()?;
+        Some((name.to_owned(), threads))
+    })
 }
 
 /// By name, from the assembler's report and the disassembly: they come in different orders.

@@ -1,0 +1,4 @@
+// Rows of bf16 whose entries lie apart, of which the state says all.
+#include "settled.h"
+
+KERNELS_OF_COLUMNS(bf16)

@@ -1,0 +1,4 @@
+// Rows of f16 whose entries lie apart, of which the state says all.
+#include "settled.h"
+
+KERNELS_OF_COLUMNS(f16)
