@@ -30,7 +30,7 @@
     }
 
 // Of rows whose entries lie apart.
-#define KERNELS_OF_COLUMNS(T)                                                                                 \
+#define KERNELS_OF_COLUMNS(T)                                                                            \
     KERNEL(THREADS, 2) void densekd_columns_thread_##T(Task task) {                                      \
         columns::by_thread_at_once<Settled<T>, T>(task);                                                 \
     }                                                                                                    \

@@ -4,7 +4,8 @@
 use crate::enlarged::Enlarged;
 use crate::gpu::{self, Entered, Gpu};
 use crate::kernel::Kernel;
-use crate::task::{Asked, How, STATE, STRETCH, Strategy, TOTALS, Task};
+use crate::strategy::{Asked, Strategy};
+use crate::task::{How, STATE, STRETCH, TOTALS, Task};
 use crate::{Error, uncovered, uncovered_statistics};
 use densekd_core::{DType, Plan};
 use std::ffi::c_void;

@@ -47,6 +47,7 @@ mod project;
 mod resize;
 mod rkd;
 mod states;
+mod strategy;
 mod task;
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod text;
