@@ -124,6 +124,7 @@ fn store_words<T: Copy>(words: __m128i, to: &mut [T], zero: T) {
 impl Simd for Avx2 {
     const WIDTH: usize = 8;
     const FUSED: bool = true;
+    const WIDENS: bool = true;
     type V = F32x8;
     type W = F64x4;
     type M = Mask8;

@@ -103,6 +103,7 @@ fn store_words<T>(words: __m256i, to: &mut [T]) {
 impl Simd for Avx512 {
     const WIDTH: usize = 16;
     const FUSED: bool = true;
+    const WIDENS: bool = true;
     type V = F32x16;
     type W = F64x8;
     type M = __mmask16;

@@ -90,6 +90,9 @@ pub(crate) trait Simd: Copy {
     const WIDTH: usize;
     /// Whether [`Self::fma`] rounds once.
     const FUSED: bool;
+    /// Whether it has something for halves, so that a kernel that loads them is worth its code. Elsewhere they are widened
+    /// first, and the kernel is that of `f32`.
+    const WIDENS: bool;
     /// A vector.
     type V: Copy + Add<Output = Self::V> + Sub<Output = Self::V> + Mul<Output = Self::V>;
     /// A vector of `f64`, of half as many lanes.

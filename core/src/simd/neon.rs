@@ -78,6 +78,7 @@ fn store<E: Element>(v: F32x4, to: &mut [E]) {
 impl Simd for Neon {
     const WIDTH: usize = 4;
     const FUSED: bool = true;
+    const WIDENS: bool = true;
     type V = F32x4;
     type W = F64x2;
     type M = uint32x4_t;

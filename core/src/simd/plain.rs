@@ -55,8 +55,19 @@ fn each(f: impl Fn(f32, f32) -> f32, F32s([a, b, c, d]): F32s, F32s([e, g, h, i]
     F32s([f(a, e), f(b, g), f(c, h), f(d, i)])
 }
 
+/// Those of a whole vector. Called, as a half is some ten steps and a kernel loads it in many places.
+#[inline(never)]
+fn widen<E: Element>([a, b, c, d]: &[E; LANES]) -> F32s {
+    F32s([a.widen(), b.widen(), c.widen(), d.widen()])
+}
+
 #[inline(always)]
 fn load<E: Element>(from: &[E]) -> F32s {
+    from.first_chunk().map_or_else(|| load_some(from), widen)
+}
+
+#[inline(never)]
+fn load_some<E: Element>(from: &[E]) -> F32s {
     let mut out = [0.0; LANES];
     for (out, from) in out.iter_mut().zip(from) {
         *out = from.widen();
@@ -64,7 +75,7 @@ fn load<E: Element>(from: &[E]) -> F32s {
     F32s(out)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn store<E: Element>(F32s(v): F32s, to: &mut [E]) {
     for (to, v) in to.iter_mut().zip(v) {
         *to = E::narrow(v);
@@ -88,6 +99,7 @@ fn split(x: f32) -> (f32, f32) {
 impl Simd for Plain {
     const WIDTH: usize = LANES;
     const FUSED: bool = false;
+    const WIDENS: bool = false;
     type V = F32s;
     type W = F64s;
     type M = Truths;
@@ -145,7 +157,7 @@ impl Simd for Plain {
 
     #[inline(always)]
     fn load_f32(self, from: &[f32]) -> F32s {
-        from.first_chunk().map_or_else(|| load(from), |whole| F32s(*whole))
+        from.first_chunk().map_or_else(|| load_some(from), |whole| F32s(*whole))
     }
 
     #[inline(always)]

@@ -103,6 +103,7 @@ impl<L: Simd> Four<L> {
 impl<L: Simd> Simd for Twice<L> {
     const WIDTH: usize = 2 * L::WIDTH;
     const FUSED: bool = L::FUSED;
+    const WIDENS: bool = L::WIDENS;
     type V = Pair<L::V>;
     type W = Pair<L::W>;
     type M = Pair<L::M>;

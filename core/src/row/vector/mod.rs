@@ -70,8 +70,12 @@ impl Vectors for Statistics<'_, '_, '_> {
             return short::statistics(l, self);
         }
         match (self.teacher, self.student) {
-            (Tensor::F16(teacher), Tensor::F16(student)) => self.rows(l, c, Halves { teacher, student }),
-            (Tensor::Bf16(teacher), Tensor::Bf16(student)) => self.rows(l, c, Halves { teacher, student }),
+            (Tensor::F16(teacher), Tensor::F16(student)) if L::WIDENS => {
+                self.rows(l, c, Halves { teacher, student })
+            }
+            (Tensor::Bf16(teacher), Tensor::Bf16(student)) if L::WIDENS => {
+                self.rows(l, c, Halves { teacher, student })
+            }
             (teacher, student) => self.rows(l, c, Singles::new(teacher, student)),
         }
     }
