@@ -24,7 +24,12 @@ fn main() {
         "--crate-type=cdylib",
         "--cfg=densekd_driver",
     ]);
-    rustc.args(["-Copt-level=3", "-Clink-arg=-Wl,-soname,libcuda.so.1", "--cap-lints=allow", "--target"]);
+    rustc.args(["-Copt-level=3", "-Ccodegen-units=1", "-Clink-arg=-Wl,-soname,libcuda.so.1"]);
+    // A fused operation is then one instruction, not a call that looks for it, and a warp's lanes are in few registers.
+    if variable("TARGET") == variable("HOST") {
+        rustc.arg("-Ctarget-cpu=native");
+    }
+    rustc.args(["--cap-lints=allow", "--target"]);
     rustc.args([&variable("TARGET"), "src/lib.rs", "-o"]).arg(&library);
     if let Some(linker) = std::env::var_os("RUSTC_LINKER") {
         let mut argument = std::ffi::OsString::from("-Clinker=");

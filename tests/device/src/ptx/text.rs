@@ -30,7 +30,6 @@ pub(crate) fn statements(text: &str) -> Vec<Statement> {
         let bytes = code.as_bytes();
         for (at, c) in code.char_indices() {
             let beside_colon = (at > 0 && bytes[at - 1] == b':') || bytes.get(at + 1) == Some(&b':');
-            let header = pending.contains(".entry") || pending.contains(".func");
             let mut push = |pending: &mut String, kind: fn(String) -> Kind| {
                 let text = std::mem::take(pending).trim_end().to_owned();
                 found
@@ -39,7 +38,7 @@ pub(crate) fn statements(text: &str) -> Vec<Statement> {
             match c {
                 ';' if pending.is_empty() => {}
                 ';' => push(&mut pending, Kind::Text),
-                '{' if pending.is_empty() || header => push(&mut pending, Kind::Open),
+                '{' if pending.is_empty() || is_header(&pending) => push(&mut pending, Kind::Open),
                 '}' if pending.is_empty() => push(&mut pending, |_| Kind::Close),
                 ':' if !beside_colon && !pending.contains(' ') => push(&mut pending, Kind::Label),
                 c if c.is_whitespace() => {
@@ -66,6 +65,11 @@ pub(crate) fn statements(text: &str) -> Vec<Statement> {
         found.push(Statement { line: started, kind: Kind::Text(pending) });
     }
     found
+}
+
+/// Whether a kernel's or a function's body follows.
+fn is_header(text: &str) -> bool {
+    text.contains(".entry") || text.contains(".func")
 }
 
 /// `source` without comments; `inside` says whether a block comment is open at its end.
