@@ -142,7 +142,7 @@ impl Library<'_> {
     /// Builds Rust's archive and takes the objects that are the library's own.
     fn build(&self, features: &[&str]) -> Result<Objects> {
         // For a board where its tests were built: the core is compiled once for both.
-        let build = self.target.map_or_else(|| self.root.join("target/c/build"), |_| self.tools.build());
+        let build = self.target.map_or_else(|| self.root.join(crate::SMALL), |_| self.tools.build());
         let mut cargo = self.target.map_or_else(crate::cargo, |target| self.tools.cargo(target));
         let archive = build.join(self.target.map_or("", |target| target.name)).join("release/libdensekd.a");
         cargo

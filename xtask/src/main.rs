@@ -20,6 +20,9 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use std::process::Command as Process;
 
+/// Where small libraries are built for this machine: of one profile, so that the core is compiled once for all.
+const SMALL: &str = "target/small";
+
 /// Development commands of densekd.
 #[derive(Parser)]
 struct Arguments {

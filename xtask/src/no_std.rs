@@ -29,7 +29,7 @@ pub(crate) fn run() -> Result<()> {
 
 /// The symbols left undefined when everything that the entries do not reach is dropped.
 fn undefined_symbols(root: &Path, features: &[&str]) -> Result<Vec<String>> {
-    let target = root.join("target/no-std");
+    let target = root.join(crate::SMALL);
     let manifest = root.join("tests/no_std/Cargo.toml");
     call(
         crate::cargo()

@@ -149,7 +149,9 @@ impl Tools {
         let folder = self.step("cbindgen", |to| {
             let mut cargo = crate::cargo();
             cargo
-                .args(["install", "--quiet", "--locked", "--version", CBINDGEN, "cbindgen", "--root"])
+                // What it reads is small, and an optimised build takes minutes.
+                .args(["install", "--quiet", "--debug", "--locked"])
+                .args(["--version", CBINDGEN, "cbindgen", "--root"])
                 .arg(to);
             call(&mut cargo).map(drop)
         })?;
