@@ -89,7 +89,8 @@ template <class Form, class T> DEVICE void by_stack(const Task &task) {
     using Row = Swift<Apart<T, Team, 6>>;
     constexpr u64 ROWS = Team::TEAMS;
     const Team team;
-    const bool is_plain = Row::suits(task);
+    // Which rows count is seen by threads that have a row each.
+    const bool is_plain = !task.mask && Row::suits(task);
     for (u64 first = block_index() * ROWS; first < task.rows; first += block_count() * ROWS) {
         const u64 row = first + team.thread % ROWS;
         const bool is_written =

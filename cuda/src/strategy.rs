@@ -236,6 +236,23 @@ mod tests {
     }
 
     #[test]
+    fn interleaved_rows_of_which_some_do_not_count_have_a_thread_each() {
+        let masked = |classes| {
+            let shape = Shape::new([2, classes, 1, 100]).unwrap();
+            let plan = Plan::new(Recipe::new(RowOptions::PI).unwrap(), shape, Order::Nchw).unwrap();
+            let asked = Asked { masked: true, to_teacher: false, known: false };
+            match Strategy::of(&plan, DType::F32, asked).unwrap() {
+                Strategy::Whole(kernel, _) => kernel.name,
+                Strategy::Parts { states, .. } => states.name,
+            }
+        };
+        assert_eq!(masked(31), "densekd_columns_thread_f32");
+        assert_eq!(masked(32), "densekd_columns_short_f32");
+        assert_eq!(masked(128), "densekd_columns_short_f32");
+        assert_eq!(masked(129), "densekd_columns_parts_f32");
+    }
+
+    #[test]
     fn interleaved_rows_are_columns() {
         let names = |options, order, c, m| strategy(options, [2, c, 1, m], order, DType::F32);
         assert_eq!(names(RowOptions::PI, Order::Nchw, 19, 100), Some("densekd_columns_thread_f32"));
