@@ -175,6 +175,9 @@ fn in_a_process(family: &str) {
     let mut own = std::process::Command::new(std::env::current_exe().unwrap());
     own.args([family, "--exact", "--nocapture"])
         .env(OWN, "")
+        // Texts and registers of some megabytes come and go by the thousand: glibc would give each back to the system.
+        .env("MALLOC_MMAP_THRESHOLD_", "1073741824")
+        .env("MALLOC_TRIM_THRESHOLD_", "1073741824")
         .env("DENSEKD_CUDA_LIBRARY", densekd_device::library());
     let done = own.output().unwrap();
     let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);

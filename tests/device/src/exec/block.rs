@@ -14,6 +14,8 @@ pub(super) struct Context<'a> {
     pub(super) memory: &'a mut Memory,
     pub(super) counters: &'a mut Counters,
     pub(super) shared: &'a mut Shared,
+    /// A warp's registers when it begins.
+    pub(super) junk: &'a [[u64; 32]],
     pub(super) params: &'a [u8],
     pub(super) grid: [u32; 3],
     pub(super) threads: [u32; 3],
@@ -49,6 +51,13 @@ impl Block {
         let threads = cx.threads.iter().product();
         let warps = (0..threads).step_by(32).map(|first| Warp::new(cx, first, threads)).collect();
         Self { place: cx.block, warps, shared: Shared::new(shared) }
+    }
+
+    /// Another block, in the memory of this one, which has ended.
+    pub(super) fn renew(&mut self, cx: &Context<'_>) {
+        self.place = cx.block;
+        self.warps.iter_mut().for_each(|warp| warp.renew(cx));
+        self.shared.renew();
     }
 
     /// Lets one warp that can run do so for a while. False: the block has ended.

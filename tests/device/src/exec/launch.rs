@@ -5,6 +5,7 @@ use super::global::Memory;
 use super::random::{Random, mix};
 use super::shared::Shared;
 use super::violation::Failure;
+use super::warp::Warp;
 use crate::ptx::Kernel;
 
 /// A kernel with its arguments and sizes.
@@ -33,15 +34,22 @@ pub(crate) fn launch(
     let blocks: u64 = l.grid.iter().map(|n| u64::from(*n)).product();
     let bytes = (l.kernel.shared + l.dynamic_shared) as usize;
     let mut random = Random::new(l.seed);
-    let mut resident: Vec<Block> = Vec::new();
+    let junk = Warp::junk(l.kernel.registers, l.seed);
+    let (mut resident, mut ended): (Vec<Block>, Vec<Block>) = (Vec::new(), Vec::new());
     let mut none = Shared::new(0);
     let mut started = 0;
-    let ended = loop {
+    let result = loop {
         while started < blocks && (resident.len() as u64) < RESIDENT {
             let number = order(started, blocks, l.seed);
             let place = place_wide(number, l.grid);
-            let cx = context(l, memory, counters, &mut none, place);
-            resident.push(Block::new(&cx, bytes));
+            let cx = context(l, memory, counters, (&mut none, &junk), place);
+            resident.push(match ended.pop() {
+                Some(mut block) => {
+                    block.renew(&cx);
+                    block
+                }
+                None => Block::new(&cx, bytes),
+            });
             started += 1;
         }
         if resident.is_empty() {
@@ -50,25 +58,24 @@ pub(crate) fn launch(
         let at = random.below(resident.len());
         let mut shared = std::mem::replace(&mut resident[at].shared, Shared::new(0));
         let place = resident[at].place;
-        let mut cx = context(l, memory, counters, &mut shared, place);
+        let mut cx = context(l, memory, counters, (&mut shared, &junk), place);
         let goes_on = resident[at].turn(&mut cx, &mut random);
+        resident[at].shared = shared;
         match goes_on {
-            Ok(true) => resident[at].shared = shared,
-            Ok(false) => {
-                resident.remove(at);
-            }
+            Ok(true) => {}
+            Ok(false) => ended.push(resident.remove(at)),
             Err(failure) => break Err(failure),
         }
     };
     memory.settle();
-    ended
+    result
 }
 
 fn context<'a>(
     l: &'a Launch<'_>,
     memory: &'a mut Memory,
     counters: &'a mut Counters,
-    shared: &'a mut Shared,
+    (shared, junk): (&'a mut Shared, &'a [[u64; 32]]),
     block: [u32; 3],
 ) -> Context<'a> {
     Context {
@@ -76,6 +83,7 @@ fn context<'a>(
         memory,
         counters,
         shared,
+        junk,
         params: l.params,
         grid: l.grid,
         threads: l.threads,

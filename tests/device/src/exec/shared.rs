@@ -56,6 +56,13 @@ impl Shared {
         Self { bytes: vec![0x5a; bytes], touched: vec![Touched::default(); bytes], barriers: 0 }
     }
 
+    /// That of another block.
+    pub(crate) fn renew(&mut self) {
+        self.bytes.fill(0x5a);
+        self.touched.fill(Touched::default());
+        self.barriers = 0;
+    }
+
     /// All threads of the block met.
     pub(crate) fn barrier(&mut self) {
         self.barriers += 1;

@@ -39,16 +39,19 @@ enum Flow {
 }
 
 impl Warp {
+    /// Registers that were never written. They differ from run to run on a device; here from seed to seed.
+    pub(super) fn junk(registers: u32, seed: u64) -> Vec<[u64; 32]> {
+        let row = |n: u32| std::array::from_fn(|lane| mix(seed ^ u64::from(n) << 8 ^ lane as u64) & 0xffff);
+        (0..registers).map(row).collect()
+    }
+
     pub(super) fn new(cx: &Context<'_>, first_thread: u32, threads: u32) -> Self {
         let kernel = cx.kernel;
         let lanes_here = (threads - first_thread).min(32);
-        // What was never written differs from run to run on a device; here from seed to seed.
-        let junk =
-            |n: u32| std::array::from_fn(|lane| mix(cx.seed ^ u64::from(n) << 8 ^ lane as u64) & 0xffff);
         Self {
             first_thread,
             members: u32::MAX >> (32 - lanes_here),
-            registers: (0..kernel.registers).map(junk).collect(),
+            registers: cx.junk.to_vec(),
             predicates: vec![0; kernel.predicates as usize],
             local: vec![0xa5; kernel.local as usize * 32],
             at: [0; 32],
@@ -58,6 +61,15 @@ impl Warp {
             barriers: 0,
             steps: 0,
         }
+    }
+
+    /// The same of another block of the launch, in the memory that this one has: a kernel may have megabytes of registers.
+    pub(super) fn renew(&mut self, cx: &Context<'_>) {
+        self.registers.copy_from_slice(cx.junk);
+        self.predicates.fill(0);
+        self.local.fill(0xa5);
+        self.at = [0; 32];
+        (self.exited, self.at_barrier, self.parked, self.barriers, self.steps) = (0, 0, 0, 0, 0);
     }
 
     /// Lanes that can run.

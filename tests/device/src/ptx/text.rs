@@ -74,6 +74,9 @@ fn is_header(text: &str) -> bool {
 
 /// `source` without comments; `inside` says whether a block comment is open at its end.
 fn uncommented(source: &str, inside: &mut bool) -> String {
+    if !*inside && !source.contains('/') {
+        return source.to_owned();
+    }
     let mut rest = source;
     let mut kept = String::new();
     loop {
