@@ -189,8 +189,17 @@ mod tests {
     use densekd_core::{Divergence, Order, Recipe, RowOptions, Shape};
 
     fn strategy(options: RowOptions, shape: [usize; 4], order: Order, dtype: DType) -> Option<&'static str> {
+        name(options, shape, order, (dtype, false))
+    }
+
+    fn name(
+        options: RowOptions,
+        shape: [usize; 4],
+        order: Order,
+        (dtype, masked): (DType, bool),
+    ) -> Option<&'static str> {
         let plan = Plan::new(Recipe::new(options).ok()?, Shape::new(shape).ok()?, order).ok()?;
-        let asked = Asked { masked: false, to_teacher: false, known: false };
+        let asked = Asked { masked, to_teacher: false, known: false };
         Some(match Strategy::of(&plan, dtype, asked)? {
             Strategy::Whole(kernel, _) => kernel.name,
             Strategy::Parts { states, .. } => states.name,
@@ -237,19 +246,11 @@ mod tests {
 
     #[test]
     fn interleaved_rows_of_which_some_do_not_count_have_a_thread_each() {
-        let masked = |classes| {
-            let shape = Shape::new([2, classes, 1, 100]).unwrap();
-            let plan = Plan::new(Recipe::new(RowOptions::PI).unwrap(), shape, Order::Nchw).unwrap();
-            let asked = Asked { masked: true, to_teacher: false, known: false };
-            match Strategy::of(&plan, DType::F32, asked).unwrap() {
-                Strategy::Whole(kernel, _) => kernel.name,
-                Strategy::Parts { states, .. } => states.name,
-            }
-        };
-        assert_eq!(masked(31), "densekd_columns_thread_f32");
-        assert_eq!(masked(32), "densekd_columns_short_f32");
-        assert_eq!(masked(128), "densekd_columns_short_f32");
-        assert_eq!(masked(129), "densekd_columns_parts_f32");
+        let masked = |classes| name(RowOptions::PI, [2, classes, 1, 100], Order::Nchw, (DType::F32, true));
+        assert_eq!(masked(31), Some("densekd_columns_thread_f32"));
+        assert_eq!(masked(32), Some("densekd_columns_short_f32"));
+        assert_eq!(masked(128), Some("densekd_columns_short_f32"));
+        assert_eq!(masked(129), Some("densekd_columns_parts_f32"));
     }
 
     #[test]
