@@ -23,7 +23,7 @@ try:
 except ImportError:
     sys.exit("torch is not installed: nothing to compare with")
 
-ROWS = ((4096, 1024), (1024, 4096), (256, 16384), (64, 65536), (8, 524288))
+ROWS = ((4096, 1024), (1024, 4096), (256, 16384), (128, 32768), (64, 65536), (8, 524288))
 TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 TURNS = 20
 

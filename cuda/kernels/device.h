@@ -16,13 +16,18 @@ typedef u32 u32x4 __attribute__((ext_vector_type(4)));
 #define DEVICE __attribute__((device, always_inline)) inline
 #define SHARED static __attribute__((shared))
 
+// Shared memory that the launch gives, behind what kernels declare.
+DEVICE u32x4 *dynamic_shared() {
+    extern __attribute__((shared)) u32x4 densekd_dynamic[];
+    return densekd_dynamic;
+}
+
 DEVICE u32 thread_index() { return __nvvm_read_ptx_sreg_tid_x(); }
 // The same as a number of which the compiler knows nothing: what is made of it is made where it is wanted, not kept in
 // registers through all that comes before.
-DEVICE u32 thread_index_anew() {
-    u32 index = thread_index();
-    asm volatile("" : "+r"(index));
-    return index;
+DEVICE u32 anew(u32 number) {
+    asm volatile("" : "+r"(number));
+    return number;
 }
 DEVICE u32 block_index() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 DEVICE u32 block_count() { return __nvvm_read_ptx_sreg_nctaid_x(); }
@@ -61,6 +66,8 @@ DEVICE void set_bits(u32 *at, u32 bits) { __nvvm_atom_or_gen_i((int *)at, (int)b
 #else
 #include "check/host.h"
 #endif
+
+DEVICE u32 thread_index_anew() { return anew(thread_index()); }
 
 template <class To, class From> DEVICE To bits(From from) { return __builtin_bit_cast(To, from); }
 

@@ -8,9 +8,9 @@
 //
 // Packs lie on 16-byte boundaries of the student: where the stretch starts between two, it starts inside a pack, as it
 // ends inside one. A tensor that lies otherwise, and the packs at both ends, are read number by number. A thread comes
-// back to its own packs only, so that no barrier is needed.
-template <class T, class Team, int PACKS> struct Held {
-    static constexpr int WIDTH = Pack<T>::WIDTH, CAPACITY = Team::SIZE * PACKS * WIDTH;
+// back to its own packs only, so that no barrier is needed. IS_GIVEN: they lie in shared memory that the launch gives.
+template <class T, class Team, int PACKS, bool IS_GIVEN = false> struct Held {
+    static constexpr int WIDTH = Pack<T>::WIDTH, COUNT = PACKS, CAPACITY = Team::SIZE * PACKS * WIDTH;
     static constexpr bool HAS_INSIDE = false;
     static_assert(PACKS * WIDTH <= 32);
     using Sum = PackSum;
@@ -26,8 +26,12 @@ template <class T, class Team, int PACKS> struct Held {
     int lead, length; // entries of the first pack that belong to others; entries
 
     DEVICE static Stored &stored() {
-        SHARED Stored stored;
-        return stored;
+        if constexpr (IS_GIVEN) {
+            return *(Stored *)dynamic_shared();
+        } else {
+            SHARED Stored stored;
+            return stored;
+        }
     }
 
     DEVICE Held(const Task &task, const Team &team, u64 row, u64 from, int length)

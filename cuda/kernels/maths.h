@@ -160,11 +160,14 @@ struct Terms {
 template <class Team, class Entries>
 DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool with_entropy) {
     using Sum = typename Entries::Sum;
-    float top[4] = {-INFINITE, -INFINITE, -INFINITE, -INFINITE};
+    float top[4] = {-INFINITE, -INFINITE, -INFINITE, -INFINITE}, at_top = 0.0f;
     entries.each([&](const State &x, int) {
+        // Where the student is largest.
+        if (x.s > top[1]) at_top = x.log_ratio.high;
         top[0] = larger(top[0], x.t), top[1] = larger(top[1], x.s);
         top[2] = larger(top[2], x.log_ratio.high), top[3] = larger(top[3], -x.log_ratio.high);
     });
+    const float own_top = top[1];
     team.max(top);
     const float t = top[0], s = top[1], highest = top[2], lowest = -top[3];
     if (t == INFINITE || s == INFINITE) return State::of(INFINITE, INFINITE);
@@ -201,6 +204,8 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
         at.take(is_finite(ratio) ? shifted(difference(at.t, at.s), ratio) : Pair{0.0f, 0.0f}, k, s == -INFINITE);
     }
 
+    // Differences that only second words tell apart want a reference that has one.
+    const bool is_coarse = highest > lowest && highest - lowest <= 0x1p-16f * __builtin_fabsf(highest);
     State whole{t, s, 0.0f, 0.0f, at.log_ratio, 0.0f, 0.0f};
 #pragma unroll 1
     for (int tries = 0; tries < 4; tries++) {
@@ -219,7 +224,17 @@ DEVICE State merge(const Team &team, const Entries &entries, Temperature k, bool
         whole.kl = larger(sums[2] / (sums[0] + sums[1]) - correction.c, 0.0f);
         whole.log_ratio = shifted(at.log_ratio, correction.log1p * k.tau);
         if (t == -INFINITE) break;
-        if (is_close && (is_open || correction.c <= whole.kl)) break;
+        if (is_close && (is_open || correction.c <= whole.kl) && !(is_coarse && tries == 0)) {
+            // No sum is right beyond a share of E. That is little beside the gradient q (1 - e^-r) of the entry with the largest
+            // q, unless its r is small beside E; and parts do not say what their entries have.
+            const float error = __builtin_fabsf(excess);
+            if (error <= 1e-6f) break;
+            if constexpr (!Entries::HAS_INSIDE) {
+                float largest[1] = {own_top == s ? at_top : -INFINITE};
+                team.max(largest);
+                if (error <= 4.0f * __builtin_fabsf(k.nats({largest[0], 0.0f}, whole.log_ratio))) break;
+            }
+        }
         const float by = is_close ? correction.log1p : log2_approx(1.0f + excess) * LN_2;
         if (!is_finite(by)) break;
         at.take(shifted(at.log_ratio, by * k.tau), k, false);

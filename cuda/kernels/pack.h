@@ -37,6 +37,16 @@ template <class T> struct Pack {
     // The next word in the place of the first, and so round; four times is none.
     DEVICE void turn() { words = {words[1], words[2], words[3], words[0]}; }
 
+    // The same; numbers of 16 bits are converted once more, as the others would take twice the registers.
+    DEVICE Pack anew() const {
+        Pack pack = *this;
+        if constexpr (WIDTH > 4) {
+#pragma unroll
+            for (int i = 0; i < 4; i++) pack.words[i] = ::anew(words[i]);
+        }
+        return pack;
+    }
+
     DEVICE T operator[](int i) const {
         if constexpr (WIDTH == 4)
             return bits<T>(words[i]);

@@ -7,4 +7,5 @@ KERNEL(THREADS, 2) void densekd_rows_warp_f32(Task task) { rows::by_warps<Settle
 ROWS_OF_BLOCKS(f32, 128, 4)
 ROWS_OF_BLOCKS(f32, 256, 2)
 ROWS_OF_BLOCKS(f32, 512, 1)
+ROWS_OF_DEEP_BLOCKS(f32)
 PARTS_OF_ROWS(f32, 4)

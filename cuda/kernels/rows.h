@@ -7,6 +7,7 @@
 //     to 4096        to 8192       a block                    block; of rows of which the state says all block128, and
 //                                                             of f16 and bf16 beyond 4096 block256
 //     to 16384       to 16384      a block                    block256 (to 8192), block512; of plain tasks (swift.h)
+//     to 32768       to 32768      a block                    deep; of plain tasks, with 128 KiB of shared memory
 //     beyond         beyond        its parts of 4096 (8192),  parts, gradient
 //                                  each by a block
 //
@@ -20,8 +21,8 @@
 namespace rows {
 
 // Any row, by the careful form.
-template <class Form, class T, class Team, int PACKS> DEVICE void row_of(const Task &task, const Team &team, u64 row) {
-    const Held<T, Team, PACKS> held(task, team, row, 0, (int)task.length);
+template <class Form, class Whole, class Team> DEVICE void row_of(const Task &task, const Team &team, u64 row) {
+    const Whole held(task, team, row, 0, (int)task.length);
     const Form whole = Form::of_row(task, team, held, row);
     // By all lanes: those that went another way would read by themselves from there on.
     const double value = whole.value();
@@ -30,10 +31,8 @@ template <class Form, class T, class Team, int PACKS> DEVICE void row_of(const T
 }
 
 // A row that the block has no shared memory for at once: stretch by stretch, and again for the gradient.
-template <class Form, class T, class Team, int PACKS>
+template <class Form, class Stretch, int STRETCHES, class Team>
 DEVICE void row_in_stretches(const Task &task, const Team &team, u64 row) {
-    using Stretch = Held<T, Team, PACKS>;
-    constexpr int STRETCHES = Packs<T, Team, 32 / Pack<T>::WIDTH>::CAPACITY / Stretch::CAPACITY;
     SHARED State of_stretch[STRETCHES], of_row;
     const int count = (int)((task.length + Stretch::CAPACITY - 1) / Stretch::CAPACITY);
 #pragma unroll 1
@@ -67,7 +66,7 @@ DEVICE void rows_of(const Task &task, u64 first, u64 step) {
     const bool is_plain = Form::IS_OF_STATE && Row::suits(task);
     for (u64 row = first; row < task.rows; row += step)
         if (!is_plain || !Row(task, team, row).has_written(row))
-            row_of<Form, T, Team, PACKS>(task, Team(thread_index_anew()), row);
+            row_of<Form, Held<T, Team, PACKS>>(task, Team(thread_index_anew()), row);
 }
 
 template <class Form, class T, int LANES, int PACKS> DEVICE void by_lanes(const Task &task) {
@@ -80,20 +79,21 @@ template <class Form, class T> DEVICE void by_block(const Task &task) {
     rows_of<Form, T, Block<THREADS>, 4>(task, block_index(), block_count());
 }
 
-// A block a row, of which the state says all: 32 numbers a thread, as many as registers hold beside all else.
-template <class Form, class T, int SIZE> DEVICE void by_wide_block(const Task &task) {
-    using Team = Block<SIZE>;
-    constexpr int PACKS = 32 / Pack<T>::WIDTH, STORED = 1024 / SIZE; // in 32 KiB of shared memory
-    using Row = Swift<Packs<T, Team, PACKS>>;
+// A block a row, of which the state says all: as many numbers a thread as registers hold beside all else, or twice as many
+// with shared memory that the launch gives. Where a row is not certain, a stretch is in shared memory at once.
+template <class Form, class Entries, class Stretch> DEVICE void by_wide_block(const Task &task) {
+    using Team = typename Entries::Team;
+    using Row = Swift<Entries>;
+    constexpr int STRETCHES = Entries::COUNT / Stretch::COUNT;
     const Team team;
     const bool is_plain = Row::suits(task);
     for (u64 row = block_index(); row < task.rows; row += block_count()) {
         if (is_plain && Row(task, team, row).has_written(row)) continue;
         const Team anew(thread_index_anew());
-        if constexpr (STORED < PACKS)
-            row_in_stretches<Form, T, Team, STORED>(task, anew, row);
+        if constexpr (STRETCHES > 1)
+            row_in_stretches<Form, Stretch, STRETCHES>(task, anew, row);
         else
-            row_of<Form, T, Team, PACKS>(task, anew, row);
+            row_of<Form, Stretch>(task, anew, row);
     }
 }
 
@@ -113,7 +113,7 @@ template <class Form, class T> DEVICE void by_warps(const Task &task) {
 #pragma unroll 1
         for (u64 i = 0; i < WARPS; i++)
             if (!is_written[i])
-                row_of<Form, T, Block<THREADS>, 4>(task, Block<THREADS>(thread_index_anew()), first + i);
+                row_of<Form, Held<T, Block<THREADS>, 4>>(task, Block<THREADS>(thread_index_anew()), first + i);
         barrier();
     }
 }
@@ -134,6 +134,23 @@ template <class T, class F> DEVICE void each_part(const Task &task, F f) {
     each_stretch<T>(task, [&](u64 row, u64 from, int length, u64 part) INLINE {
         const Team team;
         f(team, Held<T, Team, 4>(task, team, row, from, length), row, part);
+    });
+}
+
+// States of the parts of rows.
+template <class T> DEVICE void each_state(const Task &task) {
+    using Team = Block<THREADS>;
+    using Part = Swift<Kept<T, Team, 4>>;
+    const bool is_plain = ::is_plain<T>(task) && !task.with_entropy() && task.summed == task.rows;
+    each_stretch<T>(task, [&](u64 row, u64 from, int length, u64 part) INLINE {
+        const Team team;
+        Part swift(task, team, row * task.length + from, length);
+        if (is_plain && swift.has_found(true)) {
+            if (team.lane() == 0) task.parts[part] = swift.state();
+        } else {
+            const Team anew(thread_index_anew());
+            StateOfPart{task}(anew, Held<T, Team, 4>(task, anew, row, from, length), row, part);
+        }
     });
 }
 

@@ -18,12 +18,22 @@
 // Of 32 numbers a thread.
 #define ROWS_OF_BLOCKS(T, SIZE, BLOCKS)                                                                  \
     KERNEL(SIZE, BLOCKS) void densekd_rows_block##SIZE##_##T(Task task) {                                \
-        rows::by_wide_block<Settled<T>, T, SIZE>(task);                                                  \
+        constexpr int PACKS = 32 / Pack<T>::WIDTH, STORED = 1024 / SIZE;                                 \
+        using Stretch = Held<T, Block<SIZE>, STORED < PACKS ? STORED : PACKS>;                           \
+        rows::by_wide_block<Settled<T>, Packs<T, Block<SIZE>, PACKS>, Stretch>(task);                    \
+    }
+
+// Of 64 numbers a thread.
+#define ROWS_OF_DEEP_BLOCKS(T)                                                                           \
+    KERNEL(512) void densekd_rows_deep_##T(Task task) {                                                  \
+        constexpr int PACKS = 64 / Pack<T>::WIDTH;                                                       \
+        using Stretch = Held<T, Block<512>, PACKS / 2, true>;                                            \
+        rows::by_wide_block<Settled<T>, Packs<T, Block<512>, PACKS, InShared>, Stretch>(task);           \
     }
 
 #define PARTS_OF_ROWS(T, BLOCKS)                                                                         \
-    KERNEL(THREADS, BLOCKS) void densekd_rows_parts_##T(Task task) {                                     \
-        rows::each_part<T>(task, StateOfPart{task});                                                     \
+    KERNEL(THREADS, 2) void densekd_rows_parts_##T(Task task) {                                          \
+        rows::each_state<T>(task);                                                                       \
     }                                                                                                    \
     KERNEL(THREADS, BLOCKS) void densekd_rows_gradient_##T(Task task) {                                  \
         rows::each_gradient<T>(task);                                                                    \

@@ -17,6 +17,8 @@ pub(crate) struct Properties {
     pub(crate) capability: (i32, i32),
     pub(crate) memory: usize,
     pub(crate) multiprocessors: u32,
+    /// Bytes of shared memory that a block may have.
+    pub(crate) shared: u32,
     /// What its kernels were compiled for.
     pub(crate) kernels: &'static str,
 }
@@ -230,7 +232,7 @@ impl Device {
             return enlarged.workspace(dtype);
         }
         let asked = Asked { masked: false, to_teacher: false, known: false };
-        strategy(plan, dtype, asked)?;
+        strategy(plan, dtype, asked, 0)?;
         Ok(Workspace::of(plan, dtype).bytes)
     }
 
@@ -299,7 +301,7 @@ impl Device {
             to_teacher: call.grad_teacher.is_some(),
             known: matches!(call.states, KeptStates::Read(_)),
         };
-        let strategy = strategy(plan, call.dtype, asked)?;
+        let strategy = strategy(plan, call.dtype, asked, self.properties.shared)?;
         let in_parts = strategy.parts_of_row() > 1;
         let at = Workspace::of(plan, call.dtype);
         let address = |offset: usize| call.workspace + offset as u64;
@@ -394,9 +396,9 @@ fn enlarged(plan: &Plan) -> Result<Option<Enlarged>, Error> {
 
 pub(crate) const LACKS_TYPE: Error = Error::Unsupported { reason: "its kernels lack the type" };
 
-fn strategy(plan: &Plan, dtype: DType, asked: Asked) -> Result<Strategy, Error> {
+fn strategy(plan: &Plan, dtype: DType, asked: Asked, shared: u32) -> Result<Strategy, Error> {
     if let Some(reason) = uncovered(plan, dtype) {
         return Err(Error::Unsupported { reason });
     }
-    Strategy::of(plan, dtype, asked).ok_or(LACKS_TYPE)
+    Strategy::of(plan, dtype, asked, shared).ok_or(LACKS_TYPE)
 }

@@ -56,6 +56,15 @@ fn start() -> Result<i32, Error> {
     if found < wanted { Err(Error::DriverTooOld { found, wanted }) } else { Ok(found) }
 }
 
+/// Bytes of shared memory that a block may ask for, which the bindings have no name for.
+fn most_shared(device: Device) -> Result<u32, Error> {
+    let attribute = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+    let mut found = 0;
+    // SAFETY: `found` outlives the call.
+    let got = unsafe { sys::cuDeviceGetAttribute(&raw mut found, attribute, device.as_raw()) };
+    status("cuDeviceGetAttribute", got).map(|()| found.max(0).unsigned_abs())
+}
+
 /// The context of before, current again when this goes.
 struct Before(CUcontext);
 
@@ -99,6 +108,7 @@ impl Gpu {
             capability,
             memory: named("cuDeviceTotalMem", device.total_memory())?,
             multiprocessors: attribute(DeviceAttribute::MultiprocessorCount)?.max(1).unsigned_abs(),
+            shared: most_shared(device)?,
             kernels: target.name,
         };
         if properties.capability < BASE.capability {
@@ -304,6 +314,13 @@ impl Entered<'_> {
     ) -> Result<(), Error> {
         let function =
             self.note(named("cuModuleGetFunction", self.module(kernel.source)?.get_function(kernel.name)))?;
+        if kernel.shared > 0 {
+            let most = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            // SAFETY: the function is of a loaded module of the current context.
+            let set =
+                unsafe { sys::cuFuncSetAttribute(function.to_raw(), most, kernel.shared.cast_signed()) };
+            self.note(status("cuFuncSetAttribute", set))?;
+        }
         // SAFETY: the function is of a loaded module of the current context; the rest is the caller's promise.
         let launched = unsafe {
             sys::cuLaunchKernel(
@@ -314,7 +331,7 @@ impl Entered<'_> {
                 kernel.threads,
                 1,
                 1,
-                0,
+                kernel.shared,
                 stream.cast(),
                 parameters.as_mut_ptr(),
                 std::ptr::null_mut(),

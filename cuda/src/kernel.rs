@@ -66,14 +66,18 @@ pub(crate) struct Kernel {
     pub(crate) name: &'static str,
     /// Of a block.
     pub(crate) threads: u32,
+    /// Bytes of shared memory that its launch gives a block, beside what it declares.
+    pub(crate) shared: u32,
 }
 
 impl Kernel {
     /// Threads of a block, of every kernel but those whose names say another number.
     pub(crate) const THREADS: u32 = 256;
+    /// Most bytes of shared memory that a kernel declares whose launch gives more.
+    pub(crate) const DECLARED: u32 = 8 << 10;
 
     const fn of(source: Source, name: &'static str) -> Self {
-        Self { source, name, threads: Self::THREADS }
+        Self { source, name, threads: Self::THREADS, shared: 0 }
     }
 
     pub(crate) const ROWS_WARP: Self = Self::of(Source::Rows, "densekd_rows_warp_f32");
@@ -109,14 +113,15 @@ impl Kernel {
     pub(crate) const PROJECT_CLOSE: Self = Self::of(Source::Project, "densekd_project_close");
 }
 
-/// The forms of one kernel for each type of numbers; its blocks may have another number of threads.
+/// The forms of one kernel for each type of numbers; its blocks may have another number of threads, and be given shared memory.
 macro_rules! typed {
-    (@threads) => { Kernel::THREADS };
-    (@threads $threads:literal) => { $threads };
-    ($($constant:ident: $source:ident $(of $threads:literal)? $name:literal;)*) => {$(
+    (@or $default:expr;) => { $default };
+    (@or $default:expr; $said:literal) => { $said };
+    ($($constant:ident: $source:ident $(of $threads:literal)? $(with $shared:literal)? $name:literal;)*) => {$(
         pub(crate) const $constant: Typed = Typed {
             source: Source::$source,
-            threads: typed!(@threads $($threads)?),
+            threads: typed!(@or Kernel::THREADS; $($threads)?),
+            shared: typed!(@or 0; $($shared)?),
             names: [
                 concat!($name, "_f32"),
                 concat!($name, "_f16"),
@@ -132,6 +137,7 @@ macro_rules! typed {
 pub(crate) struct Typed {
     source: Source,
     threads: u32,
+    shared: u32,
     names: [&'static str; 4],
 }
 
@@ -142,6 +148,7 @@ impl Typed {
         ROWS_BLOCK128: Rows of 128 "densekd_rows_block128";
         ROWS_BLOCK256: Rows "densekd_rows_block256";
         ROWS_BLOCK512: Rows of 512 "densekd_rows_block512";
+        ROWS_DEEP: Rows of 512 with 131_072 "densekd_rows_deep";
         ROWS_PARTS: Rows "densekd_rows_parts";
         ROWS_GRADIENT: Rows "densekd_rows_gradient";
         COLUMNS_THREAD: Columns "densekd_columns_thread";
@@ -217,6 +224,6 @@ impl Typed {
             DType::F64 if self.source.has_f64() => f64,
             _ => return None,
         };
-        Some(Kernel { source: self.source.of(dtype), name, threads: self.threads })
+        Some(Kernel { source: self.source.of(dtype), name, threads: self.threads, shared: self.shared })
     }
 }

@@ -61,8 +61,9 @@ const fn part(inner: usize, dtype: DType) -> u64 {
 }
 
 impl Strategy {
-    /// For numbers of this type; `None` where there are no kernels for it.
-    pub(crate) fn of(plan: &Plan, dtype: DType, asked: Asked) -> Option<Self> {
+    /// For numbers of this type on a device that lets a block have so many bytes of shared memory; `None` where there are no
+    /// kernels for it.
+    pub(crate) fn of(plan: &Plan, dtype: DType, asked: Asked, shared: u32) -> Option<Self> {
         let (length, inner) = (plan.row_len() as u64, plan.layout().inner());
         if dtype == DType::F64 {
             return Some(match inner {
@@ -74,7 +75,7 @@ impl Strategy {
         let (need, options) = (Need::of(plan, asked), plan.recipe().options());
         let is_kl = need == Need::Settled && How::of(plan) == How::Kl;
         let is_plain = is_kl && options.samples != Samples::First && !asked.known;
-        let rows = Rows { length, dtype, need, is_plain, masked: asked.masked };
+        let rows = Rows { length, dtype, need, is_plain, masked: asked.masked, shared };
         if inner > 1 { rows.apart() } else { rows.together() }
     }
 
@@ -101,15 +102,19 @@ struct Rows {
     /// The form of rows in registers is tried first.
     is_plain: bool,
     masked: bool,
+    /// Bytes of shared memory that the device lets a block have.
+    shared: u32,
 }
 
 impl Rows {
     /// Rows whose entries lie together.
     fn together(&self) -> Option<Strategy> {
-        let &Self { length, dtype, need, is_plain, masked } = self;
+        let &Self { length, dtype, need, is_plain, masked, .. } = self;
         let (pack, part) = (pack(dtype), part(1, dtype));
-        // Thirty-two numbers a thread, of which there is no copy in shared memory.
-        let in_registers = is_plain && !masked && length.is_multiple_of(pack) && length <= 16_384;
+        // Thirty-two numbers a thread, of which there is no copy in shared memory; or twice as many, half of them there.
+        let is_deep = Typed::ROWS_DEEP.of(dtype)?.shared + Kernel::DECLARED <= self.shared;
+        let most = if is_deep { 32_768 } else { 16_384 };
+        let in_registers = is_plain && !masked && length.is_multiple_of(pack) && length <= most;
         if length > part && !in_registers {
             let gradient = self.kernel(Typed::ROWS_GRADIENT, Typed::TERMS_ROWS_GRADIENT);
             return self.in_parts(part, [Typed::ROWS_PARTS, Typed::TERMS_ROWS_PARTS], gradient?, 1);
@@ -127,7 +132,8 @@ impl Rows {
             let settled = match length {
                 ..=4096 => Typed::ROWS_BLOCK128,
                 4097..=8192 => Typed::ROWS_BLOCK256,
-                _ => Typed::ROWS_BLOCK512,
+                8193..=16_384 => Typed::ROWS_BLOCK512,
+                _ => Typed::ROWS_DEEP,
             };
             (self.kernel(settled, Typed::TERMS_ROWS_BLOCK), 1)
         };
@@ -189,18 +195,23 @@ mod tests {
     use densekd_core::{Divergence, Order, Recipe, RowOptions, Shape};
 
     fn strategy(options: RowOptions, shape: [usize; 4], order: Order, dtype: DType) -> Option<&'static str> {
-        name(options, shape, order, (dtype, false))
+        name(options, shape, order, (dtype, false), A100)
     }
+
+    /// Bytes of shared memory that devices let a block have.
+    const A100: u32 = 163 << 10;
+    const RTX_4090: u32 = 99 << 10;
 
     fn name(
         options: RowOptions,
         shape: [usize; 4],
         order: Order,
         (dtype, masked): (DType, bool),
+        shared: u32,
     ) -> Option<&'static str> {
         let plan = Plan::new(Recipe::new(options).ok()?, Shape::new(shape).ok()?, order).ok()?;
         let asked = Asked { masked, to_teacher: false, known: false };
-        Some(match Strategy::of(&plan, dtype, asked)? {
+        Some(match Strategy::of(&plan, dtype, asked, shared)? {
             Strategy::Whole(kernel, _) => kernel.name,
             Strategy::Parts { states, .. } => states.name,
         })
@@ -222,7 +233,10 @@ mod tests {
         assert_eq!(rows(8191, DType::Bf16), Some("densekd_rows_block256_bf16"));
         assert_eq!(rows(8200, DType::Bf16), Some("densekd_rows_block512_bf16"));
         assert_eq!(rows(16_384, DType::F32), Some("densekd_rows_block512_f32"));
-        assert_eq!(rows(16_388, DType::F32), Some("densekd_rows_parts_f32"));
+        assert_eq!(rows(16_388, DType::F32), Some("densekd_rows_deep_f32"));
+        assert_eq!(rows(16_389, DType::F32), Some("densekd_rows_parts_f32"));
+        assert_eq!(rows(32_768, DType::F16), Some("densekd_rows_deep_f16"));
+        assert_eq!(rows(32_772, DType::F32), Some("densekd_rows_parts_f32"));
         assert_eq!(rows(1024, DType::F64), Some("densekd_wide_warp"));
         assert_eq!(rows(1025, DType::F64), Some("densekd_wide_block"));
     }
@@ -233,7 +247,7 @@ mod tests {
         let parts = |options, [masked, known]: [bool; 2]| {
             let plan = Plan::new(Recipe::new(options).unwrap(), shape, Order::Nchw).unwrap();
             let asked = Asked { masked, to_teacher: false, known };
-            Strategy::of(&plan, DType::F32, asked).unwrap().parts_of_row()
+            Strategy::of(&plan, DType::F32, asked, A100).unwrap().parts_of_row()
         };
         let ce = RowOptions { divergence: Divergence::Ce, ..RowOptions::CWD };
         let first = RowOptions { samples: Samples::First, ..RowOptions::CWD };
@@ -245,8 +259,18 @@ mod tests {
     }
 
     #[test]
+    fn rows_beyond_registers_want_a_device_with_shared_memory() {
+        let rows = |shared| {
+            name(RowOptions::CWD, [1, 2, 128, 256], Order::Nchw, (DType::F32, false), shared).unwrap()
+        };
+        assert_eq!(rows(A100), "densekd_rows_deep_f32");
+        assert_eq!(rows(RTX_4090), "densekd_rows_parts_f32");
+    }
+
+    #[test]
     fn interleaved_rows_of_which_some_do_not_count_have_a_thread_each() {
-        let masked = |classes| name(RowOptions::PI, [2, classes, 1, 100], Order::Nchw, (DType::F32, true));
+        let masked =
+            |classes| name(RowOptions::PI, [2, classes, 1, 100], Order::Nchw, (DType::F32, true), A100);
         assert_eq!(masked(31), Some("densekd_columns_thread_f32"));
         assert_eq!(masked(32), Some("densekd_columns_short_f32"));
         assert_eq!(masked(128), Some("densekd_columns_short_f32"));
@@ -302,7 +326,7 @@ mod tests {
         ] {
             let shape = Shape::new(dims).unwrap();
             let plan = Plan::new(Recipe::new(options).unwrap(), shape, order).unwrap();
-            let strategy = Strategy::of(&plan, DType::F32, asked).unwrap();
+            let strategy = Strategy::of(&plan, DType::F32, asked, A100).unwrap();
             let task = crate::task::Task::new(&plan, strategy, 1.0, asked);
             assert_eq!(task.rows * task.length, 1 << 36, "{dims:?}");
             assert_eq!((strategy.parts_of_row(), task.parts_of_row), (per_row, per_row), "{dims:?}");

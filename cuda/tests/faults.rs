@@ -17,9 +17,10 @@ type Numbers = Vec<f64>;
 /// A use of the device.
 type Use = fn(&Device) -> Result<Numbers, Error>;
 
-const USES: [(&str, Use); 6] = [
+const USES: [(&str, Use); 7] = [
     ("value", |device| rows(device, [1, 2, 3, 4], false)),
     ("gradient", |device| rows(device, [1, 2, 50, 100], true)),
+    ("shared memory", |device| rows(device, [1, 2, 1, 16_388], false)),
     ("statistics", statistics),
     ("map", |device| map(device, Loss::At, [1, 2, 5, 10])),
     ("classes", |device| map(device, Loss::Dkd, [1, 3, 2, 5])),

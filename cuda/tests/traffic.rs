@@ -168,6 +168,7 @@ fn rows_on_chip_are_read_once(device: &Device, simulated: &Simulated) {
         ("rows_block128", [1, 4, 64, 64], 1),
         ("rows_block256", [1, 4, 64, 128], 2),
         ("rows_block512", [1, 4, 128, 128], 2),
+        ("rows_deep", [1, 2, 128, 256], 2),
     ] {
         assert_eq!(read(kernel, dims, RowOptions::CWD, student), 1, "{kernel}");
         assert_eq!(read(kernel, dims, RowOptions::CWD, elsewhere), 1 + looked_at, "{kernel}");

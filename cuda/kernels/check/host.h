@@ -138,7 +138,7 @@ DEVICE u32 thread_index() {
     const bool is_next = device::mistake == device::Mistake::THREAD && device::current + 1 < device::fibers.size();
     return device::current + is_next;
 }
-DEVICE u32 thread_index_anew() { return thread_index(); }
+DEVICE u32 anew(u32 number) { return number; }
 DEVICE u32 block_index() { return device::block + (device::mistake == device::Mistake::BLOCK); }
 DEVICE u32 block_count() { return device::blocks; }
 
@@ -164,6 +164,10 @@ DEVICE bool all_of(u32 members, bool holds) {
 }
 
 DEVICE void stay() {}
+
+// As much as any launch gives.
+inline u32x4 densekd_dynamic[(128 << 10) / sizeof(u32x4)];
+DEVICE u32x4 *dynamic_shared() { return densekd_dynamic; }
 
 DEVICE float exp2_approx(float x) { return x < -126.0f ? 0.0f : std::exp2(x); }
 DEVICE float log2_approx(float x) { return std::log2(x); }

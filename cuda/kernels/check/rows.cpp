@@ -129,13 +129,13 @@ struct Kernels {
     void (*few)(Task), (*lanes32)(Task), (*parts)(Task), (*gradient)(Task), (*column)(Task), (*column_parts)(Task),
         (*column_gradient)(Task);
     void (*warp)(Task), (*thread)(Task), (*stack)(Task); // or null
-    std::vector<void (*)(Task)> blocks; // of 128, 256 and 512 threads, or one of 256
+    std::vector<void (*)(Task)> blocks; // of 128, 256, 512 and again 512 threads, or one of 256
 };
 
 static void by_block(const Kernels &kernels, const Task &task) {
     if (kernels.blocks.size() == 1) return launch(2, kernels.blocks[0], task);
-    const int size = task.length <= 4096 ? 0 : task.length <= 8192 ? 1 : 2;
-    launch_of(128 << size, 2, kernels.blocks[size], task);
+    const int size = task.length <= 4096 ? 0 : task.length <= 8192 ? 1 : task.length <= 16384 ? 2 : 3;
+    launch_of(size < 3 ? 128 << size : 512, 2, kernels.blocks[size], task);
 }
 
 struct Room {
@@ -152,7 +152,7 @@ static void run(const Kernels &settled, const Kernels *summed, u64 pack, Task &t
     room.whole.resize(task.rows);
     const bool is_plain = !summed && task.divergence == KL;
     const bool has_stack = is_plain && apart && !task.mask && task.length <= 216;
-    const bool in_registers = is_plain && !task.mask && !apart && task.length % pack == 0 && task.length <= 16384;
+    const bool in_registers = is_plain && !task.mask && !apart && task.length % pack == 0 && task.length <= 32768;
     if (task.parts_of_row == 1 || in_registers || has_stack) {
         if (!task.is_of_numbers()) task.whole = room.whole.data();
         auto *const kernel = apart && is_plain && task.length <= 31   ? last.thread
@@ -265,7 +265,8 @@ template <class T> static void one(const char *type, const Kernels (&kernels)[2]
      {__VA_ARGS__}}
 #define OF(T, WARP)                                                                                      \
     {FAMILY(densekd_, short, T, WARP, densekd_columns_thread_##T, densekd_columns_stack_##T,             \
-            densekd_rows_block128_##T, densekd_rows_block256_##T, densekd_rows_block512_##T),            \
+            densekd_rows_block128_##T, densekd_rows_block256_##T, densekd_rows_block512_##T,             \
+            densekd_rows_deep_##T),                                                                      \
      FAMILY(densekd_terms_, lanes8, T, nullptr, nullptr, nullptr, densekd_terms_rows_block_##T)}
 
 // A teacher and a student in one of several ways to differ.
@@ -298,7 +299,7 @@ int main(int count, char **arguments) {
         try_case([&] { one<bf16>("bf16", of_bf16, 8, c); });
     };
     // Plain rows that lie on boundaries, which are taken in registers: near, far, and those of which that is not certain.
-    for (u64 length : {8, 64, 128, 200, 512, 640, 1024, 4096, 8192, 12200, 16384})
+    for (u64 length : {8, 64, 128, 200, 512, 640, 1024, 4096, 8192, 12200, 16384, 32768})
         for (float distance : {0.25f, 3.0f, 12.0f, 1e-4f}) {
             Case c{};
             c.outer = length < 128 ? 40 : 3, c.length = length, c.inner = 1, c.tau = 1.0f, c.spread = 4.0f;
@@ -324,8 +325,8 @@ int main(int count, char **arguments) {
                 }
     // Plain rows that lie apart.
     for (u64 length : {3, 8, 19, 21, 31, 33, 80, 150, 216})
-        // 0.51f: of a block some rows are near, and some are not.
-        for (float distance : {0.25f, 0.51f, 3.0f, 12.0f, 1e-4f}) {
+        // 1.02f: of a block some rows are near, and some are not.
+        for (float distance : {0.25f, 1.02f, 3.0f, 12.0f, 1e-4f}) {
             Case c{};
             c.outer = 2, c.length = length, c.inner = 300, c.tau = 1.0f, c.spread = 4.0f, c.distance = distance;
             c.shift = distance < 1e-3f ? 256.0f : 0.0f;

@@ -126,6 +126,7 @@ forward! {
         bufferDesc: *const CUDA_EXTERNAL_MEMORY_BUFFER_DESC,
     );
     cuFuncGetAttribute(pi: *mut c_int, attrib: CUfunction_attribute, hfunc: CUfunction);
+    cuFuncSetAttribute(hfunc: CUfunction, attrib: CUfunction_attribute, value: c_int);
     cuFuncSetCacheConfig(hfunc: CUfunction, config: CUfunc_cache);
     cuFuncSetSharedMemConfig(hfunc: CUfunction, config: CUsharedconfig);
     cuGraphAddKernelNode(

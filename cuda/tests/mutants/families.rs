@@ -48,17 +48,18 @@ const LENGTHS: [[usize; 4]; 5] =
     [[1, 80, 5, 9], [1, 10, 9, 23], [1, 3, 25, 37], [2, 1, 61, 41], [1, 1, 95, 97]];
 /// Of rows that have no kernel for a warp and up to 1024 entries: 8 lanes, a warp, a block, parts.
 const WAYS: [[usize; 4]; 4] = [[1, 40, 5, 9], [1, 10, 9, 23], [2, 1, 61, 41], [1, 1, 95, 97]];
-const PLAIN: [[usize; 4]; 7] = [
+const PLAIN: [[usize; 4]; 8] = [
     [1, 80, 4, 12],
     [1, 10, 10, 20],
     [1, 9, 25, 40],
     [1, 3, 40, 50],
     [1, 2, 65, 64],
     [1, 2, 95, 96],
-    [1, 1, 128, 129],
+    [1, 2, 128, 129],
+    [1, 1, 182, 182],
 ];
 /// That a block takes in stretches where they are not certain.
-const STRETCHES: [[usize; 4]; 2] = [PLAIN[4], PLAIN[5]];
+const STRETCHES: [[usize; 4]; 3] = [PLAIN[4], PLAIN[5], PLAIN[6]];
 const COLUMNS: [[usize; 4]; 2] = [[2, 300, 5, 9], [1, 30, 20, 15]];
 /// Of which all counts: a thread, and eight; the last rows of a block, too.
 const APART: [[usize; 4]; 2] = [[1, 60, 4, 5], [1, 75, 10, 9]];

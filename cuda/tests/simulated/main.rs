@@ -40,7 +40,7 @@ fn plain_rows_agree_with_the_core_whether_they_are_certain_or_not() {
         compare::<f16>(Case { strange: true, ..case }, F16);
     }
     // Those that a larger block holds, and beyond.
-    for width in [6000, 16_384, 20_000] {
+    for width in [6000, 16_384, 20_000, 32_768, 36_000] {
         let case = Case { shape: [1, 2, 1, width], ..Case::CWD };
         for distance in [3.0, 0.1, 1e-4] {
             all_types(Case { distance, ..case });

@@ -194,7 +194,7 @@ fn every_strategy_is_timed_beside_a_copy() {
     let quick = ["bench", "gpu", "--turns", "1", "--shrink", "65536", "--dtype", "f16"];
     let report = on_gpu(&[&quick[..], &["--json"]].concat()).json();
     let rows = report["rows"].as_array().cloned().unwrap_or_default();
-    assert_eq!(rows.len(), 9 * 2, "{report}");
+    assert_eq!(rows.len(), 10 * 2, "{report}");
     for row in &rows {
         let positive = |name: &str| row[name]["median"].as_f64().is_some_and(|time| time >= 0.0);
         assert!(positive("loss_ns") && positive("copy_ns"), "{row}");

@@ -36,7 +36,7 @@ pub(super) struct GpuArgs {
 const ENTRIES: usize = 1 << 25;
 
 /// Rows that lie together, by length: one for each way to spread them over the device, and longer ones.
-const TOGETHER: [usize; 8] = [64, 512, 1024, 4096, 8192, 16_384, 65_536, 524_288];
+const TOGETHER: [usize; 9] = [64, 512, 1024, 4096, 8192, 16_384, 32_768, 65_536, 524_288];
 
 /// What is timed: a loss by name, its options, and a shape whose rows are a part of all entries.
 fn maps(shrink: usize) -> Vec<(&'static str, RowOptions, [usize; 4])> {
