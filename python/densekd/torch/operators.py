@@ -71,10 +71,9 @@ def _submit(
     to_student: bool = False,
     to_teacher: bool = False,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    student, teacher, labels, mask = (None if x is None else x.detach() for x in inputs)
-    assert student is not None
-    student, teacher = _aligned(student, teacher)
-    labels, mask = (None if x is None else x.contiguous() for x in (labels, mask))
+    # DLPack lends no tensor that autograd follows.
+    student, teacher = _aligned(_alone(inputs.student), None if inputs.teacher is None else _alone(inputs.teacher))
+    labels, mask = (None if x is None else x.contiguous() for x in (inputs.labels, inputs.mask))
     if student.is_cuda:
         value, *gradients = cuda.submit(
             loss, student, teacher, labels, mask, upstream=upstream, to_student=to_student, to_teacher=to_teacher
@@ -91,7 +90,13 @@ def _submit(
         grad_student=grad_student,
         grad_teacher=grad_teacher,
     )
-    return torch.tensor(found, dtype=_value_type(student)), grad_student, grad_teacher
+    # By one operation: maps larger than the caches leave none of the interpreter's memory in them, and every step
+    # that it takes afterwards waits for its own.
+    return torch.full((), found, dtype=_value_type(student)), grad_student, grad_teacher
+
+
+def _alone(x: Tensor) -> Tensor:
+    return x.detach() if x.requires_grad else x
 
 
 def _aligned(student: Tensor, teacher: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -156,20 +161,27 @@ class _Eager(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        kept = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return (*_gradients(ctx, upstream), *_NOTHING)
         with torch.no_grad():
-            if ctx.waits:
-                found = _after(ctx.loss, Inputs(*kept), upstream, *ctx.to)
-            else:
-                found = _times(kept[0], upstream), _times(kept[1], upstream)
+            found = _gradients(ctx, upstream)
         student, teacher = (None if x is None else _once(x) for x in found)
-        return student, teacher, None, None, None, None, None
+        return (student, teacher, *_NOTHING)
+
+
+#: The gradients of labels, mask, loss and what is asked for.
+_NOTHING = (None,) * 5
+
+
+def _gradients(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:  # noqa: ANN401
+    kept = ctx.saved_tensors
+    if ctx.waits:
+        return _after(ctx.loss, Inputs(*kept), upstream, *ctx.to)
+    return _times(kept[0], upstream), _times(kept[1], upstream)
 
 
 def _once(gradient: Tensor) -> Tensor:
-    """Return a gradient that cannot be differentiated, where a graph of it is made (`create_graph=True`)."""
-    if not torch.is_grad_enabled():
-        return gradient
+    """Return a gradient that cannot be differentiated, for a graph that is made of it (`create_graph=True`)."""
     once: Tensor = _Once.apply(gradient, torch.zeros((), requires_grad=True))
     return once
 
