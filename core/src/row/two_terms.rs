@@ -29,6 +29,7 @@ pub(super) fn times<L: Simd>(l: L, distance: L::V, (high, low): Pair<L::V>) -> L
 }
 
 /// The temperature: nats and bits to a unit of the inputs, in two terms each.
+#[derive(Clone, Copy)]
 pub(super) struct Scale<L: Simd> {
     pub(super) nats: Pair<L::V>,
     pub(super) bits: Pair<L::V>,

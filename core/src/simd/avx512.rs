@@ -6,7 +6,7 @@
 )]
 
 use super::intrinsics::{op, operators};
-use super::{Line, Simd, Stored, load_lines, row, store_lines, store_rows};
+use super::{Line, Part, Simd, Stored, load_lines, row, store_lines, store_rows};
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
 use core::arch::x86_64::*;
@@ -108,6 +108,17 @@ impl Simd for Avx512 {
     type W = F64x8;
     type M = __mmask16;
     type Doubles = Self;
+
+    #[inline(always)]
+    fn call<P: Part<Self>>(self, part: P) -> P::Output {
+        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")]
+        #[inline(never)]
+        fn called<P: Part<Avx512>>(part: P, token: Avx512) -> P::Output {
+            part.run(token)
+        }
+        // SAFETY: the token exists, so this CPU has the features that the function is compiled for.
+        unsafe { called(part, self) }
+    }
 
     #[inline(always)]
     fn doubles(self) -> Self {

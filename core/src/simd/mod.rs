@@ -105,6 +105,10 @@ pub(crate) trait Simd: Copy {
     /// Its token.
     fn doubles(self) -> Self::Doubles;
 
+    /// Runs a part of a kernel in a function of its own. For what takes longer than a call: with every form that a kernel
+    /// may take in one function, compilers take minutes, and whoever calls the same part has it again.
+    fn call<P: Part<Self>>(self, part: P) -> P::Output;
+
     /// The same number in every lane.
     fn splat(self, x: f32) -> Self::V;
 
@@ -284,55 +288,55 @@ pub(crate) trait Vectors {
     /// What it returns.
     type Output;
 
-    /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call.
+    /// Runs it. Implementations are `#[inline(always)]`, and so is all that they call but by [`Simd::call`].
     fn run<L: Simd>(self, l: L) -> Self::Output;
+}
+
+/// A part of a kernel on an instruction set, for [`Simd::call`].
+pub(crate) trait Part<L> {
+    /// What it returns.
+    type Output;
+
+    /// Runs it, as [`Vectors::run`] does.
+    fn run(self, l: L) -> Self::Output;
+}
+
+/// The whole of one.
+struct Whole<K>(K);
+
+impl<L: Simd, K: Vectors> Part<L> for Whole<K> {
+    type Output = K::Output;
+
+    #[inline(always)]
+    fn run(self, l: L) -> K::Output {
+        self.0.run(l)
+    }
 }
 
 /// Runs a loop on an instruction set; on the plain form where this CPU does not have it.
 ///
 /// Not `#[inline]`: whole kernels would be compiled again with each unit of code that calls one.
-#[cfg_attr(
-    feature = "simd",
-    allow(unsafe_code, reason = "calling a function compiled for an instruction set that the token proves")
-)]
 pub(crate) fn on<K: Vectors>(isa: Isa, kernel: K) -> K::Output {
     #[cfg(all(feature = "simd", target_arch = "x86_64"))]
-    {
-        use avx2::Avx2;
-        use avx512::Avx512;
-
-        #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma,f16c")]
-        fn on_avx512<K: Vectors>(kernel: K, token: Avx512) -> K::Output {
-            kernel.run(token)
-        }
-
-        #[target_feature(enable = "avx2,fma,f16c")]
-        fn on_avx2<K: Vectors>(kernel: K, token: Avx2) -> K::Output {
-            kernel.run(token)
-        }
-
-        match isa {
-            Isa::Avx512 => {
-                if let Some(token) = Avx512::detect() {
-                    // SAFETY: the token exists, so this CPU has the features that the function is compiled for.
-                    return unsafe { on_avx512(kernel, token) };
-                }
+    match isa {
+        Isa::Avx512 => {
+            if let Some(token) = avx512::Avx512::detect() {
+                return token.call(Whole(kernel));
             }
-            Isa::Avx2 => {
-                if let Some(token) = Avx2::detect() {
-                    // SAFETY: the token exists, so this CPU has the features that the function is compiled for.
-                    return unsafe { on_avx2(kernel, token) };
-                }
-            }
-            Isa::Neon | Isa::Plain => {}
         }
+        Isa::Avx2 => {
+            if let Some(token) = avx2::Avx2::detect() {
+                return token.call(Whole(kernel));
+            }
+        }
+        Isa::Neon | Isa::Plain => {}
     }
     #[cfg(all(feature = "simd", target_arch = "aarch64"))]
     if isa == Isa::Neon {
         if let Some(token) = neon::Neon::detect() {
-            return kernel.run(token);
+            return token.call(Whole(kernel));
         }
     }
     let _ = isa;
-    kernel.run(plain::Plain)
+    plain::Plain.call(Whole(kernel))
 }

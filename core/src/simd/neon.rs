@@ -5,8 +5,8 @@
     reason = "intrinsics, proven by the token, and loads and stores at addresses that slices give"
 )]
 
-use super::Simd;
 use super::intrinsics::{op, operators};
+use super::{Part, Simd};
 use crate::element::Element;
 use crate::isa::has;
 #[allow(clippy::wildcard_imports, reason = "intrinsics, each by its full name")]
@@ -83,6 +83,11 @@ impl Simd for Neon {
     type W = F64x2;
     type M = uint32x4_t;
     type Doubles = Self;
+
+    #[inline(never)]
+    fn call<P: Part<Self>>(self, part: P) -> P::Output {
+        part.run(self)
+    }
 
     #[inline(always)]
     fn doubles(self) -> Self {

@@ -1,7 +1,7 @@
 //! Portable Rust: four lanes that a compiler may put into whatever registers there are; no unsafe code. Written out
 //! lane by lane, which compiles many times faster than loops over arrays.
 
-use super::Simd;
+use super::{Part, Simd};
 use crate::element::Element;
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
@@ -104,6 +104,11 @@ impl Simd for Plain {
     type W = F64s;
     type M = Truths;
     type Doubles = Self;
+
+    #[inline(never)]
+    fn call<P: Part<Self>>(self, part: P) -> P::Output {
+        part.run(self)
+    }
 
     #[inline(always)]
     fn doubles(self) -> Self {

@@ -1,7 +1,7 @@
 //! Two vectors side by side as one: a kernel over it has twice as many chains of operations in flight, and the machine
 //! need not look far ahead for work.
 
-use super::Simd;
+use super::{Part, Simd};
 use core::ops::{Add, Mul, Sub};
 use half::{bf16, f16};
 
@@ -108,6 +108,11 @@ impl<L: Simd> Simd for Twice<L> {
     type W = Pair<L::W>;
     type M = Pair<L::M>;
     type Doubles = L::Doubles;
+
+    #[inline(always)]
+    fn call<P: Part<Self>>(self, part: P) -> P::Output {
+        part.run(self)
+    }
 
     #[inline(always)]
     fn doubles(self) -> L::Doubles {

@@ -123,7 +123,8 @@ impl<'a> Tile<'a, '_> {
                 let (block, _) = &mut batch(&mut self.lines, lines.clone(), kept);
                 let moments = measure(l, scale, &at, block);
                 ahead.step(l);
-                let sums = swept(l, scale, &at, offset, moments.is_near(l, scale, offset), block);
+                let forms = (moments.is_near(l, scale, offset), at.is_deep(l));
+                let sums = sweep(l, scale, &at, offset, forms, block);
                 ahead.rest(l);
                 whole.add(l, &moments, &sums);
                 kept += if keeps { lines.len() } else { 0 };
@@ -204,24 +205,6 @@ pub(super) fn live<L: Simd>(l: L, bits: u32) -> L::M {
         *lane = if bits >> i & 1 == 1 { 1.0 } else { 0.0 };
     }
     l.less(l.splat(0.0), l.load_f32(&lanes))
-}
-
-/// A sweep in the form that is enough.
-#[inline(always)]
-pub(super) fn swept<L: Simd>(
-    l: L,
-    scale: &Scale<L>,
-    at: &References<L>,
-    offset: L::V,
-    is_near: bool,
-    batch: &mut Batch<'_>,
-) -> Sums<L> {
-    match (is_near, at.is_deep(l)) {
-        (true, false) => sweep::<L, true, false>(l, scale, at, offset, batch),
-        (true, true) => sweep::<L, true, true>(l, scale, at, offset, batch),
-        (false, false) => sweep::<L, false, false>(l, scale, at, offset, batch),
-        (false, true) => sweep::<L, false, true>(l, scale, at, offset, batch),
-    }
 }
 
 /// The sums of whole rows, block by block: each with what its additions round off.

@@ -1,11 +1,11 @@
 //! The gradient of rows too long to keep its parts, from their statistics.
 
 use super::block::Entries;
-use super::find::{batch, blocks, fill, live, swept};
+use super::find::{batch, blocks, fill, live};
 use super::{LARGEST, SMALLEST, Tile};
 use crate::row::statistics::{Kind, RowStatistics};
 use crate::row::two_terms::{Scale, split};
-use crate::row::vector::short::{LANES, Pull, References, WIDEST, bits, flag, measure};
+use crate::row::vector::short::{LANES, Pull, References, WIDEST, bits, flag, measure, sweep};
 use crate::simd::Simd;
 
 impl Tile<'_, '_> {
@@ -26,7 +26,7 @@ impl Tile<'_, '_> {
             at.deep = self.head(l, 0..n).depth(l, scale, at.m);
             let (block, _) = &mut batch(&mut self.lines, 0..n, 0);
             let moments = measure(l, scale, &at, block);
-            swept(l, scale, &at, offset, moments.is_near(l, scale, offset), block);
+            sweep(l, scale, &at, offset, (moments.is_near(l, scale, offset), at.is_deep(l)), block);
             let Some((_, sink)) = &mut self.gradient else { break };
             let entries = Entries::new((block.w, block.excess), Pull::by(l, factor), live);
             overflowed |= walk.emit(l, piece.entries, entries, *sink);

@@ -11,7 +11,7 @@ use crate::access::{LINE, LentCells, Place, Sink};
 use crate::element::{DType, Element as _, Tensor, TensorMut};
 use crate::isa::Isa;
 use crate::row::statistics::{Kind, RowStatistics};
-use crate::simd::{Four, Simd, Stored, Vectors, foresee_page, on};
+use crate::simd::{Four, Part, Simd, Stored, Vectors, foresee_page, on};
 
 /// `scale * (q - p)` of neighbouring rows whose statistics are about one reference.
 pub(crate) struct Gradient<'a, 's, 'm> {
@@ -209,7 +209,7 @@ impl Pass<'_> {
         let Self { row, folded, kept, .. } = *self;
         let tile = Four::of(l);
         if let Some(kept) = kept {
-            let peaks = self.piece(l, KeptEntry::new(tile, row), kept, to);
+            let peaks = l.call(self.piece(KeptEntry::new(tile, row), kept, to));
             return peaks.overflows::<O>();
         }
         let most = maps.most_lent();
@@ -219,19 +219,20 @@ impl Pass<'_> {
             let pair = maps.pair(l, start..start + to.len());
             let peaks = match self.row.form {
                 Form::Swept { tight: false } => {
-                    self.piece(l, Again::<_, false>::new(tile, row, folded), pair, to)
+                    l.call(self.piece(Again::<_, false>::new(tile, row, folded), pair, to))
                 }
                 Form::Swept { tight: true } => {
-                    self.piece(l, Again::<_, true>::new(tile, row, folded), pair, to)
+                    l.call(self.piece(Again::<_, true>::new(tile, row, folded), pair, to))
                 }
-                Form::Near { exact: false } => self.piece(l, Near::<_, false>::new(tile, row), pair, to),
-                Form::Near { exact: true } => self.piece(l, Near::<_, true>::new(tile, row), pair, to),
+                Form::Near { exact: false } => l.call(self.piece(Near::<_, false>::new(tile, row), pair, to)),
+                Form::Near { exact: true } => l.call(self.piece(Near::<_, true>::new(tile, row), pair, to)),
                 Form::Full { far } => {
                     // No closure: one is not inlined.
-                    let tried = if far { Some(self.piece(l, Far::new(tile, row), pair, to)) } else { None };
+                    let tried =
+                        if far { Some(l.call(self.piece(Far::new(tile, row), pair, to))) } else { None };
                     match tried {
                         Some(peaks) if peaks.are_far() => peaks,
-                        _ => self.piece(l, Full::new(tile, row), pair, to),
+                        _ => l.call(self.piece(Full::new(tile, row), pair, to)),
                     }
                 }
             };
@@ -242,15 +243,28 @@ impl Pass<'_> {
     }
 
     #[inline(always)]
-    fn piece<L: Simd, F: Entry<Four<L>>, E: Stored, O: Stored>(
-        &self,
-        l: L,
-        entry: F,
-        (t, s): (&[E], &[E]),
-        to: &mut [O],
-    ) -> Peaks {
+    fn piece<'p, F, E, O>(&self, entry: F, from: (&'p [E], &'p [E]), to: &'p mut [O]) -> Piece<'p, F, E, O> {
+        Piece { entry, from, to, streams: self.streams, factor: self.row.factor }
+    }
+}
+
+/// Entries of one form.
+struct Piece<'p, F, E, O> {
+    entry: F,
+    from: (&'p [E], &'p [E]),
+    to: &'p mut [O],
+    streams: bool,
+    factor: f32,
+}
+
+impl<L: Simd, F: Entry<Four<L>>, E: Stored, O: Stored> Part<L> for Piece<'_, F, E, O> {
+    type Output = Peaks;
+
+    #[inline(always)]
+    fn run(self, l: L) -> Peaks {
+        let Self { entry, from: (t, s), to, streams, factor } = self;
         let tile = Four::of(l);
-        let head = if self.streams { to.as_ptr().align_offset(LINE).min(to.len()) } else { 0 };
+        let head = if streams { to.as_ptr().align_offset(LINE).min(to.len()) } else { 0 };
         let (first_t, t) = t.split_at_checked(head).unwrap_or_default();
         let (first_s, s) = s.split_at_checked(head).unwrap_or_default();
         let (first, to) = to.split_at_mut_checked(head).unwrap_or_default();
@@ -271,7 +285,7 @@ impl Pass<'_> {
                 sizes = sizes + tile.sum_of_four(tile.abs(v));
                 weights = weights + tile.sum_of_four(w);
             }
-            if self.streams { O::stream(tile, v, to) } else { O::store(tile, v, to) }
+            if streams { O::stream(tile, v, to) } else { O::store(tile, v, to) }
         }
         for (t, s, to) in [(first_t, first_s, first), (last_t, last_s, whole.2.into_remainder())] {
             if !to.is_empty() {
@@ -282,10 +296,10 @@ impl Pass<'_> {
                 O::store(tile, v, to);
             }
         }
-        if self.streams {
+        if streams {
             l.fence();
         }
-        let unit = self.row.factor.abs();
+        let unit = factor.abs();
         Peaks {
             largest: l.largest(largest),
             weight: unit * l.largest(weight),

@@ -11,7 +11,7 @@ use super::sweep::GROUP;
 use super::{Batch, LANES, Lanes};
 use crate::logarithm::ln_fast;
 use crate::row::two_terms::{Scale, split};
-use crate::simd::Simd;
+use crate::simd::{Part, Simd};
 use core::f64::consts::LN_2;
 
 /// Nats between a row's smallest and largest difference from which it is tried: below 1.7 none is as far as [`LEAST`].
@@ -46,13 +46,24 @@ pub(super) struct Apart {
     kl: Numbers,
 }
 
-impl Apart {
-    /// Leaves p less its share of w where p - w is left of rows that are near.
+/// The sweep, and what it is worth.
+struct Find<'b, 'l, L: Simd> {
+    scale: &'b Scale<L>,
+    nats: f64,
+    batch: &'b mut Batch<'l>,
+}
+
+impl<L: Simd> Part<L> for Find<'_, '_, L> {
+    type Output = Apart;
+
     #[inline(always)]
     #[allow(clippy::needless_bitwise_bool, reason = "without branches, many lanes at a time")]
     #[allow(clippy::needless_range_loop, reason = "a lane of many arrays, and as many lanes as a vector has")]
-    pub(super) fn find<L: Simd>(l: L, scale: &Scale<L>, nats: f64, batch: &mut Batch<'_>) -> Self {
-        let sums = sweep(l, scale, batch);
+    fn run(self, l: L) -> Apart {
+        let Self { scale, nats, batch } = self;
+        // A copy: what is written to lines could overwrite what is lent, for all that a compiler knows.
+        let scale = *scale;
+        let sums = sweep(l, &scale, batch);
         let spread = (sums.most + sums.below) * scale.nats.0;
         let tried = l.bits(l.less(l.splat(SPREAD), spread));
         let (t, s) = (wide(l, sums.tops[0]), wide(l, sums.tops[1]));
@@ -81,7 +92,15 @@ impl Apart {
             let peak = subtract(l, share, batch);
             certified &= l.bits(l.less(l.splat(PEAK) * l.max(share, l.splat(1.0)), peak));
         }
-        Self { tried, certified, ratio, m: s, z, p, kl }
+        Apart { tried, certified, ratio, m: s, z, p, kl }
+    }
+}
+
+impl Apart {
+    /// Leaves p less its share of w where p - w is left of rows that are near.
+    #[inline(always)]
+    pub(super) fn find<L: Simd>(l: L, scale: &Scale<L>, nats: f64, batch: &mut Batch<'_>) -> Self {
+        l.call(Find { scale, nats, batch })
     }
 
     /// Hands over what was certified of the rows that are asked for.

@@ -219,11 +219,7 @@ pub(in crate::row) fn certify<L: Simd>(
                 open.raise(l, &at, &moments);
             }
             let offset = l.load_f32(&open.offset);
-            let sums = if moments.is_near(l, scale, offset) {
-                sweep::<L, true, true>(l, scale, &at, offset, batch)
-            } else {
-                sweep::<L, false, true>(l, scale, &at, offset, batch)
-            };
+            let sums = sweep(l, scale, &at, offset, (moments.is_near(l, scale, offset), true), batch);
             judge(l, nats, &sums, &mut open, found);
             #[cfg(all(test, feature = "simd"))]
             tests::note(&open);

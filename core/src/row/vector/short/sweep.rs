@@ -3,7 +3,7 @@
 use super::entry::rest;
 use super::{Batch, LANES, Lanes};
 use crate::row::two_terms::{Pair, Scale, times, two_difference};
-use crate::simd::{Line, Simd};
+use crate::simd::{Line, Part, Simd};
 
 /// Entries of a lane that are added up before the lane's sum takes them: equal terms round one way.
 pub(super) const GROUP: usize = 8;
@@ -18,6 +18,7 @@ const FIRST: usize = 4;
 const SHIFTED: f32 = 3.0;
 
 /// Where each lane's exponents are measured from: the student's largest entry, and what the teacher has beside it.
+#[derive(Clone, Copy)]
 pub(in crate::row) struct References<L: Simd> {
     pub(in crate::row) m: L::V,
     /// Their difference, exactly, or 0 where differences are rounded; of interleaved rows a log-ratio near by.
@@ -141,6 +142,29 @@ impl<L: Simd> Moments<L> {
     }
 }
 
+/// The first sweep.
+struct Measure<'b, 'l, L: Simd> {
+    scale: &'b Scale<L>,
+    at: &'b References<L>,
+    batch: &'b mut Batch<'l>,
+}
+
+impl<L: Simd> Part<L> for Measure<'_, '_, L> {
+    type Output = Moments<L>;
+
+    #[inline(always)]
+    fn run(self, l: L) -> Moments<L> {
+        let Self { scale, at, batch } = self;
+        // Copies: what is written to lines could overwrite what is lent, for all that a compiler knows.
+        let (scale, at) = (*scale, *at);
+        match (at.is_deep(l), l.any(l.less(l.splat(0.0), at.exact))) {
+            (false, false) => measure_as::<L, false, false>(l, &scale, &at, batch),
+            (false, true) => measure_as::<L, false, true>(l, &scale, &at, batch),
+            (true, _) => measure_as::<L, true, true>(l, &scale, &at, batch),
+        }
+    }
+}
+
 /// Leaves exponentials and differences of every entry, with as much care as the references ask for.
 #[inline(always)]
 pub(in crate::row) fn measure<L: Simd>(
@@ -149,11 +173,7 @@ pub(in crate::row) fn measure<L: Simd>(
     at: &References<L>,
     batch: &mut Batch<'_>,
 ) -> Moments<L> {
-    match (at.is_deep(l), l.any(l.less(l.splat(0.0), at.exact))) {
-        (false, false) => measure_as::<L, false, false>(l, scale, at, batch),
-        (false, true) => measure_as::<L, false, true>(l, scale, at, batch),
-        (true, _) => measure_as::<L, true, true>(l, scale, at, batch),
-    }
+    l.call(Measure { scale, at, batch })
 }
 
 #[inline(always)]
@@ -223,29 +243,55 @@ pub(in crate::row) struct Sums<L: Simd> {
     pub(in crate::row) far: L::V,
 }
 
-/// The sums about an offset from the references' difference; p - w is left of every entry. `NEAR`: all |r| are within 1,
-/// where either form gives the same bits.
+/// The second sweep. `NEAR`: all |r| are within 1, where either form gives the same bits. `DEEP`: exponents may be in two
+/// terms.
+struct Sweep<'b, 'l, L: Simd, const NEAR: bool, const DEEP: bool> {
+    scale: &'b Scale<L>,
+    at: &'b References<L>,
+    offset: L::V,
+    batch: &'b mut Batch<'l>,
+}
+
+impl<L: Simd, const NEAR: bool, const DEEP: bool> Part<L> for Sweep<'_, '_, L, NEAR, DEEP> {
+    type Output = Sums<L>;
+
+    #[inline(always)]
+    fn run(self, l: L) -> Sums<L> {
+        let Self { scale, at, offset, batch } = self;
+        let (scale, at) = (*scale, *at);
+        let zero = l.splat(0.0);
+        let mut sums = Sums { e: zero, g: zero, largest: zero, far: zero };
+        let (teacher, t) = batch.teacher.as_chunks::<GROUP>();
+        let (student, s) = batch.student.as_chunks::<GROUP>();
+        let (kept_w, w) = batch.w.as_chunks::<GROUP>();
+        let (kept_difference, difference) = batch.difference.as_chunks::<GROUP>();
+        let (to_excess, excess) = batch.excess.as_chunks_mut::<GROUP>();
+        let kept = kept_w.iter().zip(kept_difference);
+        for (((t, s), (w, difference)), excess) in teacher.iter().zip(student).zip(kept).zip(to_excess) {
+            sums.add::<NEAR, DEEP>(l, &scale, (&at, offset), (t, s), (w, difference), excess);
+        }
+        sums.add::<NEAR, DEEP>(l, &scale, (&at, offset), (t, s), (w, difference), excess);
+        sums
+    }
+}
+
+/// The sums about an offset from the references' difference, in the form that is enough where all |r| are within 1, or where
+/// no exponent is in two terms; p - w is left of every entry.
 #[inline(always)]
-pub(in crate::row) fn sweep<L: Simd, const NEAR: bool, const DEEP: bool>(
+pub(in crate::row) fn sweep<L: Simd>(
     l: L,
     scale: &Scale<L>,
     at: &References<L>,
     offset: L::V,
+    (is_near, is_deep): (bool, bool),
     batch: &mut Batch<'_>,
 ) -> Sums<L> {
-    let zero = l.splat(0.0);
-    let mut sums = Sums { e: zero, g: zero, largest: zero, far: zero };
-    let (teacher, t) = batch.teacher.as_chunks::<GROUP>();
-    let (student, s) = batch.student.as_chunks::<GROUP>();
-    let (kept_w, w) = batch.w.as_chunks::<GROUP>();
-    let (kept_difference, difference) = batch.difference.as_chunks::<GROUP>();
-    let (to_excess, excess) = batch.excess.as_chunks_mut::<GROUP>();
-    let kept = kept_w.iter().zip(kept_difference);
-    for (((t, s), (w, difference)), excess) in teacher.iter().zip(student).zip(kept).zip(to_excess) {
-        sums.add::<NEAR, DEEP>(l, scale, (at, offset), (t, s), (w, difference), excess);
+    match (is_near, is_deep) {
+        (true, false) => l.call(Sweep::<L, true, false> { scale, at, offset, batch }),
+        (true, true) => l.call(Sweep::<L, true, true> { scale, at, offset, batch }),
+        (false, false) => l.call(Sweep::<L, false, false> { scale, at, offset, batch }),
+        (false, true) => l.call(Sweep::<L, false, true> { scale, at, offset, batch }),
     }
-    sums.add::<NEAR, DEEP>(l, scale, (at, offset), (t, s), (w, difference), excess);
-    sums
 }
 
 impl<L: Simd> Sums<L> {
