@@ -45,7 +45,7 @@ pub(crate) use stretch::{Stretch, Work, along, update_along};
 pub(crate) use stripes::{Keep, Stripes};
 pub(crate) use sweep::{Sweep, sweep};
 pub(crate) use tiles::{Tile, Tiles};
-pub(crate) use view::{PIECE, View, head, pieces, runs};
+pub(crate) use view::{PIECE, SOON, View, head, pieces, runs};
 
 use crate::{Error, Isa, Mask, Shape};
 use core::fmt;

@@ -1,6 +1,6 @@
 //! The positions of all images as samples, in tiles whose channels stay in a cache from one sweep to the next.
 
-use super::{PIECE, View, cut};
+use super::{PIECE, SOON, View, cut};
 use crate::Shape;
 use core::num::NonZeroUsize;
 use core::ops::Range;
@@ -107,7 +107,8 @@ impl Samples {
         cut(tile, [self.tile(i).len(); K]).map(|field| field.get(of_tile.clone()).unwrap_or_default())
     }
 
-    /// Some positions of a channel, at most [`PIECE`].
+    /// Some positions of a channel, at most [`PIECE`]; says which will be read a little later where channels are read in turn,
+    /// and then those of the next positions.
     pub(crate) fn read<'b>(
         &self,
         view: View<'b>,
@@ -115,6 +116,12 @@ impl Samples {
         samples: &Range<usize>,
         buffer: &'b mut [f64; PIECE],
     ) -> &'b [f64] {
+        let (soon, channels) = (c + SOON, view.shape().channels());
+        if soon < channels {
+            self.expect(view, soon, samples);
+        } else {
+            self.expect(view, (soon - channels).min(c), &(samples.end..samples.end + samples.len()));
+        }
         let (first, last) = (samples.start / self.image, samples.end.saturating_sub(1) / self.image);
         let buffer = buffer.get_mut(..samples.len()).unwrap_or_default();
         if first == last {

@@ -11,7 +11,7 @@ use core::ops::Range;
 pub(crate) const PIECE: usize = 256;
 
 /// Channels from one whose piece is read to the one whose piece memory is asked for.
-const SOON: usize = 4;
+pub(crate) const SOON: usize = 4;
 
 /// A tensor as `[N, C, M]`, M the positions, read as `f64` whatever it is stored in.
 #[derive(Clone, Copy)]

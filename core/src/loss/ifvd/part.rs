@@ -2,7 +2,7 @@
 
 use super::table::Table;
 use crate::Epsilon;
-use crate::map::{Lanewise, PIECE, View, head, lanewise};
+use crate::map::{Lanewise, PIECE, SOON, View, head, lanewise};
 use crate::normalize::UnitLength;
 use core::ops::Range;
 
@@ -95,6 +95,7 @@ impl Part<&mut [f64]> {
         let (x, prototypes) = (head(x, tile), head(prototypes, tile));
         for c in 0..view.shape().channels() {
             table.spread(self.prototypes, c, marks, prototypes);
+            view.expect(n, c + SOON, tile);
             let x = view.positions(n, c, tile.start, x);
             lanewise([&mut *dots, &mut *squares], [x, &*prototypes], &Products);
         }

@@ -1,7 +1,7 @@
 //! Numbers by class and channel, so laid out that pixels of many classes are added up without waiting for each other.
 
 use crate::isa::{Kernel, dispatch};
-use crate::map::View;
+use crate::map::{SOON, View};
 use core::ops::Range;
 
 /// Channels whose numbers of one class stand side by side.
@@ -69,6 +69,7 @@ impl Table {
         let mut buffer = [0.0; PIXELS];
         for (i, rows) in table.chunks_mut(self.row()).enumerate() {
             for (numbers, c) in numbers.iter_mut().zip(i * LANES..) {
+                view.expect(n, c + SOON, pixels);
                 let x = match buffer.get_mut(..pixels.len()) {
                     Some(buffer) if c < view.shape().channels() => view.positions(n, c, pixels.start, buffer),
                     _ => &[0.0; PIXELS],
