@@ -170,7 +170,8 @@ impl Sweep<0, SUMS, 1> for Slopes {
         // r |b'| / |a'| - 1 from what is small of close pairs.
         let of_t = (zero - longer - miss * b) / a;
         let of_s = (longer - miss * a) / b;
-        let [of_t, of_s] = [of_t, of_s].map(|x| l.select(nothing, zero, x * weight));
+        let of_t = l.select(nothing, zero, of_t * weight);
+        let of_s = l.select(nothing, zero, of_s * weight);
         *sums = [of_t, of_s, zero - weight, zero, zero];
     }
 }
@@ -217,9 +218,11 @@ impl Sweep<0, SUMS> for Pearsons {
     #[inline(always)]
     fn at<L: Doubles>(&self, l: L, _: [L::D; 0], sums: &mut [L::D; SUMS], _: &mut [L::D; 0]) {
         let Eight { norms: [a, b], divisor, miss, nothing, .. } = Eight::of(l, sums, self.eps);
-        let one = l.splat(1.0);
-        let [unit_t, unit_s, slope_t, slope_s] =
-            [one / a, one / b, b / divisor, a / divisor].map(|x| l.select(nothing, l.splat(0.0), x));
+        let (zero, one) = (l.splat(0.0), l.splat(1.0));
+        let unit_t = l.select(nothing, zero, one / a);
+        let unit_s = l.select(nothing, zero, one / b);
+        let slope_t = l.select(nothing, zero, b / divisor);
+        let slope_s = l.select(nothing, zero, a / divisor);
         *sums = [unit_t, unit_s, slope_t, slope_s, miss];
     }
 }

@@ -290,9 +290,10 @@ impl<L: Simd, F: Entry<Four<L>>, E: Stored, O: Stored> Part<L> for Piece<'_, F, 
         for (t, s, to) in [(first_t, first_s, first), (last_t, last_s, whole.2.into_remainder())] {
             if !to.is_empty() {
                 let (w, v) = entry.at(tile, E::load(tile, t), E::load(tile, s));
-                let present = |v| tile.select(tile.first(to.len()), v, tile.splat(0.0));
-                largest = tile.largest_magnitude_of_four(largest, present(v));
-                weight = tile.largest_of_four(weight, present(w));
+                // No closure: one that is called twice is not inlined.
+                let (present, none) = (tile.first(to.len()), tile.splat(0.0));
+                largest = tile.largest_magnitude_of_four(largest, tile.select(present, v, none));
+                weight = tile.largest_of_four(weight, tile.select(present, w, none));
                 O::store(tile, v, to);
             }
         }
