@@ -4,6 +4,7 @@
 use crate::access::{Place, Sink};
 use crate::element::Element;
 use crate::logarithm::ln_1p;
+use core::ops::{Add, Div, Mul};
 use num_traits::Float;
 
 /// The arithmetic of an evaluation: `f32` for `f32`, `f16` and `bf16` tensors, `f64` for `f64` tensors and
@@ -241,33 +242,29 @@ pub(crate) fn two_difference<R: Arithmetic>(a: R, b: R) -> (R, R) {
 
 /// `c(e) = log1p(e) - e / (1 + e)`, about `e^2 / 2`, without cancellation; e > -1.
 pub(crate) fn log1p_excess(e: f64) -> f64 {
-    if e.abs() > 0.1 { ln_1p(e) - e / (1.0 + e) } else { log1p_excess_near(e) }
+    if e.abs() > 0.1 { ln_1p(e) - e / (1.0 + e) } else { log1p_excess_near(|x| x, e) }
 }
 
-/// [`log1p_excess`] for |e| <= 0.1; meaningless outside.
+/// [`log1p_excess`] for |e| <= 0.1, of one number or of several side by side; meaningless outside.
 #[inline(always)]
-pub(crate) fn log1p_excess_near(e: f64) -> f64 {
-    let s = e / (2.0 + e);
+pub(crate) fn log1p_excess_near<T>(of: impl Fn(f64) -> T, e: T) -> T
+where
+    T: Copy + Add<Output = T> + Mul<Output = T> + Div<Output = T>,
+{
+    let s = e / (of(2.0) + e);
     let y = s * s;
-    2.0 * y * (1.0 / (1.0 + s) + s * horner!(y, 1.0 / 13.0, 1.0 / 11.0, 1.0 / 9.0, 1.0 / 7.0, 0.2, 1.0 / 3.0))
+    let (c0, c1, c2) = (of(1.0 / 3.0), of(0.2), of(1.0 / 7.0));
+    let (c3, c4, c5) = (of(1.0 / 9.0), of(1.0 / 11.0), of(1.0 / 13.0));
+    of(2.0) * y * (of(1.0) / (of(1.0) + s) + s * horner!(y, c5, c4, c3, c2, c1, c0))
 }
 
 /// `k(r) = r e^r - e^r + 1`, about `r^2 / 2`, never negative, without cancellation.
 pub(crate) fn bregman(r: f64) -> f64 {
-    if r.abs() <= 1.0 { bregman_near(r) } else { (r - 1.0) * libm::exp(r) + 1.0 }
-}
-
-/// [`bregman`] for |r| <= 1; meaningless outside.
-#[inline(always)]
-pub(crate) fn bregman_near(r: f64) -> f64 {
+    if r.abs() > 1.0 {
+        return (r - 1.0) * libm::exp(r) + 1.0;
+    }
     let q = r.expm1_rest();
     r * r * (1.0 - q + r * q)
-}
-
-/// `e^r - 1` for |r| <= 1; meaningless outside.
-#[inline(always)]
-pub(crate) fn expm1_near(r: f64) -> f64 {
-    r + r * r * r.expm1_rest()
 }
 
 #[cfg(test)]

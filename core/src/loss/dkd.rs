@@ -40,12 +40,12 @@ mod target;
 
 use self::target::{apart, close, target};
 use super::About;
-use crate::arithmetic::{log1p_excess_near, two_difference};
-use crate::logarithm::{ln_1p_fast, ln_fast};
+use crate::arithmetic::log1p_excess_near;
+use crate::logarithm::{ln, ln_1p_lanes};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
-    Softmaxes, Sweep, Targets, cut_mut, head, lanewise, real, row, sum, sweep, term,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes, Softmaxes,
+    Sweep, Targets, cut_mut, head, real, row, sum, sweep, term,
 };
 use crate::options::options;
 use crate::row::per_quarter;
@@ -101,10 +101,7 @@ struct Entry<L: Doubles> {
 impl<L: Doubles> Rest<L> {
     #[inline(always)]
     fn entry(&self, l: L, scale: f64, t: L::D, s: L::D) -> Entry<L> {
-        let quarter = l.splat(0.25);
-        let (high, low) = difference(t * quarter, s * quarter);
-        let (high_top, low_top) = difference(self.t[0], self.s[0]);
-        let r = ((high - high_top) + (low - low_top)) * l.splat(scale) - self.ratio;
+        let r = log_ratio(l, scale, [t, s], [self.t[0], self.s[0], self.ratio]);
         let q = share(l, scale, s, self.s);
         let (near, [excess, term]) = (l.less(l.abs(r), l.splat(1.0)), close(l, q, r));
         if l.all(near) {
@@ -131,10 +128,11 @@ fn share<L: Doubles>(l: L, scale: f64, x: L::D, [top, per_sum]: [L::D; 2]) -> L:
 
 /// (t - s) / tau, without the log-ratio of the two sums: the log-ratio of an entry where both are finite.
 #[inline(always)]
-fn log_ratio(scale: f64, [t, s]: [f64; 2], [top_t, top_s, ratio]: [f64; 3]) -> f64 {
-    let (high, low) = two_difference(t * 0.25, s * 0.25);
-    let (high_top, low_top) = two_difference(top_t, top_s);
-    ((high - high_top) + (low - low_top)) * scale - ratio
+fn log_ratio<L: Doubles>(l: L, scale: f64, [t, s]: [L::D; 2], [top_t, top_s, ratio]: [L::D; 3]) -> L::D {
+    let quarter = l.splat(0.25);
+    let (high, low) = difference(t * quarter, s * quarter);
+    let (high_top, low_top) = difference(top_t, top_s);
+    ((high - high_top) + (low - low_top)) * l.splat(scale) - ratio
 }
 
 /// What is kept of a position for its gradient: its class, what it adds to the sum, [`Rest`], and `c - b`, the student's share of the
@@ -170,12 +168,14 @@ impl DkdOptions {
 }
 
 /// The log-ratio of the sums, and their reciprocals.
+#[derive(Clone, Copy)]
 struct Ratio;
 
-impl Lanewise<3, 2> for Ratio {
+impl Sweep<2, 3> for Ratio {
     #[inline(always)]
-    fn at(&self, _: [f64; 3], [t, s]: [f64; 2]) -> [f64; 3] {
-        [ln_fast(t) - ln_fast(s), 1.0 / t, 1.0 / s]
+    fn at<L: Doubles>(&self, l: L, [t, s]: [L::D; 2], out: &mut [L::D; 3], _: &mut [L::D; 0]) {
+        let one = l.splat(1.0);
+        *out = [ln(l, t) - ln(l, s), one / t, one / s];
     }
 }
 
@@ -193,45 +193,54 @@ impl Sweep<8, 2> for Terms {
         let rest = Rest { t: [top_t, per_sum_t], s: [top_s, per_sum_s], ratio };
         let entry = rest.entry(l, self.scale, t, s);
         let is_own = l.equal(class, l.splat(self.c));
-        *divergence = l.select(is_own, *divergence, *divergence + entry.term);
-        *excess = l.select(is_own, *excess, *excess + entry.excess);
+        *divergence = *divergence + l.select(is_own, l.splat(0.0), entry.term);
+        *excess = *excess + l.select(is_own, l.splat(0.0), entry.excess);
     }
 }
 
 /// What is kept of a position, from its sums.
+#[derive(Clone, Copy)]
 struct Position {
     scale: f64,
     alpha: f64,
     beta: f64,
 }
 
-impl Lanewise<3, 7> for Position {
+impl Sweep<7, 3> for Position {
     #[inline(always)]
-    fn at(&self, [divergence, ratio, excess]: [f64; 3], x: [f64; 7]) -> [f64; 3] {
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 7], out: &mut [L::D; 3], _: &mut [L::D; 0]) {
         let [class, own_t, own_s, top_t, sum_t, top_s, sum_s] = x;
+        let [divergence, ratio, excess] = *out;
+        let (zero, infinity, nan) = (l.splat(0.0), l.splat(f64::INFINITY), l.splat(f64::NAN));
         // What the teacher's shares of the rest sum to beyond 1 is the error of the log-ratios.
-        let known = excess.abs() <= 0.1;
-        let ratio = if known { ratio + ln_1p_fast(excess) } else { ratio };
-        let corrected = divergence / (1.0 + excess) - log1p_excess_near(excess);
+        let known = l.less(l.abs(excess), l.splat(0.1));
+        let ratio = l.select(known, ratio + ln_1p_lanes(l, l.select(known, excess, zero)), ratio);
+        let corrected = divergence / (l.splat(1.0) + excess) - log1p_excess_near(|x| l.splat(x), excess);
         // Rounding may leave a tiny negative number where the divergence is 0 in all digits.
-        let corrected = if corrected < 0.0 { 0.0 } else { corrected };
-        let of_rest = if known { corrected } else { divergence };
-        let rest_t = LogSumExp { top: top_t, sum: sum_t };
-        let rest_s = LogSumExp { top: top_s, sum: sum_s };
-        let of_rest = if rest_t.is_empty() { 0.0 } else { of_rest };
-        let (odds_t, odds_s) = (rest_t.log_odds(self.scale, own_t), rest_s.log_odds(self.scale, own_s));
-        let difference = log_ratio(self.scale, [own_t, own_s], [top_t, top_s, ratio]);
-        let finite = odds_t.abs() < f64::INFINITY && odds_s.abs() < f64::INFINITY;
-        let (of_target, pull) = target(odds_t, odds_s, if finite { difference } else { odds_t - odds_s });
-        let of_target = if self.alpha == 0.0 { 0.0 } else { self.alpha * of_target };
-        let of_rest = if self.beta == 0.0 { 0.0 } else { self.beta * of_rest };
+        let corrected = l.select(l.less(corrected, zero), zero, corrected);
+        let of_rest = l.select(known, corrected, divergence);
+        let (rest_t, rest_s) = (LogSumExp { top: top_t, sum: sum_t }, LogSumExp { top: top_s, sum: sum_s });
+        let of_rest = l.select(rest_t.is_empty(l), zero, of_rest);
+        let (odds_t, odds_s) = (rest_t.log_odds(l, self.scale, own_t), rest_s.log_odds(l, self.scale, own_s));
+        let apart = odds_t - odds_s;
+        let difference = log_ratio(l, self.scale, [own_t, own_s], [top_t, top_s, ratio]);
+        let difference = l.select(l.less(l.abs(odds_t), infinity), difference, apart);
+        let difference = l.select(l.less(l.abs(odds_s), infinity), difference, apart);
+        let [of_target, pull] = target(l, [odds_t, odds_s], difference);
+        let of_target = if self.alpha == 0.0 { zero } else { l.splat(self.alpha) * of_target };
+        let of_rest = if self.beta == 0.0 { zero } else { l.splat(self.beta) * of_rest };
         let value = of_target + of_rest;
-        let junk = |own: f64, sum: f64| !(own < f64::INFINITY) || sum.is_nan();
-        let junk = junk(own_t, sum_t) || junk(own_s, sum_s);
-        let value = if junk { f64::NAN } else { value };
-        let pull = if value.is_nan() { f64::NAN } else { pull };
-        let nothing = class < 0.0 || (!junk && rest_t.is_empty() && own_t == f64::NEG_INFINITY);
-        if nothing { [0.0, ratio, 0.0] } else { [value, ratio, pull] }
+        let pull = l.select(l.equal(value, value), pull, nan);
+        // 1 of a position that counts, 0 of one that has no class or whose teacher is no softmax, and NaN of one with an entry
+        // that is no number.
+        let of_none = l.select(l.equal(own_t, l.splat(f64::NEG_INFINITY)), zero, l.splat(1.0));
+        let counts = l.select(rest_t.is_empty(l), of_none, l.splat(1.0));
+        let counts = l.select(l.less(own_t, infinity), l.select(l.equal(sum_t, sum_t), counts, nan), nan);
+        let counts = l.select(l.less(own_s, infinity), l.select(l.equal(sum_s, sum_s), counts, nan), nan);
+        let counts = l.select(l.less(class, zero), zero, counts);
+        let (nothing, sound) = (l.equal(counts, zero), l.equal(counts, counts));
+        let value = l.select(nothing, zero, l.select(sound, value, nan));
+        *out = [value, ratio, l.select(nothing, zero, l.select(sound, pull, nan))];
     }
 }
 
@@ -302,7 +311,7 @@ impl Formula for DkdOptions {
             let mut reciprocals = [[0.0; PIECE]; 2];
             let [per_sum_t, per_sum_s] =
                 reciprocals.each_mut().map(|of| of.get_mut(..tile.len()).unwrap_or_default());
-            lanewise([&mut *ratio, &mut *per_sum_t, &mut *per_sum_s], [sum_t, sum_s], &Ratio);
+            sweep(maps.isa, [sum_t, sum_s], [&mut *ratio, &mut *per_sum_t, &mut *per_sum_s], Ratio);
             value.fill(0.0);
             pull.fill(0.0);
             let mut buffers = [[0.0; PIECE]; 2];
@@ -315,7 +324,8 @@ impl Formula for DkdOptions {
                 sweep(maps.isa, x, [&mut *value, &mut *pull], terms);
             }
             let position = Position { scale, alpha: self.alpha.get(), beta: self.beta.get() };
-            lanewise([value, ratio, pull], [class, own_t, own_s, top_t, sum_t, top_s, sum_s], &position);
+            let x = [class, own_t, own_s, top_t, sum_t, top_s, sum_s];
+            sweep(maps.isa, x, [value, ratio, pull], position);
             for (sum, per_sum) in [(sum_t, per_sum_t), (sum_s, per_sum_s)] {
                 sum.iter_mut().zip(per_sum).for_each(|(to, from)| *to = *from);
             }

@@ -19,10 +19,11 @@ use super::About;
 use crate::diverge::{Diverge, Mse};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
-    At, Executor, Explain, Formula, Labels, Lanewise, Maps, Measured, Needs, PIECE, Samples, Shapes, Side,
-    cut, cut_mut, head, lanewise, real, row,
+    At, Executor, Explain, Formula, Labels, Maps, Measured, Needs, PIECE, Samples, Shapes, Side, Sweep, cut,
+    cut_mut, head, real, row, sweep,
 };
 use crate::options::options;
+use crate::simd::Doubles;
 use crate::space::{Real, VectorSpace};
 use crate::{Error, Mask, Preset, Shape, Weight};
 use core::fmt;
@@ -221,14 +222,16 @@ impl IfvdOptions {
 }
 
 /// The gradient, from a number, what is kept of its position, and what is shared.
+#[derive(Clone, Copy)]
 struct Pull;
 
-impl Lanewise<1, 5> for Pull {
+impl Sweep<5, 1> for Pull {
     #[inline(always)]
-    fn at(&self, _: [f64; 1], [x, alpha, beta, prototype, shared]: [f64; 5]) -> [f64; 1] {
+    fn at<L: Doubles>(&self, l: L, x: [L::D; 5], [out]: &mut [L::D; 1], _: &mut [L::D; 0]) {
+        let ([x, alpha, beta, prototype, shared], zero) = (x, l.splat(0.0));
         // Without a class, x may be anything.
-        let along = if beta == 0.0 { 0.0 } else { beta * x };
-        [alpha * prototype + along + shared]
+        let along = l.select(l.equal(beta, zero), zero, beta * x);
+        *out = l.fma(alpha, prototype, along) + shared;
     }
 }
 
@@ -287,7 +290,7 @@ impl Formula for IfvdOptions {
         table.spread(prototypes, at.c, marks, of_prototypes);
         table.spread(shared, at.c, marks, of_shared);
         let x = maps.of(at.side).positions(at.n, at.c, at.positions.start, x);
-        lanewise([out], [x, alpha, beta, of_prototypes, of_shared], &Pull);
+        sweep(maps.isa, [x, alpha, beta, of_prototypes, of_shared], [out], Pull);
     }
 }
 

@@ -14,11 +14,10 @@
 //! student, whose probability of the label rounds to 1, loses no digit of either.
 
 use super::About;
-use crate::arithmetic::Arithmetic as _;
-use crate::logarithm::softplus_fast;
+use crate::logarithm::softplus;
 use crate::map::{
-    At, Executor, Explain, Formula, Lanewise, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes,
-    Softmaxes, Sweep, Targets, cut_mut, head, lanewise, real, row, sum, sweep, term,
+    At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes, Softmaxes,
+    Sweep, Targets, cut_mut, head, real, row, sum, sweep, term,
 };
 use crate::options::options;
 use crate::row::per_quarter;
@@ -73,30 +72,36 @@ impl Sweep<3, 1> for Above {
     #[inline(always)]
     fn at<L: Doubles>(&self, l: L, [x, class, own]: [L::D; 3], [above]: &mut [L::D; 1], _: &mut [L::D; 0]) {
         let quarter = l.splat(0.25);
-        let more = *above + (x * quarter - own * quarter);
-        *above = l.select(l.equal(class, l.splat(self.c)), *above, more);
+        let is_own = l.equal(class, l.splat(self.c));
+        *above = *above + l.select(is_own, l.splat(0.0), x * quarter - own * quarter);
     }
 }
 
 /// What is kept of a position, from its own logit, the others' sum and how far they are above; its class and the
 /// largest of the others.
+#[derive(Clone, Copy)]
 struct Position {
     scale: f64,
     spread: f64,
 }
 
-impl Lanewise<3, 2> for Position {
+impl Sweep<2, 3> for Position {
     #[inline(always)]
-    fn at(&self, [own, sum, above]: [f64; 3], [class, top]: [f64; 2]) -> [f64; 3] {
-        let odds = LogSumExp { top, sum }.log_odds(self.scale, own);
-        let odds = if own < f64::INFINITY && !sum.is_nan() { odds } else { f64::NAN };
-        let other = (-odds.abs()).exp_fast();
-        let share = if odds > 0.0 { other } else { 1.0 } / (1.0 + other);
-        let own_term = softplus_fast(-odds);
-        let less = own_term - self.spread * (above * self.scale);
-        let value = if self.spread == 0.0 || own_term == f64::INFINITY { own_term } else { less };
-        let weight = if sum == 0.0 { 0.0 } else { share / sum };
-        [if class < 0.0 { 0.0 } else { value }, weight, share]
+    fn at<L: Doubles>(&self, l: L, [class, top]: [L::D; 2], out: &mut [L::D; 3], _: &mut [L::D; 0]) {
+        let [own, sum, above] = *out;
+        let (zero, one, infinity, nan) =
+            (l.splat(0.0), l.splat(1.0), l.splat(f64::INFINITY), l.splat(f64::NAN));
+        let rest = LogSumExp { top, sum };
+        let odds = rest.log_odds(l, self.scale, own);
+        let odds = l.select(l.less(own, infinity), l.select(l.equal(sum, sum), odds, nan), nan);
+        let other = l.exp(zero - l.abs(odds));
+        let share = l.select(l.less(zero, odds), other, one) / (one + other);
+        let own_term = softplus(l, zero - odds);
+        let less = own_term - l.splat(self.spread) * (above * l.splat(self.scale));
+        let value = if self.spread == 0.0 { own_term } else { less };
+        let value = l.select(l.equal(own_term, infinity), own_term, value);
+        let weight = l.select(rest.is_empty(l), zero, share / sum);
+        *out = [l.select(l.less(class, zero), zero, value), weight, share];
     }
 }
 
@@ -151,7 +156,7 @@ impl Formula for SmoothCeOptions {
             rest.take(scale, &samples, (view, &tile), |c, x, own| {
                 sweep(maps.isa, [x, class, own], [&mut *above], Above { c });
             });
-            lanewise([own, sum, above], [class, top], &position);
+            sweep(maps.isa, [&*class, top], [own, sum, above], position);
         });
         let tiles = state.chunks((samples.width() * KEPT).max(1)).enumerate();
         let value = tiles.map(|(i, state)| sum(row(state, 1, samples.tile(i).len()), |value| value)).sum();

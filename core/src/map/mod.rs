@@ -35,7 +35,7 @@ pub(crate) use cut::{cut, cut_mut, row, row_mut};
 pub use executor::{Alone, Executor, Matrix};
 pub use inputs::{MapInputs, Projection};
 pub use labels::Labels;
-pub(crate) use lanes::{Lanewise, lanewise, sum, sums, update, update_with};
+pub(crate) use lanes::{sum, sums, update, update_with};
 pub(crate) use magnitude::larger;
 pub use moments::Moments;
 pub use plan::{MapPlan, Side};

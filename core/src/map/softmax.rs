@@ -1,32 +1,31 @@
 //! Softmaxes over channels, many positions at a time.
 
 use super::{PIECE, Samples, Sweep, View, real, sweep};
-use crate::logarithm::ln_fast;
+use crate::logarithm::ln;
 use crate::simd::Doubles;
 use core::ops::Range;
 
-/// log sum e^(x / tau) of some logits. They go in as they stand; inside they are quarters, so that no difference of
-/// two overflows, and `scale` is 4 / tau.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogSumExp {
+/// log sum e^(x / tau) of some logits, of several positions side by side. They go in as they stand; inside they are
+/// quarters, so that no difference of two overflows, and `scale` is 4 / tau.
+pub(crate) struct LogSumExp<L: Doubles> {
     /// The largest logit, in quarters; NaN is passed over.
-    pub(crate) top: f64,
+    pub(crate) top: L::D,
     /// The sum in units of the largest term: 0 where there is none but -inf, else at least 1; NaN after NaN or +inf.
-    pub(crate) sum: f64,
+    pub(crate) sum: L::D,
 }
 
-impl LogSumExp {
+impl<L: Doubles> LogSumExp<L> {
     #[inline(always)]
-    pub(crate) fn is_empty(self) -> bool {
-        self.sum == 0.0
+    pub(crate) fn is_empty(&self, l: L) -> L::T {
+        l.equal(self.sum, l.splat(0.0))
     }
 
     /// The logarithm of e^(x / tau) over the sum, for an x that is no part of it.
     #[inline(always)]
-    pub(crate) fn log_odds(self, scale: f64, x: f64) -> f64 {
-        let odds = (x * 0.25 - self.top) * scale - ln_fast(self.sum);
-        let odds = if self.is_empty() { f64::INFINITY } else { odds };
-        if x == f64::NEG_INFINITY { x } else { odds }
+    pub(crate) fn log_odds(&self, l: L, scale: f64, x: L::D) -> L::D {
+        let odds = (x * l.splat(0.25) - self.top) * l.splat(scale) - ln(l, self.sum);
+        let odds = l.select(self.is_empty(l), l.splat(f64::INFINITY), odds);
+        l.select(l.equal(x, l.splat(f64::NEG_INFINITY)), x, odds)
     }
 }
 
@@ -147,8 +146,10 @@ impl Sweep<2, 2> for Tops {
     #[inline(always)]
     fn at<L: Doubles>(&self, l: L, [x, class]: [L::D; 2], [top, own]: &mut [L::D; 2], _: &mut [L::D; 0]) {
         let is_own = l.equal(class, l.splat(self.c));
-        *top = l.select(is_own, *top, l.above(x * l.splat(0.25), *top));
-        *own = l.select(is_own, x, *own);
+        // Neither is chosen from what stands in memory: a compiler makes that a masked store, which takes some CPUs long.
+        let (none, zero) = (l.splat(f64::NEG_INFINITY), l.splat(0.0));
+        *top = l.above(l.select(is_own, none, x * l.splat(0.25)), *top);
+        *own = *own + l.select(is_own, x, zero);
     }
 }
 
@@ -162,8 +163,8 @@ struct Sums {
 impl Sweep<3, 1> for Sums {
     #[inline(always)]
     fn at<L: Doubles>(&self, l: L, [x, class, top]: [L::D; 3], [sum]: &mut [L::D; 1], _: &mut [L::D; 0]) {
-        let more = *sum + term(l, self.scale, x, top);
-        *sum = l.select(l.equal(class, l.splat(self.c)), *sum, more);
+        let is_own = l.equal(class, l.splat(self.c));
+        *sum = *sum + l.select(is_own, l.splat(0.0), term(l, self.scale, x, top));
     }
 }
 
@@ -178,32 +179,45 @@ pub(crate) fn term<L: Doubles>(l: L, scale: f64, x: L::D, top: L::D) -> L::D {
 mod tests {
     use super::*;
     use crate::Isa;
+    use crate::simd::{Simd, Vectors, on};
+
+    /// [`LogSumExp::log_odds`] of a logit beside others, and the sum.
+    struct Odds<'a> {
+        others: &'a [f64],
+        x: f64,
+    }
+
+    impl Vectors for Odds<'_> {
+        type Output = [f64; 2];
+
+        #[inline(always)]
+        fn run<L: Simd>(self, l: L) -> [f64; 2] {
+            let (l, none) = (l.doubles(), [0.0; 0]);
+            let (mut of, own) = ([l.splat(f64::NEG_INFINITY), l.splat(0.0)], l.splat(-1.0));
+            for x in self.others {
+                Tops { c: 0.0 }.at(l, [l.splat(*x), own], &mut of, &mut none.map(|x| l.splat(x)));
+            }
+            let ([top, _], mut sum) = (of, [l.splat(0.0)]);
+            for x in self.others {
+                let x = [l.splat(*x), own, top];
+                Sums { c: 0.0, scale: 4.0 }.at(l, x, &mut sum, &mut none.map(|x| l.splat(x)));
+            }
+            let [sum] = sum;
+            let odds = LogSumExp { top, sum }.log_odds(l, 4.0, l.splat(self.x));
+            [odds, sum].map(|x| l.lanes(x)[5])
+        }
+    }
 
     #[test]
     fn what_is_not_finite_follows_the_rules() {
-        let of = |x: &[f64]| {
-            let ([mut top], [mut own], [mut sum]) = ([f64::NEG_INFINITY], [0.0], [0.0]);
-            for x in x.chunks(1) {
-                sweep(
-                    Isa::detect(),
-                    [x, &[-1.0]],
-                    [&mut top, &mut own].map(core::slice::from_mut),
-                    Tops { c: 0.0 },
-                );
-            }
-            for x in x.chunks(1) {
-                let x = [x, &[-1.0], &[top]];
-                sweep(Isa::detect(), x, [&mut sum].map(core::slice::from_mut), Sums { c: 0.0, scale: 4.0 });
-            }
-            LogSumExp { top, sum }
-        };
         let (inf, nan) = (f64::INFINITY, f64::NAN);
-        for junk in [&[0.0, nan, 1.0][..], &[inf, 0.0], &[-inf, inf], &[inf, inf]] {
-            assert!(of(junk).sum.is_nan(), "{junk:?}");
+        for isa in Isa::available() {
+            let of = |others: &[f64], x: f64| on(isa, Odds { others, x });
+            for junk in [&[0.0, nan, 1.0][..], &[inf, 0.0], &[-inf, inf], &[inf, inf]] {
+                assert!(of(junk, 0.0)[1].is_nan(), "{junk:?}");
+            }
+            assert_eq!(of(&[-inf, -inf], 1.0), [inf, 0.0]);
+            assert_eq!(of(&[f64::MAX, -f64::MAX, -inf], -inf), [-inf, 1.0]);
         }
-        let empty = of(&[-inf, -inf]);
-        assert!(empty.is_empty() && empty.log_odds(4.0, 1.0) == inf);
-        let huge = of(&[f64::MAX, -f64::MAX, -inf]);
-        assert_eq!((huge.sum, huge.log_odds(4.0, -inf)), (1.0, -inf));
     }
 }

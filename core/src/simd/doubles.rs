@@ -96,24 +96,30 @@ pub(crate) trait Doubles: Copy {
         let n = self.nearest(x * self.splat(core::f64::consts::LOG2_E));
         let f = self.fma(n, self.splat(-LN_2[0]), x);
         let f = self.fma(n, self.splat(-LN_2[1]), f);
-        let p = self.horner(&EXP, f);
+        let p = self.polynomial(&EXP, f);
         self.scale(self.splat(1.0) + self.fma(f * f, p, f), n)
     }
 
     /// [`expm1_rest`](crate::arithmetic::Arithmetic::expm1_rest).
     #[inline(always)]
     fn expm1_rest(self, r: Self::D) -> Self::D {
-        self.horner(&EXPM1_REST_F64, r)
+        self.polynomial(&EXPM1_REST_F64, r)
     }
 
-    /// The polynomial of these coefficients, of rising degree.
+    /// The polynomial of these coefficients, of rising degree: even and odd powers side by side, since one chain of all
+    /// of them is waited for longer than it is worked on.
     #[inline(always)]
-    fn horner<const K: usize>(self, coefficients: &[f64; K], x: Self::D) -> Self::D {
-        let mut p = self.splat(0.0);
-        for (i, &c) in coefficients.iter().rev().enumerate() {
-            p = if i == 0 { self.splat(c) } else { self.fma(p, x, self.splat(c)) };
+    fn polynomial<const K: usize>(self, coefficients: &[f64; K], x: Self::D) -> Self::D {
+        let square = x * x;
+        let (mut even, mut odd) = (self.splat(0.0), self.splat(0.0));
+        for (i, pair) in coefficients.chunks(2).enumerate().rev() {
+            let &[c, ref next @ ..] = pair else { continue };
+            even = if 2 * i + 2 < K { self.fma(even, square, self.splat(c)) } else { self.splat(c) };
+            if let &[c] = next {
+                odd = if 2 * i + 3 < K { self.fma(odd, square, self.splat(c)) } else { self.splat(c) };
+            }
         }
-        p
+        self.fma(odd, x, even)
     }
 }
 

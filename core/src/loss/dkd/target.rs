@@ -1,10 +1,9 @@
-//! The divergence of two shares and the rests beside them.
+//! The divergence of two shares and the rests beside them, in vectors.
 
-use crate::arithmetic::{Arithmetic as _, bregman_near, expm1_near};
-use crate::logarithm::ln_1p_fast;
+use crate::logarithm::ln_1p_lanes;
 use crate::simd::Doubles;
 
-/// [`excess`] and [`term`] in vectors, for |r| below 1.
+/// `p - q` and `q k(r)` for p = q e^r, for |r| below 1.
 #[inline(always)]
 pub(super) fn close<L: Doubles>(l: L, q: L::D, r: L::D) -> [L::D; 2] {
     let (squared, g) = (r * r, l.expm1_rest(r));
@@ -12,7 +11,7 @@ pub(super) fn close<L: Doubles>(l: L, q: L::D, r: L::D) -> [L::D; 2] {
     [q * (r + rest), q * l.fma(r, rest, squared * (l.splat(1.0) - g))]
 }
 
-/// [`term`] in vectors, for other r.
+/// `q k(r)` for other r.
 #[inline(always)]
 pub(super) fn apart<L: Doubles>(l: L, [q, p]: [L::D; 2], r: L::D) -> L::D {
     let far = l.fma(p, r - l.splat(1.0), q);
@@ -21,37 +20,31 @@ pub(super) fn apart<L: Doubles>(l: L, [q, p]: [L::D; 2], r: L::D) -> L::D {
     l.select(l.equal(p, l.splat(0.0)), rest, far)
 }
 
-/// q k(r) for p = q e^r.
+/// `p - q` and `q k(r)` for any r.
 #[inline(always)]
-fn term(q: f64, p: f64, r: f64) -> f64 {
-    let (near, far) = (q * bregman_near(r), p * (r - 1.0) + q);
-    let far = if p == 0.0 && r < f64::INFINITY { q } else { far };
-    if r.abs() <= 1.0 { near } else { far }
+fn both<L: Doubles>(l: L, [q, p]: [L::D; 2], r: L::D) -> [L::D; 2] {
+    let (near, [excess, term]) = (l.less(l.abs(r), l.splat(1.0)), close(l, q, r));
+    [l.select(near, excess, p - q), l.select(near, term, apart(l, [q, p], r))]
 }
 
-/// p - q for p = q e^r.
-#[inline(always)]
-fn excess(q: f64, p: f64, r: f64) -> f64 {
-    let near = q * expm1_near(r);
-    if r.abs() <= 1.0 { near } else { p - q }
+/// The target's share in a softmax, and the rest's.
+struct Odds<L: Doubles> {
+    /// Their logarithms, negative.
+    logs: [L::D; 2],
+    shares: [L::D; 2],
 }
 
-/// The target's share in a softmax.
-struct Odds {
-    /// Its logarithm's and the rest's, negative.
-    logs: [f64; 2],
-    shares: [f64; 2],
-}
-
-impl Odds {
+impl<L: Doubles> Odds<L> {
     #[inline(always)]
-    fn new(odds: f64) -> Self {
-        let other = (-odds.abs()).exp_fast();
-        let (log, positive) = (ln_1p_fast(other), odds > 0.0);
-        let (large, small) = (1.0 / (1.0 + other), other / (1.0 + other));
+    fn new(l: L, odds: L::D) -> Self {
+        let (zero, one) = (l.splat(0.0), l.splat(1.0));
+        let other = l.exp(zero - l.abs(odds));
+        let (log, positive) = (ln_1p_lanes(l, other), l.less(zero, odds));
+        let large = one / (one + other);
+        let small = other * large;
         Self {
-            logs: [if positive { 0.0 } else { -odds } + log, if positive { odds } else { 0.0 } + log],
-            shares: if positive { [large, small] } else { [small, large] },
+            logs: [log + l.select(positive, zero, zero - odds), log + l.select(positive, odds, zero)],
+            shares: [l.select(positive, large, small), l.select(positive, small, large)],
         }
     }
 }
@@ -59,18 +52,30 @@ impl Odds {
 /// The divergence of the target's share and the rest's, and `c - b`, from the log-odds of the target in both
 /// softmaxes and their difference.
 #[inline(always)]
-pub(super) fn target(odds_t: f64, odds_s: f64, difference: f64) -> (f64, f64) {
-    let (of_t, of_s) = (Odds::new(odds_t), Odds::new(odds_s));
+pub(super) fn target<L: Doubles>(l: L, [odds_t, odds_s]: [L::D; 2], difference: L::D) -> [L::D; 2] {
+    let (of_t, of_s, zero) = (Odds::new(l, odds_t), Odds::new(l, odds_s), l.splat(0.0));
     let ([b, rest], [c, rest_c]) = (of_t.shares, of_s.shares);
-    let near = difference.abs() <= 1.0;
     let ([log_b, log_rest], [log_c, log_rest_c]) = (of_t.logs, of_s.logs);
-    let close = -ln_1p_fast(rest_c * expm1_near(-difference));
-    let r = if near { close } else { log_c - log_b };
-    let close = -ln_1p_fast(c * expm1_near(difference));
-    let r_rest = if near { close } else { log_rest_c - log_rest };
+    let r = ratio(l, rest_c, zero - difference, log_c - log_b);
+    let r_rest = ratio(l, c, difference, log_rest_c - log_rest);
+    let [excess, of_target] = both(l, [c, b], r);
+    let [rest_excess, of_rest] = both(l, [rest_c, rest], r_rest);
     // The smaller of the two shares keeps its digits.
-    let pull = if odds_s > 0.0 { excess(rest_c, rest, r_rest) } else { -excess(c, b, r) };
-    let same = odds_t == odds_s && odds_t.is_infinite();
-    let divergence = term(c, b, r) + term(rest_c, rest, r_rest);
-    if same { (0.0, 0.0) } else { (divergence, pull) }
+    let pull = l.select(l.less(zero, odds_s), rest_excess, zero - excess);
+    let finite = l.less(l.abs(odds_t), l.splat(f64::INFINITY));
+    // Infinite and the same, there is nothing between them.
+    let same = l.equal(odds_t, odds_s);
+    let divergence = of_target + of_rest;
+    [
+        l.select(same, l.select(finite, divergence, zero), divergence),
+        l.select(same, l.select(finite, pull, zero), pull),
+    ]
+}
+
+/// The log-ratio of a share, `-log(1 + other (e^d - 1))`, from the share of the rest and how far the log-odds of that are
+/// apart; `far` where these are not near.
+#[inline(always)]
+fn ratio<L: Doubles>(l: L, other: L::D, d: L::D, far: L::D) -> L::D {
+    let (near, zero, [excess, _]) = (l.less(l.abs(d), l.splat(1.0)), l.splat(0.0), close(l, other, d));
+    l.select(near, zero - ln_1p_lanes(l, l.select(near, excess, zero)), far)
 }

@@ -2,8 +2,9 @@
 
 use super::table::Table;
 use crate::Epsilon;
-use crate::map::{Lanewise, PIECE, SOON, View, head, lanewise};
+use crate::map::{PIECE, SOON, Sweep, View, head, sweep};
 use crate::normalize::UnitLength;
+use crate::simd::Doubles;
 use core::ops::Range;
 
 /// How pixels and prototypes become directions.
@@ -97,7 +98,7 @@ impl Part<&mut [f64]> {
             table.spread(self.prototypes, c, marks, prototypes);
             view.expect(n, c + SOON, tile);
             let x = view.positions(n, c, tile.start, x);
-            lanewise([&mut *dots, &mut *squares], [x, &*prototypes], &Products);
+            sweep(view.isa(), [x, &*prototypes], [&mut *dots, &mut *squares], Products);
         }
     }
 
@@ -136,11 +137,12 @@ impl Part<&mut [f64]> {
 }
 
 /// <x, c> and |x|^2 of one channel more.
+#[derive(Clone, Copy)]
 struct Products;
 
-impl Lanewise<2, 2> for Products {
+impl Sweep<2, 2> for Products {
     #[inline(always)]
-    fn at(&self, [dot, square]: [f64; 2], [x, c]: [f64; 2]) -> [f64; 2] {
-        [dot + x * c, square + x * x]
+    fn at<L: Doubles>(&self, l: L, [x, c]: [L::D; 2], [dot, square]: &mut [L::D; 2], _: &mut [L::D; 0]) {
+        (*dot, *square) = (l.fma(x, c, *dot), l.fma(x, x, *square));
     }
 }
