@@ -64,21 +64,16 @@ impl<'a> Edges<'a> {
     }
 }
 
-/// |a x - b y|^2, in lanes that do not wait for each other.
-pub(super) fn squared_distance((x, a): (&[f64], f64), (y, b): (&[f64], f64)) -> f64 {
-    let mut lanes = [0.0; 8];
-    for (x, y) in x.chunks(8).zip(y.chunks(8)) {
-        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
-            let d = x * a - y * b;
-            *lane += d * d;
-        }
-    }
-    lanes.iter().sum()
-}
-
 /// D of Q.
 pub(super) fn distance(square: f64) -> f64 {
     libm::sqrt(if square < CLAMP { CLAMP } else { square })
+}
+
+/// `D_s / mu_s - D_t / mu_t` of Q and of 1/mu, the student's first, as the difference of squares over the sum: the rounding of a
+/// square is half as much of its root, so that close distances keep more digits of what is between them.
+pub(super) fn difference([s, t]: [f64; 2], [of_s, of_t]: [f64; 2]) -> f64 {
+    let square = |square: f64, of: f64| (if square < CLAMP { CLAMP } else { square }) * (of * of);
+    (square(s, of_s) - square(t, of_t)) / (distance(s) * of_s + distance(t) * of_t)
 }
 
 /// A triangle of a side, seen from image i: the corners i, j, k by their squared sides and inverse roots.

@@ -40,12 +40,12 @@
 //! <u_i, du_i> = sum_j c_ij <u_i, u_i - u_j> = sum_j c_ij (Q_ij + |u_i|^2 - |u_j|^2) / 2
 //! ```
 
+mod numbers;
+
 use super::About;
-use super::edges::{CLAMP, Edges, Length, Triangle, distance, smooth_l1, squared_distance};
+use super::edges::{CLAMP, Edges, Length, Triangle, difference, distance, smooth_l1};
 use crate::loss::{MapOptions, Options};
-use crate::map::{
-    At, Executor, Explain, Formula, Maps, Measured, PIECE, Shapes, Side, View, head, pieces, real,
-};
+use crate::map::{At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, real};
 use crate::normalize::UnitLength;
 use crate::options::options;
 use crate::{Epsilon, Error, Preset, Weight};
@@ -163,15 +163,7 @@ impl RkdOptions {
     ];
 
     fn length(&self, view: View<'_>, n: usize) -> Length {
-        let mut buffer = [0.0; PIECE];
-        let mut squares = 0.0;
-        for c in 0..view.shape().channels() {
-            for piece in pieces(0..view.shape().positions()) {
-                let x = view.positions(n, c, piece.start, head(&mut buffer, &piece));
-                squares += x.iter().map(|x| x * x).sum::<f64>();
-            }
-        }
-        let norm = libm::sqrt(squares);
+        let norm = libm::sqrt(numbers::square(view, n));
         if !norm.is_finite() {
             return Length { inverse: f64::NAN, square: norm, radial: 0.0 };
         }
@@ -182,23 +174,6 @@ impl RkdOptions {
         }
     }
 
-    /// The squared distances of a side from an image to the later ones.
-    fn squares(view: View<'_>, lengths: &[f64], (i, side): (usize, usize), to: &mut [f64]) {
-        let mut buffers = [[0.0; PIECE]; 2];
-        let [here, there] = &mut buffers;
-        let inverse = |i| Plan::length(lengths, i, side).inverse;
-        to.fill(0.0);
-        for c in 0..view.shape().channels() {
-            for piece in pieces(0..view.shape().positions()) {
-                let x = view.positions(i, c, piece.start, head(here, &piece));
-                for (j, square) in to.iter_mut().enumerate().skip(i + 1) {
-                    let y = view.positions(j, c, piece.start, head(there, &piece));
-                    *square += squared_distance((x, inverse(i)), (y, inverse(j)));
-                }
-            }
-        }
-    }
-
     /// The means of both sides' distances.
     fn units(plan: Plan, distances: &[f64]) -> [Unit; 2] {
         let images = plan.images;
@@ -206,13 +181,13 @@ impl RkdOptions {
         let all = |side| {
             let from =
                 move |i| plan.edges(distances, i, side).all().enumerate().filter(move |&(j, _)| j != i);
-            (0..images).flat_map(from).map(|(_, (square, _))| distance(square))
+            (0..images).flat_map(from).map(|(_, (square, _))| square)
         };
-        let inverses = [0, 1].map(|side| pairs / all(side).sum::<f64>());
+        let inverses = [0, 1].map(|side| pairs / all(side).map(distance).sum::<f64>());
         let [of_t, of_s] = inverses;
-        let sums = all(0).zip(all(1)).fold([0.0; 2], |[t, s], (d_t, d_s)| {
-            let (_, slope) = smooth_l1(d_s * of_s - d_t * of_t);
-            [t - slope * d_t, s + slope * d_s]
+        let sums = all(0).zip(all(1)).fold([0.0; 2], |[t, s], (of_pair_t, of_pair_s)| {
+            let (_, slope) = smooth_l1(difference([of_pair_s, of_pair_t], [of_s, of_t]));
+            [t - slope * distance(of_pair_t), s + slope * distance(of_pair_s)]
         });
         let [sum_t, sum_s] = sums;
         [(of_t, sum_t), (of_s, sum_s)]
@@ -233,8 +208,8 @@ impl RkdOptions {
             let (ij_t, ij_s) = (from_t.to(j), from_s.to(j));
             let [unit_t, unit_s] = units;
             let (d_t, d_s) = (distance(ij_t.0), distance(ij_s.0));
-            let difference = d_s * unit_s.inverse - d_t * unit_t.inverse;
-            let (term, slope) = smooth_l1(difference);
+            let apart = difference([ij_s.0, ij_t.0], [unit_s.inverse, unit_t.inverse]);
+            let (term, slope) = smooth_l1(apart);
             value += per_pair * term;
             let of_distance = |slope: f64, unit: Unit, (square, _): (f64, f64), d: f64| {
                 if square < CLAMP { 0.0 } else { 2.0 * per_pair * (slope * unit.inverse - unit.shared) / d }
@@ -300,7 +275,8 @@ impl Formula for RkdOptions {
         on.chunks(distances, plan.distance_row(), &|i, row| {
             for (side, to) in row.chunks_mut((2 * images).max(1)).enumerate() {
                 let view = if side == 0 { maps.teacher } else { maps.student };
-                Self::squares(view, lengths, (i, side), to.get_mut(..images).unwrap_or_default());
+                let inverse = |j| Plan::length(lengths, j, side).inverse;
+                numbers::squares(view, i, inverse, to.get_mut(..images).unwrap_or_default());
             }
         });
         for (i, side) in (0..images).flat_map(|i| [(i, 0), (i, 1)]) {
@@ -353,19 +329,10 @@ impl Formula for RkdOptions {
         let row = coefficients.get(at.n * plan.coefficient_row()..).unwrap_or_default();
         let along = row.get(2 * images + side).copied().unwrap_or(f64::NAN);
         let c = row.get(side * images..(side + 1) * images).unwrap_or_default();
-        let inverse = |i| Plan::length(lengths, i, side).inverse;
+        let inverse = |j| Plan::length(lengths, j, side).inverse;
+        let of = |j| [inverse(j), c.get(j).copied().unwrap_or(f64::NAN)];
+        numbers::away(view, at, along, of, out);
         let here = inverse(at.n);
-        let mut buffers = [[0.0; PIECE]; 2];
-        let [of_x, of_y] = &mut buffers;
-        let x = view.positions(at.n, at.c, at.positions.start, head(of_x, &at.positions));
-        out.iter_mut().zip(x).for_each(|(out, x)| *out = -(x * here * along));
-        for (j, c) in c.iter().enumerate().filter(|&(j, _)| j != at.n) {
-            let y = view.positions(j, at.c, at.positions.start, head(of_y, &at.positions));
-            let there = inverse(j);
-            for ((out, x), y) in out.iter_mut().zip(x).zip(y) {
-                *out += c * (x * here - y * there);
-            }
-        }
         for out in out {
             *out *= here;
         }

@@ -44,6 +44,33 @@ impl<'a> View<'a> {
         load_f64(self.isa, self.cells, place(self.shape, self.order, (n, c, from)), buffer)
     }
 
+    /// Some of an image's numbers, channel after channel and at most [`PIECE`]; asks for as many that follow.
+    pub(crate) fn numbers<'b>(
+        self,
+        n: usize,
+        numbers: &Range<usize>,
+        buffer: &'b mut [f64; PIECE],
+    ) -> &'b [f64]
+    where
+        'a: 'b,
+    {
+        let (channels, m) = (self.shape.channels(), self.shape.positions());
+        let buffer = head(buffer, numbers);
+        if self.order == Order::Nchw || channels == 1 || m == 1 {
+            let first = n * channels * m + numbers.start;
+            prefetch(self.isa, self.cells, first + numbers.len()..first + 2 * numbers.len());
+            let place = Place { row: n * channels, from: numbers.start, index: first, stride: 1 };
+            return load_f64(self.isa, self.cells, place, buffer);
+        }
+        let mut rest = &mut *buffer;
+        for (c, columns) in runs(numbers.clone(), m) {
+            let here = rest.split_off_mut(..columns.len()).unwrap_or_default();
+            // Channels lie side by side, so that nothing is lent.
+            self.positions(n, c, columns.start, here);
+        }
+        buffer
+    }
+
     /// Some positions of a channel as they are stored.
     pub(crate) fn stretch(self, n: usize, c: usize, positions: &Range<usize>) -> Stretch<'a> {
         let place = place(self.shape, self.order, (n, c, positions.start));
@@ -154,4 +181,35 @@ pub(crate) fn walk(
 /// As much of the buffer as a piece has.
 pub(crate) fn head<'b>(buffer: &'b mut [f64; PIECE], piece: &Range<usize>) -> &'b mut [f64] {
     buffer.get_mut(..piece.len()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::real;
+    use core::array::from_fn;
+
+    #[test]
+    fn numbers_of_an_image_are_the_same_in_either_order() {
+        const MOST: usize = 2048;
+        for [n, c, h, w] in [[2, 3, 5, 7], [3, 40, 1, 17], [2, 300, 1, 1], [2, 1, 20, 30], [1, 2, 23, 23]] {
+            let (m, image) = (h * w, c * h * w);
+            let shape = Shape::new([n, c, h, w]).expect("a shape");
+            let rows: [f64; MOST] = from_fn(real);
+            let narrow: [f32; MOST] = from_fn(|at| u16::try_from(at).expect("fewer than 65536").into());
+            let pixels: [f64; MOST] = from_fn(|at| real(at / image * image + at % c * m + at % image / c));
+            let maps = [
+                (Tensor::F64(&rows), Order::Nchw),
+                (Tensor::F64(&pixels), Order::Nhwc),
+                (Tensor::F32(&narrow), Order::Nchw),
+            ];
+            for (isa, (cells, order)) in Isa::available().flat_map(|isa| maps.map(|map| (isa, map))) {
+                let (view, mut buffer) = (View::new(cells, shape, order, isa), [0.0; PIECE]);
+                for (i, piece) in (0..n).flat_map(|i| pieces(0..image).map(move |piece| (i, piece))) {
+                    let want = &rows[i * image..][piece.clone()];
+                    assert_eq!(view.numbers(i, &piece, &mut buffer), want, "{order:?} {shape:?}");
+                }
+            }
+        }
+    }
 }
