@@ -30,7 +30,7 @@ pub(crate) fn ln_1p(x: f64) -> f64 {
 
 /// [`ln_fast`] in vectors.
 #[inline(always)]
-pub(crate) fn ln<L: Doubles>(l: L, x: L::D) -> L::D {
+pub(crate) fn ln_lanes<L: Doubles>(l: L, x: L::D) -> L::D {
     let [k, m] = split_lanes(l, x);
     let log = assemble(|x| l.splat(x), k, m - l.splat(1.0), l.splat(0.0));
     l.select(l.less(x, l.splat(f64::INFINITY)), log, x)
@@ -50,7 +50,7 @@ pub(crate) fn ln_1p_lanes<L: Doubles>(l: L, x: L::D) -> L::D {
 
 /// log(1 + e^x) in vectors; e^-|x| is 0 beyond 708.
 #[inline(always)]
-pub(crate) fn softplus<L: Doubles>(l: L, x: L::D) -> L::D {
+pub(crate) fn softplus_lanes<L: Doubles>(l: L, x: L::D) -> L::D {
     let zero = l.splat(0.0);
     l.above(x, zero) + ln_1p_lanes(l, l.exp(zero - l.abs(x)))
 }
@@ -101,7 +101,7 @@ mod tests {
     use crate::Isa;
     use crate::simd::{Simd, Vectors, on};
 
-    /// [`ln`], [`ln_1p_lanes`] and [`softplus`] of some numbers.
+    /// [`ln_lanes`], [`ln_1p_lanes`] and [`softplus_lanes`] of some numbers.
     struct Of([f64; 3]);
 
     impl Vectors for Of {
@@ -111,7 +111,7 @@ mod tests {
         fn run<L: Simd>(self, l: L) -> [f64; 3] {
             let l = l.doubles();
             let [x, y, z] = self.0.map(|x| l.splat(x));
-            [ln(l, x), ln_1p_lanes(l, y), softplus(l, z)].map(|x| l.lanes(x)[6])
+            [ln_lanes(l, x), ln_1p_lanes(l, y), softplus_lanes(l, z)].map(|x| l.lanes(x)[6])
         }
     }
 

@@ -41,7 +41,7 @@ mod target;
 use self::target::{apart, close, target};
 use super::About;
 use crate::arithmetic::log1p_excess_near;
-use crate::logarithm::{ln, ln_1p_lanes};
+use crate::logarithm::{ln_1p_lanes, ln_lanes};
 use crate::loss::{MapOptions, Options};
 use crate::map::{
     At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes, Softmaxes,
@@ -175,7 +175,7 @@ impl Sweep<2, 3> for Ratio {
     #[inline(always)]
     fn at<L: Doubles>(&self, l: L, [t, s]: [L::D; 2], out: &mut [L::D; 3], _: &mut [L::D; 0]) {
         let one = l.splat(1.0);
-        *out = [ln(l, t) - ln(l, s), one / t, one / s];
+        *out = [ln_lanes(l, t) - ln_lanes(l, s), one / t, one / s];
     }
 }
 

@@ -3,7 +3,6 @@
 mod at;
 mod dist;
 mod dkd;
-mod edges;
 mod ho;
 mod ifvd;
 mod la;

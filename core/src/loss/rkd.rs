@@ -40,10 +40,11 @@
 //! <u_i, du_i> = sum_j c_ij <u_i, u_i - u_j> = sum_j c_ij (Q_ij + |u_i|^2 - |u_j|^2) / 2
 //! ```
 
+mod edges;
 mod numbers;
 
+use self::edges::{CLAMP, Edges, Length, Triangle, difference, distance, smooth_l1};
 use super::About;
-use super::edges::{CLAMP, Edges, Length, Triangle, difference, distance, smooth_l1};
 use crate::loss::{MapOptions, Options};
 use crate::map::{At, Executor, Explain, Formula, Maps, Measured, Shapes, Side, View, real};
 use crate::normalize::UnitLength;

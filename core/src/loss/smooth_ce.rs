@@ -14,7 +14,7 @@
 //! student, whose probability of the label rounds to 1, loses no digit of either.
 
 use super::About;
-use crate::logarithm::softplus;
+use crate::logarithm::softplus_lanes;
 use crate::map::{
     At, Executor, Explain, Formula, LogSumExp, Maps, Measured, Needs, PIECE, Samples, Shapes, Softmaxes,
     Sweep, Targets, cut_mut, head, real, row, sum, sweep, term,
@@ -96,7 +96,7 @@ impl Sweep<2, 3> for Position {
         let odds = l.select(l.less(own, infinity), l.select(l.equal(sum, sum), odds, nan), nan);
         let other = l.exp(zero - l.abs(odds));
         let share = l.select(l.less(zero, odds), other, one) / (one + other);
-        let own_term = softplus(l, zero - odds);
+        let own_term = softplus_lanes(l, zero - odds);
         let less = own_term - l.splat(self.spread) * (above * l.splat(self.scale));
         let value = if self.spread == 0.0 { own_term } else { less };
         let value = l.select(l.equal(own_term, infinity), own_term, value);

@@ -1,7 +1,7 @@
 //! Softmaxes over channels, many positions at a time.
 
 use super::{PIECE, Samples, Sweep, View, real, sweep};
-use crate::logarithm::ln;
+use crate::logarithm::ln_lanes;
 use crate::simd::Doubles;
 use core::ops::Range;
 
@@ -23,7 +23,7 @@ impl<L: Doubles> LogSumExp<L> {
     /// The logarithm of e^(x / tau) over the sum, for an x that is no part of it.
     #[inline(always)]
     pub(crate) fn log_odds(&self, l: L, scale: f64, x: L::D) -> L::D {
-        let odds = (x * l.splat(0.25) - self.top) * l.splat(scale) - ln(l, self.sum);
+        let odds = (x * l.splat(0.25) - self.top) * l.splat(scale) - ln_lanes(l, self.sum);
         let odds = l.select(self.is_empty(l), l.splat(f64::INFINITY), odds);
         l.select(l.equal(x, l.splat(f64::NEG_INFINITY)), x, odds)
     }
@@ -192,15 +192,15 @@ mod tests {
 
         #[inline(always)]
         fn run<L: Simd>(self, l: L) -> [f64; 2] {
-            let (l, none) = (l.doubles(), [0.0; 0]);
+            let l = l.doubles();
             let (mut of, own) = ([l.splat(f64::NEG_INFINITY), l.splat(0.0)], l.splat(-1.0));
             for x in self.others {
-                Tops { c: 0.0 }.at(l, [l.splat(*x), own], &mut of, &mut none.map(|x| l.splat(x)));
+                Tops { c: 0.0 }.at(l, [l.splat(*x), own], &mut of, &mut []);
             }
             let ([top, _], mut sum) = (of, [l.splat(0.0)]);
             for x in self.others {
                 let x = [l.splat(*x), own, top];
-                Sums { c: 0.0, scale: 4.0 }.at(l, x, &mut sum, &mut none.map(|x| l.splat(x)));
+                Sums { c: 0.0, scale: 4.0 }.at(l, x, &mut sum, &mut []);
             }
             let [sum] = sum;
             let odds = LogSumExp { top, sum }.log_odds(l, 4.0, l.splat(self.x));

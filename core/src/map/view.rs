@@ -57,10 +57,10 @@ impl<'a> View<'a> {
         let (channels, m) = (self.shape.channels(), self.shape.positions());
         let buffer = head(buffer, numbers);
         if self.order == Order::Nchw || channels == 1 || m == 1 {
-            let first = n * channels * m + numbers.start;
-            prefetch(self.isa, self.cells, first + numbers.len()..first + 2 * numbers.len());
-            let place = Place { row: n * channels, from: numbers.start, index: first, stride: 1 };
-            return load_f64(self.isa, self.cells, place, buffer);
+            let first = place(self.shape, Order::Nchw, (n, 0, numbers.start));
+            let next = first.index + numbers.len();
+            prefetch(self.isa, self.cells, next..next + numbers.len());
+            return load_f64(self.isa, self.cells, first, buffer);
         }
         let mut rest = &mut *buffer;
         for (c, columns) in runs(numbers.clone(), m) {
